@@ -1,1 +1,1 @@
-"""Stage: see ARCHITECTURE.md."""
+"""Inference engines behind one protocol: vLLM for real models, a scripted one for tests and demonstrations."""

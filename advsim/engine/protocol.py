@@ -1,0 +1,92 @@
+"""What every inference engine can do. Only :mod:`advsim.engine.vllm` imports vLLM."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from advsim.config import EngineConfig
+from advsim.records import AdapterRef
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GenerationRequest:
+    """One prompt and how to continue it. ``prompt_ids`` are complete: engines add no template and no special token."""
+
+    prompt_ids: tuple[int, ...]
+    num_samples: int = 1
+    temperature: float = 1.0
+    top_p: float = 1.0
+    max_tokens: int = 64
+    stop_token_ids: tuple[int, ...] = ()
+    stop_texts: tuple[str, ...] = ()
+    use_adapter: bool = False
+    seed: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Completion:
+    """One continuation. ``token_ids`` exclude the stop token; a stop text stays in ``text`` and ``token_ids``."""
+
+    text: str
+    token_ids: tuple[int, ...]
+    finished: bool  # stopped by itself, not cut at max_tokens
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineSpec:
+    """What an actor needs to build an engine on its own machine."""
+
+    kind: str  # "vllm" or "scripted"
+    config: EngineConfig
+    model_path: str = ""
+    max_lora_rank: int = 0  # 0: the engine never serves an adapter
+    use_gpu: bool = False
+    seed: int = 0
+    replies: tuple[str, ...] = ()  # scripted only
+
+
+class Engine(Protocol):
+    """An inference engine that serves a base model and at most one adapter beside it."""
+
+    async def start(self) -> None:
+        """Load the model.
+
+        Raises:
+            EngineError: the engine cannot start.
+        """
+
+    async def generate(self, request: GenerationRequest) -> list[Completion]:
+        """``num_samples`` continuations of the prompt.
+
+        Raises:
+            EngineError: the engine died or the request is impossible.
+        """
+
+    async def load_adapter(self, adapter: AdapterRef, folder: Path) -> None:
+        """Make ``folder`` the adapter that ``use_adapter`` requests are served with, dropping the one before.
+
+        Raises:
+            EngineError: the adapter cannot be loaded.
+        """
+
+    async def logprobs(
+        self, prompt_ids: Sequence[int], completion_ids: Sequence[int], *, use_adapter: bool
+    ) -> list[float]:
+        """Natural-log probability of each completion token given all before it; same length as ``completion_ids``."""
+
+    def close(self) -> None:
+        """Free the engine."""
+
+
+def build_engine(spec: EngineSpec) -> Engine:
+    """Engine of a spec, not yet started. Imports the engine's packages."""
+    if spec.kind == "scripted":
+        from advsim.engine.scripted import ScriptedEngine
+
+        return ScriptedEngine(replies=spec.replies)
+    from advsim.engine.vllm import VllmEngine
+
+    return VllmEngine(spec)

@@ -1,0 +1,191 @@
+"""vLLM's asynchronous engine, in this process's child. The only module that imports vLLM."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import uuid
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from advsim.engine.protocol import Completion, EngineSpec, GenerationRequest
+from advsim.errors import EngineError
+from advsim.records import AdapterRef
+
+_LORA_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
+
+
+class VllmEngine:
+    """One vLLM engine with a base model and, beside it, at most one adapter.
+
+    Each adapter version is loaded under a new name and id: an in-place reload under one name can serve stale prefixes
+    (vllm-project/vllm#42125) and re-reads the disk on every request (#41482).
+    """
+
+    def __init__(self, spec: EngineSpec) -> None:
+        self._spec = spec
+        self._llm: Any = None
+        self._lora: Any = None
+        self._merged = False
+
+    async def start(self) -> None:
+        """Start the engine process and load the base model; see :class:`advsim.engine.protocol.Engine`."""
+        spec = self._spec
+        if not spec.use_gpu:
+            _set_cpu_environment(spec)
+        os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
+        from vllm import AsyncEngineArgs
+        from vllm.v1.engine.async_llm import AsyncLLM
+
+        serves_lora = spec.max_lora_rank > 0 and spec.config.adapter_serving == "lora"
+        arguments: dict[str, Any] = {}
+        if serves_lora:
+            arguments |= {"enable_lora": True, "max_loras": 1, "max_cpu_loras": 2, "max_lora_rank": self._lora_rank()}
+        if spec.use_gpu:
+            arguments |= {"gpu_memory_utilization": spec.config.gpu_memory_utilization}
+        else:
+            arguments |= {"enforce_eager": True}
+        try:
+            self._llm = await asyncio.to_thread(
+                AsyncLLM.from_engine_args,
+                AsyncEngineArgs(
+                    model=spec.model_path,
+                    dtype="bfloat16",
+                    max_model_len=spec.config.max_model_len,
+                    max_num_seqs=spec.config.max_num_seqs,
+                    tensor_parallel_size=spec.config.tensor_parallel_size,
+                    enable_prefix_caching=True,
+                    seed=spec.seed,
+                    trust_remote_code=False,
+                    disable_log_stats=True,
+                    **arguments,
+                ),
+            )
+        except (RuntimeError, ValueError, OSError) as error:
+            raise EngineError(f"vLLM could not start with {spec.model_path}: {_last_line(error)}") from error
+
+    async def generate(self, request: GenerationRequest) -> list[Completion]:
+        """Sample continuations; see :class:`advsim.engine.protocol.Engine`."""
+        from vllm import SamplingParams
+        from vllm.sampling_params import RequestOutputKind
+
+        sampling = SamplingParams(
+            n=request.num_samples,
+            temperature=request.temperature,
+            top_p=request.top_p,
+            max_tokens=request.max_tokens,
+            stop=list(request.stop_texts) or None,
+            include_stop_str_in_output=True,
+            stop_token_ids=list(request.stop_token_ids),
+            # vLLM's CPU sampler fails on seeded requests in large batches ("CPU Generator does not use offset").
+            seed=request.seed if self._spec.use_gpu else None,
+            output_kind=RequestOutputKind.FINAL_ONLY,
+        )
+        final = await self._run(request.prompt_ids, sampling, use_adapter=request.use_adapter)
+        stops = set(request.stop_token_ids)
+        completions = []
+        for output in final.outputs:
+            token_ids = tuple(output.token_ids)
+            text = output.text
+            if token_ids and token_ids[-1] in stops:
+                # include_stop_str_in_output keeps the stop token's text too: a turn's text ends before it.
+                token_ids = token_ids[:-1]
+                text = await self._decode(token_ids)
+            completions.append(Completion(text=text, token_ids=token_ids, finished=output.finish_reason == "stop"))
+        return completions
+
+    async def load_adapter(self, adapter: AdapterRef, folder: Path) -> None:
+        """Serve this adapter from now on; see :class:`advsim.engine.protocol.Engine`."""
+        if self._spec.config.adapter_serving == "merged":
+            await self._load_merged(folder)
+            return
+        from vllm.lora.request import LoRARequest
+
+        lora = LoRARequest(
+            lora_name=f"simulator-v{adapter.version}-{adapter.sha256[:12]}",
+            lora_int_id=adapter.version + 1,
+            lora_path=str(folder),
+        )
+        try:
+            if self._lora is not None:
+                await self._llm.remove_lora(self._lora.lora_int_id)
+            loaded = await self._llm.add_lora(lora)
+        except Exception as error:  # vLLM relays any failure of its child as a plain Exception
+            raise EngineError(f"vLLM refused adapter version {adapter.version}: {_last_line(error)}") from error
+        if not loaded:
+            raise EngineError(f"vLLM did not load adapter version {adapter.version} from {folder}")
+        self._lora = lora
+
+    async def logprobs(
+        self, prompt_ids: Sequence[int], completion_ids: Sequence[int], *, use_adapter: bool
+    ) -> list[float]:
+        """Score given tokens; see :class:`advsim.engine.protocol.Engine`."""
+        from vllm import SamplingParams
+
+        tokens = (*prompt_ids, *completion_ids)
+        sampling = SamplingParams(max_tokens=1, temperature=0.0, prompt_logprobs=0)
+        final = await self._run(tokens, sampling, use_adapter=use_adapter)
+        scored = final.prompt_logprobs[len(prompt_ids) :]
+        return [row[token].logprob for row, token in zip(scored, completion_ids, strict=True)]
+
+    def close(self) -> None:
+        """Stop the engine's process."""
+        if self._llm is not None:
+            self._llm.shutdown()
+            self._llm = None
+
+    async def _run(self, prompt_ids: Sequence[int], sampling: Any, *, use_adapter: bool) -> Any:
+        from vllm.inputs import TokensPrompt
+        from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
+
+        if use_adapter and self._lora is None and not self._merged:
+            raise EngineError("a request asks for the adapter, but none was loaded; push one first")
+        final = None
+        try:
+            async for output in self._llm.generate(
+                TokensPrompt(prompt_token_ids=list(prompt_ids)),
+                sampling,
+                request_id=uuid.uuid4().hex,
+                lora_request=self._lora if use_adapter else None,
+            ):
+                final = output
+        except EngineDeadError as error:
+            raise EngineError(
+                "the vLLM engine process died (see the engine's log in the run folder); run the same command to resume"
+            ) from error
+        except (EngineGenerateError, ValueError) as error:
+            raise EngineError(f"vLLM refused a request of {len(prompt_ids)} tokens: {_last_line(error)}") from error
+        assert final is not None, "vLLM ended a request without output"
+        return final
+
+    async def _decode(self, token_ids: tuple[int, ...]) -> str:
+        tokenizer = self._llm.get_tokenizer()
+        return str(tokenizer.decode(list(token_ids), skip_special_tokens=True))
+
+    async def _load_merged(self, folder: Path) -> None:
+        from advsim.lora import write_merged
+
+        merged = folder / "merged"
+        # Always from the base weights as they are on disk: merging on top of a merge loses precision.
+        await asyncio.to_thread(write_merged, Path(self._spec.model_path), folder, merged)
+        await self._llm.collective_rpc("reload_weights", kwargs={"weights_path": str(merged)})
+        await self._llm.reset_prefix_cache()
+        self._merged = True
+
+    def _lora_rank(self) -> int:
+        return next((rank for rank in _LORA_RANKS if rank >= self._spec.max_lora_rank), self._spec.max_lora_rank)
+
+
+def _set_cpu_environment(spec: EngineSpec) -> None:
+    os.environ["VLLM_CPU_KVCACHE_SPACE"] = str(spec.config.kv_cache_gib)
+    bind = spec.config.cpu_threads_bind
+    if bind == "all":
+        bind = ",".join(str(core) for core in sorted(os.sched_getaffinity(0)))
+    os.environ["VLLM_CPU_OMP_THREADS_BIND"] = bind
+    os.environ.pop("OMP_NUM_THREADS", None)  # Ray sets it to the actor's logical CPUs
+
+
+def _last_line(error: BaseException) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1] if lines else type(error).__name__

@@ -1,0 +1,171 @@
+"""Ray: start or join it, and place the pools. Names a pool that cannot be scheduled instead of waiting silently."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from advsim.config import Config
+from advsim.errors import ConfigError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PoolRequest:
+    """What one pool asks of the cluster: ``num_bundles`` equal bundles, each on one machine."""
+
+    pool: str
+    num_bundles: int
+    num_cpus: float
+    num_gpus: float
+    key: str  # configuration section that says so
+
+    @property
+    def bundle(self) -> dict[str, float]:
+        """Resources of one bundle in Ray's names; zero amounts left out."""
+        return {name: amount for name, amount in (("CPU", self.num_cpus), ("GPU", self.num_gpus)) if amount}
+
+
+def pool_requests(config: Config) -> list[PoolRequest]:
+    """The pools of a run and what they would ask for. The learner's place is given back between trainings."""
+    resources = config.resources
+    pools = [("simulator", resources.simulator)]
+    if not colocated(config):
+        pools.append(("chatbot", resources.chatbot))
+    pools.append(("scorer", resources.scorer))
+    requests = [
+        PoolRequest(
+            pool=name,
+            num_bundles=pool.num_replicas,
+            num_cpus=pool.num_cpus,
+            num_gpus=pool.num_gpus,
+            key=f"resources.{name}",
+        )
+        for name, pool in pools
+    ]
+    learner = resources.learner
+    return [
+        *requests,
+        PoolRequest(
+            pool="learner",
+            num_bundles=learner.num_workers,
+            num_cpus=learner.num_cpus,
+            num_gpus=learner.num_gpus,
+            key="resources.learner",
+        ),
+    ]
+
+
+def colocated(config: Config) -> bool:
+    """Whether the chatbot shares the simulator's engines. A scripted chatbot needs no engine of its own."""
+    return config.resources.colocate and config.chatbot.kind == "model"
+
+
+def start_ray(config: Config) -> None:
+    """Join the cluster named by ``RAY_ADDRESS`` (as inside ``ray job submit``), else start a local Ray."""
+    import ray
+
+    if ray.is_initialized():
+        return
+    quiet = {"log_to_driver": False, "logging_level": "ERROR", "configure_logging": True}
+    if os.environ.get("RAY_ADDRESS"):
+        ray.init(**quiet)
+        return
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    # Stages take turns, so that a small machine may promise more logical CPUs than it has cores.
+    asked = sum(request.num_bundles * request.num_cpus for request in pool_requests(config))
+    ray.init(
+        num_cpus=max(os.cpu_count() or 1, int(asked) + 2),
+        object_store_memory=config.resources.object_store_mib * 2**20,
+        include_dashboard=False,
+        **quiet,
+    )
+
+
+class Pools:
+    """Placement groups of a run, one a pool."""
+
+    def __init__(self, *, timeout_s: float) -> None:
+        self._timeout_s = timeout_s
+        self._groups: dict[str, Any] = {}
+
+    def place(self, request: PoolRequest) -> Any:
+        """Reserve a pool's place and return its placement group.
+
+        Raises:
+            ConfigError: the cluster has no such place within the time-out; says what was asked and what there is.
+        """
+        import ray
+        from ray.util.placement_group import placement_group, remove_placement_group
+
+        group = placement_group([request.bundle or {"CPU": 0.001}] * request.num_bundles, strategy="PACK")
+        if not group.wait(self._timeout_s):
+            remove_placement_group(group)
+            raise ConfigError(
+                f"the {request.pool} pool cannot be scheduled: it asks for {request.num_bundles} x "
+                f"{_resources(request.bundle)} ({request.key}), the cluster has {_resources(ray.cluster_resources())} of "
+                f"which free {_resources(ray.available_resources())}; lower {request.key} or add machines"
+            )
+        self._groups[request.pool] = group
+        return group
+
+    def release(self, pool: str) -> None:
+        """Give a pool's place back."""
+        from ray.util.placement_group import remove_placement_group
+
+        remove_placement_group(self._groups.pop(pool))
+
+    def release_all(self) -> None:
+        """Give all places back."""
+        for pool in list(self._groups):
+            self.release(pool)
+
+
+def start_actors(
+    actor_class: type,
+    request: PoolRequest,
+    group: Any,
+    arguments: Callable[[int], tuple[Any, ...]],
+    *,
+    concurrency: int,
+) -> list[Any]:
+    """One actor in each bundle of a pool's group; ``arguments(i)`` are those of the i-th."""
+    import ray
+    from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
+
+    remote = ray.remote(actor_class)
+    return [
+        remote.options(
+            num_cpus=request.num_cpus,
+            num_gpus=request.num_gpus,
+            max_concurrency=concurrency,
+            scheduling_strategy=PlacementGroupSchedulingStrategy(
+                placement_group=group, placement_group_bundle_index=index
+            ),
+        ).remote(*arguments(index))
+        for index in range(request.num_bundles)
+    ]
+
+
+def map_unordered(
+    actors: Sequence[Any], call: Callable[[Any, Any], Any], items: Sequence[Any], *, in_flight: int
+) -> Iterator[Any]:
+    """Results of ``call(actor, item)`` as they come, at most ``in_flight`` under way on each actor.
+
+    Args:
+        actors: the pool's handles.
+        call: starts one item on one actor and returns its object reference.
+        items: what to work on.
+        in_flight: items under way on one actor at once.
+    """
+    from ray.util import ActorPool
+
+    # An actor stands in the pool once for each item it may have under way.
+    pool = ActorPool([actor for _ in range(min(in_flight, len(items))) for actor in actors])
+    yield from pool.map_unordered(call, items)
+
+
+def _resources(amounts: dict[str, float]) -> str:
+    shown = [f"{amounts.get(name, 0):g} {name}" for name in ("CPU", "GPU")]
+    return ", ".join(shown)

@@ -1,0 +1,127 @@
+"""The turn loop of one simulated conversation: pure but for the two speakers it is given.
+
+user turn (regenerated while empty or out of role) -> [END]? -> chatbot turn -> user turn -> ... -> max turns
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from advsim.config import RolloutConfig
+from advsim.errors import ChatbotError
+from advsim.records import AdapterRef, Context, Conversation, Scenario, Speaker, StopReason, Turn
+from advsim.roles import ContextOverflowError, strip_end
+from advsim.rollout.faults import user_turn_fault
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Utterance:
+    """What a speaker said, with what it cost."""
+
+    text: str
+    token_ids: tuple[int, ...]
+    finished: bool
+    num_prompt_tokens: int
+
+
+class SimulatorSpeaker(Protocol):
+    """Speaks the user's part."""
+
+    async def speak(self, context: Context, turns: Sequence[Turn], *, seed: int) -> Utterance:
+        """The user's next turn; text may contain the end token."""
+
+
+class ChatbotSpeaker(Protocol):
+    """Speaks the chatbot's part."""
+
+    async def reply(self, turns: Sequence[Turn], *, seed: int) -> Utterance:
+        """The chatbot's reply to ``turns``, which end with the user's."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RolloutTask:
+    """One conversation to simulate, with the adapter that has to speak it (None: the base model, zero-shot)."""
+
+    conversation_id: str
+    scenario: Scenario
+    chatbot: str
+    adapter: AdapterRef | None
+    seed: int
+
+
+async def simulate(
+    task: RolloutTask,
+    *,
+    simulator: SimulatorSpeaker,
+    chatbot: ChatbotSpeaker,
+    config: RolloutConfig,
+    instructions: str,
+) -> Conversation:
+    """Run one conversation to its end. A failing chatbot ends it with ``StopReason.ERROR``, as data.
+
+    Raises:
+        EngineError: the simulator's own engine failed, which no conversation survives.
+    """
+    turns: list[Turn] = []
+    if task.scenario.opens_with is Speaker.CHATBOT and task.scenario.opening:
+        turns.append(Turn(speaker=Speaker.CHATBOT, text=task.scenario.opening))
+    num_user_turns = num_prompt_tokens = num_output_tokens = num_regenerated = 0
+    stop_reason = StopReason.MAX_TURNS
+    error = ""
+    while num_user_turns < config.max_user_turns:
+        fault: StopReason | None = None
+        ended = False
+        try:
+            for attempt in range(config.max_regenerations + 1):
+                seed = task.seed + 1000 * attempt + len(turns)
+                said = await simulator.speak(task.scenario.context, turns, seed=seed)
+                num_prompt_tokens += said.num_prompt_tokens
+                num_output_tokens += len(said.token_ids)
+                text, ended = strip_end(said.text)
+                # A bare end token is a user who leaves without a word: no turn, no fault.
+                fault = None if ended and not text and turns else user_turn_fault(text, instructions=instructions)
+                if fault is None:
+                    break
+                num_regenerated += attempt < config.max_regenerations
+        except ContextOverflowError as overflow:
+            stop_reason, error = StopReason.CONTEXT_OVERFLOW, str(overflow)
+            break
+        if text:
+            turns.append(Turn(speaker=Speaker.USER, text=text, token_ids=said.token_ids))
+            num_user_turns += 1
+        if fault is not None or ended:
+            stop_reason = fault or StopReason.END_TOKEN
+            break
+        try:
+            answer = await asyncio.wait_for(chatbot.reply(turns, seed=task.seed + len(turns)), config.turn_timeout_s)
+            num_prompt_tokens += answer.num_prompt_tokens
+            num_output_tokens += len(answer.token_ids)
+            if not answer.text.strip():
+                raise ChatbotError("the chatbot answered with an empty message")
+        except ContextOverflowError as overflow:
+            stop_reason, error = StopReason.CONTEXT_OVERFLOW, str(overflow)
+            break
+        except TimeoutError:
+            stop_reason, error = StopReason.ERROR, f"the chatbot did not answer within {config.turn_timeout_s} s"
+            break
+        except ChatbotError as failure:
+            stop_reason, error = StopReason.ERROR, str(failure)
+            break
+        turns.append(Turn(speaker=Speaker.CHATBOT, text=answer.text.strip()))
+    return Conversation(
+        id=task.conversation_id,
+        scenario_id=task.scenario.id,
+        chatbot=task.chatbot,
+        simulator_version=task.adapter.version if task.adapter else -1,
+        simulator_sha256=task.adapter.sha256 if task.adapter else "",
+        turns=tuple(turns),
+        stop_reason=stop_reason,
+        num_prompt_tokens=num_prompt_tokens,
+        num_output_tokens=num_output_tokens,
+        num_regenerated=num_regenerated,
+        seed=task.seed,
+        error=error,
+    )

@@ -1,0 +1,154 @@
+"""Records as parquet tables and back: one schema for each kind of record.
+
+Conversations are two tables: one row a conversation, and one row a turn (``turns_table``).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from enum import Enum
+from types import MappingProxyType
+from typing import Any
+
+import pyarrow as pa
+
+from advsim.records import Candidate, Conversation, NextTurn, PreferencePair, ScoredTurn, Speaker, StopReason, Turn
+
+_TOKENS = pa.list_(pa.int32())
+
+SCHEMAS: Mapping[type, pa.Schema] = MappingProxyType(
+    {
+        ScoredTurn: pa.schema(
+            {
+                "conversation_id": pa.string(),
+                "turn": pa.int32(),
+                "user_turn": pa.int32(),
+                "p_real": pa.float64(),
+                "reward": pa.float64(),
+            }
+        ),
+        Candidate: pa.schema(
+            {
+                "conversation_id": pa.string(),
+                "turn": pa.int32(),
+                "index": pa.int32(),
+                "text": pa.string(),
+                "token_ids": _TOKENS,
+                "finished": pa.bool_(),
+                "simulator_version": pa.int32(),
+                "p_real": pa.float64(),
+                "reward": pa.float64(),
+            }
+        ),
+        PreferencePair: pa.schema(
+            {
+                "conversation_id": pa.string(),
+                "turn": pa.int32(),
+                "prompt_ids": _TOKENS,
+                "chosen_ids": _TOKENS,
+                "rejected_ids": _TOKENS,
+                "chosen": pa.string(),
+                "rejected": pa.string(),
+                "chosen_reward": pa.float64(),
+                "rejected_reward": pa.float64(),
+                "margin": pa.float64(),
+                "simulator_version": pa.int32(),
+            }
+        ),
+        NextTurn: pa.schema(
+            {"dialogue_id": pa.string(), "turn": pa.int32(), "text": pa.string(), "finished": pa.bool_()}
+        ),
+    }
+)
+
+CONVERSATION_SCHEMA = pa.schema(
+    {
+        "id": pa.string(),
+        "scenario_id": pa.string(),
+        "chatbot": pa.string(),
+        "simulator_version": pa.int32(),
+        "simulator_sha256": pa.string(),
+        "stop_reason": pa.string(),
+        "num_prompt_tokens": pa.int64(),
+        "num_output_tokens": pa.int64(),
+        "num_regenerated": pa.int32(),
+        "seed": pa.int64(),
+        "error": pa.string(),
+    }
+)
+
+TURN_SCHEMA = pa.schema(
+    {
+        "conversation_id": pa.string(),
+        "turn": pa.int32(),
+        "speaker": pa.string(),
+        "text": pa.string(),
+        "token_ids": _TOKENS,
+        "simulator_version": pa.int32(),
+        "simulator_sha256": pa.string(),
+    }
+)
+
+
+def to_table(records: Sequence[Any], kind: type) -> pa.Table:
+    """Table of records of one kind (a key of ``SCHEMAS``)."""
+    return pa.Table.from_pylist([_row(record) for record in records], schema=SCHEMAS[kind])
+
+
+def from_table(table: pa.Table, kind: type) -> list[Any]:
+    """Records of a table that :func:`to_table` wrote."""
+    return [
+        kind(**{name: tuple(value) if isinstance(value, list) else value for name, value in row.items()})
+        for row in table.to_pylist()
+    ]
+
+
+def conversations_table(conversations: Iterable[Conversation]) -> pa.Table:
+    """One row a conversation, without its turns."""
+    rows = [{name: _plain(getattr(c, name)) for name in CONVERSATION_SCHEMA.names} for c in conversations]
+    return pa.Table.from_pylist(rows, schema=CONVERSATION_SCHEMA)
+
+
+def turns_table(conversations: Iterable[Conversation]) -> pa.Table:
+    """One row a turn, each stamped with the adapter that was speaking the user."""
+    rows = [
+        {
+            "conversation_id": conversation.id,
+            "turn": index,
+            "speaker": turn.speaker.value,
+            "text": turn.text,
+            "token_ids": list(turn.token_ids),
+            "simulator_version": conversation.simulator_version,
+            "simulator_sha256": conversation.simulator_sha256,
+        }
+        for conversation in conversations
+        for index, turn in enumerate(conversation.turns)
+    ]
+    return pa.Table.from_pylist(rows, schema=TURN_SCHEMA)
+
+
+def read_conversations(conversations: pa.Table, turns: pa.Table) -> list[Conversation]:
+    """Conversations from their two tables, in the order of the first."""
+    by_id: dict[str, list[tuple[int, Turn]]] = defaultdict(list)
+    for row in turns.to_pylist():
+        turn = Turn(speaker=Speaker(row["speaker"]), text=row["text"], token_ids=tuple(row["token_ids"]))
+        by_id[row["conversation_id"]].append((row["turn"], turn))
+    return [
+        Conversation(
+            **{**row, "stop_reason": StopReason(row["stop_reason"])},
+            turns=tuple(turn for _, turn in sorted(by_id[row["id"]], key=lambda item: item[0])),
+        )
+        for row in conversations.to_pylist()
+    ]
+
+
+def _row(record: Any) -> dict[str, Any]:
+    return {field.name: _plain(getattr(record, field.name)) for field in dataclasses.fields(record)}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Enum):
+        return value.value
+    return list(value) if isinstance(value, tuple) else value
