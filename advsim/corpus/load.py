@@ -1,0 +1,200 @@
+"""The corpus of a run: read, checked, split."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+from advsim.config import CorpusConfig
+from advsim.corpus.rows import (
+    Row,
+    line_from_columns,
+    line_from_esconv,
+    lines_from_empathetic_dialogues,
+    needed_columns,
+)
+from advsim.corpus.schema import parse_dialogue
+from advsim.corpus.sources import PARQUET_REVISION, read_hub, read_jsonl, read_parquet, sample_files
+from advsim.corpus.split import choose_dialogues
+from advsim.errors import CorpusError
+from advsim.records import Dialogue, Split
+
+NUM_REPORTED = 5
+"""Bad dialogues spelled out in one error."""
+
+PRESET_COLUMNS = {
+    "esconv": ["text"],
+    "empathetic_dialogues": ["conv_id", "utterance_idx", "context", "prompt", "speaker_idx", "utterance"],
+}
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Corpus:
+    """Real dialogues in the order they were read."""
+
+    dialogues: tuple[Dialogue, ...]
+    sha256: str
+    """Hash of everything the stages see of the dialogues, splits included; the file's formatting does not enter."""
+    num_left_out: int = 0
+    """Dialogues that broke the schema and were left out, as ``max_bad_dialogues`` allowed."""
+
+    def split(self, split: Split) -> tuple[Dialogue, ...]:
+        """The dialogues of one split, in order."""
+        return tuple(dialogue for dialogue in self.dialogues if dialogue.split is split)
+
+
+def load_corpus(config: CorpusConfig) -> Corpus:
+    """Read, check and split the dialogues that a config names.
+
+    Every dialogue is checked before anything is reported, so that one error shows what is wrong with a file, not with
+    its first line.
+
+    Raises:
+        CorpusError: the source cannot be read, dialogues break the schema (the first five are named), a user is in two
+            splits, or nothing is left to train on.
+    """
+    dialogues, problems = _parse_rows(_lines(_rows(config), config), config)
+    if len(problems) > config.max_bad_dialogues:
+        raise CorpusError(_report(problems, config))
+    if problems:
+        logger.warning("corpus: left out %d dialogues that break the schema: %s", len(problems), "; ".join(problems))
+    if not dialogues:
+        raise CorpusError(f"{_name(config)}: got no dialogues, expected at least one; check that it is the right file")
+    _check_users(dialogues)
+    if config.max_dialogues is not None:
+        dialogues = choose_dialogues(dialogues, num_dialogues=config.max_dialogues)
+    if not any(dialogue.split is Split.TRAIN for dialogue in dialogues):
+        raise CorpusError(
+            f"{_name(config)}: got {len(dialogues)} dialogues, none of them in the train split, expected at least one; "
+            "add dialogues, raise corpus.max_dialogues, or lower corpus.validation_fraction and corpus.test_fraction"
+        )
+    return Corpus(dialogues=tuple(dialogues), sha256=corpus_hash(dialogues), num_left_out=len(problems))
+
+
+def corpus_hash(dialogues: Iterable[Dialogue]) -> str:
+    """SHA-256 over the dialogues in order, each as canonical JSON (sorted keys, ASCII, one a line)."""
+    digest = hashlib.sha256()
+    for dialogue in dialogues:
+        digest.update(json.dumps(asdict(dialogue), sort_keys=True, separators=(",", ":")).encode() + b"\n")
+    return digest.hexdigest()
+
+
+def _rows(config: CorpusConfig) -> Iterator[Row]:
+    """Rows of the configured source, as the source has them."""
+    if config.source == "sample":
+        return chain.from_iterable(read_jsonl(file) for file in sample_files())
+    assert config.path is not None  # CorpusConfig demands it for every other source
+    path = Path(config.path).expanduser()
+    if config.source == "jsonl":
+        return read_jsonl(path)
+    needed = needed_columns(config.columns) if config.preset is None else PRESET_COLUMNS[config.preset]
+    if config.source == "parquet":
+        return read_parquet(path, needed)
+    consists_of_script = config.preset == "empathetic_dialogues" and not path.exists()
+    return read_hub(
+        config.path,
+        split=config.hub_split,
+        subset=config.hub_subset,
+        revision=config.hub_revision or (PARQUET_REVISION if consists_of_script else None),
+        needed=needed,
+    )
+
+
+def _lines(rows: Iterator[Row], config: CorpusConfig) -> Iterator[Row]:
+    """Rows turned into native or messages lines."""
+    if config.preset == "empathetic_dialogues":
+        return lines_from_empathetic_dialogues(rows)
+    if config.preset == "esconv":
+        return _number_repeats(_converted(row, line_from_esconv) for row in rows)
+    if config.source in ("sample", "jsonl"):
+        return rows
+    lines = (_converted(row, partial(line_from_columns, columns=config.columns)) for row in rows)
+    return _number_repeats(lines) if config.columns.id is None else lines
+
+
+def _converted(row: Row, convert: Callable[[Mapping[str, Any]], Mapping[str, Any]]) -> Row:
+    if row.problem:
+        return row
+    try:
+        return replace(row, values=convert(row.values))
+    except CorpusError as error:
+        return replace(row, problem=str(error))
+
+
+def _number_repeats(rows: Iterable[Row]) -> Iterator[Row]:
+    """Ids made from content are the same for two dialogues of the same words: later ones get ``-2``, ``-3``."""
+    num_seen: Counter[str] = Counter()
+    for row in rows:
+        if row.problem:
+            yield row
+            continue
+        made = row.values["id"]
+        num_seen[made] += 1
+        again = num_seen[made] > 1
+        yield replace(row, values={**row.values, "id": f"{made}-{num_seen[made]}"}) if again else row
+
+
+def _parse_rows(rows: Iterable[Row], config: CorpusConfig) -> tuple[list[Dialogue], list[str]]:
+    """Good dialogues, and a sentence for each bad one."""
+    source = "sample" if config.source == "sample" else _stem(config.path or "")
+    dialogues: list[Dialogue] = []
+    problems: list[str] = []
+    where_first: dict[str, str] = {}
+    for row in rows:
+        name = row.values.get("id")
+        where = f"{row.where}, dialogue {name}" if isinstance(name, str | int) else row.where
+        if row.problem:
+            problems.append(f"{where}: {row.problem}")
+            continue
+        try:
+            dialogue = parse_dialogue(row.values, config, source=source, merge=config.preset is not None)
+        except CorpusError as error:
+            problems.append(f"{where}: {error}")
+            continue
+        if dialogue.id in where_first:
+            problems.append(f"{where}: got an id that {where_first[dialogue.id]} has, expected unique ids; rename one")
+            continue
+        where_first[dialogue.id] = row.where
+        dialogues.append(dialogue)
+    return dialogues, problems
+
+
+def _report(problems: Sequence[str], config: CorpusConfig) -> str:
+    if len(problems) == 1:
+        return problems[0]
+    more = [f"and {len(problems) - NUM_REPORTED} more"] if len(problems) > NUM_REPORTED else []
+    remedy = "repair them, or leave so many out by corpus.max_bad_dialogues"
+    return "\n  ".join([f"{_name(config)}: {len(problems)} bad dialogues; {remedy}", *problems[:NUM_REPORTED], *more])
+
+
+def _check_users(dialogues: Iterable[Dialogue]) -> None:
+    """A user in two splits would leak; possible only where a file names splits itself."""
+    first_of: dict[str, Dialogue] = {}
+    for dialogue in dialogues:
+        if dialogue.user_id is None:
+            continue
+        first = first_of.setdefault(dialogue.user_id, dialogue)
+        if first.split is not dialogue.split:
+            raise CorpusError(
+                f"user {dialogue.user_id}: got dialogue {first.id} in {first.split} and dialogue {dialogue.id} in "
+                f"{dialogue.split}, expected all of a user's dialogues in one split; name the same split in each of "
+                "them, or in none"
+            )
+
+
+def _name(config: CorpusConfig) -> str:
+    return "sample corpus" if config.source == "sample" else str(config.path)
+
+
+def _stem(path: str) -> str:
+    return Path(path).name.removesuffix(".gz").removesuffix(".jsonl").removesuffix(".parquet")

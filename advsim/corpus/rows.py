@@ -1,0 +1,204 @@
+"""Rows of tables (parquet, hub data sets) -> native dialogue lines, by columns or by a known data set's format."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any
+
+from advsim.config import ColumnsConfig
+from advsim.corpus.schema import PROFILE_KEYS, describe, plain_text
+from advsim.errors import CorpusError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One object of a source, or what kept it from being read. ``where`` is for messages: ``chats.jsonl line 3``."""
+
+    where: str
+    values: Mapping[str, Any]
+    problem: str = ""
+
+
+def needed_columns(columns: ColumnsConfig) -> list[str]:
+    """Top-level columns that the mapping reads, without repeats."""
+    names = [columns.turns, columns.id, columns.user_id, *columns.profile, *columns.session]
+    return list(dict.fromkeys(name.partition(".")[0] for name in names if name is not None))
+
+
+def check_columns(present: Sequence[str], needed: Sequence[str], *, where: str) -> None:
+    """Raises :class:`CorpusError` naming the columns that are missing and those that exist."""
+    missing = [name for name in needed if name not in present]
+    if missing:
+        raise CorpusError(
+            f"{where}: got the columns {', '.join(present)}, expected also {', '.join(missing)}; say in corpus.columns "
+            "what each is called here, or set corpus.preset"
+        )
+
+
+def line_from_columns(row: Mapping[str, Any], columns: ColumnsConfig) -> dict[str, Any]:
+    """A row as a native line, by the configured columns.
+
+    Turns are a list of structs, a struct of lists (as older data set features have it) or a list of strings that
+    alternate. One profile or session column is taken as it is; several become ``name: value.`` sentences.
+
+    Raises:
+        CorpusError: a column is missing, or the turns have another form.
+    """
+    turns = _turns_from_columns(_reach(row, columns.turns), columns)
+    line: dict[str, Any] = {
+        "id": _content_id(turns) if columns.id is None else _reach(row, columns.id),
+        "context": {"profile": _layer(row, columns.profile), "session": _layer(row, columns.session)},
+        "turns": turns,
+    }
+    if columns.user_id is not None:
+        line["user_id"] = _reach(row, columns.user_id)
+    return line
+
+
+def line_from_esconv(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row of ``thu-coai/esconv`` (Liu et al., ACL 2021) as a native line.
+
+    The column ``text`` holds a JSON object with ``situation``, ``emotion_type``, ``problem_type``, ``experience_type``,
+    ``survey_score`` and ``dialog``, one entry a typed line: consecutive ones of a speaker are one turn and must be
+    merged. The data set has no ids; a hash of the turns is taken.
+
+    Raises:
+        CorpusError: the row has another form.
+    """
+    values = row if "dialog" in row else _parse_text_column(row)
+    typed = values.get("dialog")
+    if not isinstance(typed, list):
+        raise CorpusError(f"dialog: got {type(typed).__name__}, expected a list of typed lines; check corpus.preset")
+    turns = [_esconv_turn(entry, index) for index, entry in enumerate(typed)]
+    surveys = values.get("survey_score")
+    outcome = {
+        f"{person}_{key}": value
+        for person, survey in (surveys.items() if isinstance(surveys, Mapping) else ())
+        for key, value in (survey.items() if isinstance(survey, Mapping) else ())
+    }
+    known = {
+        "emotion": values.get("emotion_type"),
+        "problem_type": values.get("problem_type"),
+        "experience_type": values.get("experience_type"),
+        "initial_emotion_intensity": outcome.get("seeker_initial_emotion_intensity"),
+    }
+    profile = describe((PROFILE_KEYS[key], value) for key, value in known.items())
+    session = plain_text(values.get("situation"), where="situation")
+    context = {"profile": profile, "session": session}
+    return {"id": f"esconv-{_content_id(turns)}", "context": context, "turns": turns, "outcome": outcome}
+
+
+def lines_from_empathetic_dialogues(rows: Iterable[Row]) -> Iterator[Row]:
+    """Utterance rows of ``facebook/empathetic_dialogues`` (Rashkin et al., ACL 2019) as one native line a dialogue.
+
+    The speaker of the first utterance is the user, who was given the emotion (``context``) and wrote the situation
+    (``prompt``). ``speaker_idx`` numbers the crowd workers over the whole data set. ``_comma_`` stands for a comma.
+
+    Raises:
+        CorpusError: a row lacks a column.
+    """
+    for conversation_id, group in groupby(rows, key=lambda row: _required(row, "conv_id")):
+        utterances = sorted(group, key=lambda row: int(_required(row, "utterance_idx")))
+        first = utterances[0]
+        user = _required(first, "speaker_idx")
+        turns = [
+            {
+                "speaker": "user" if _required(row, "speaker_idx") == user else "chatbot",
+                "text": _with_commas(_required(row, "utterance")),
+            }
+            for row in utterances
+        ]
+        context = {
+            "profile": describe([(PROFILE_KEYS["emotion"], first.values.get("context"))]),
+            "session": _with_commas(plain_text(first.values.get("prompt"), where="prompt")),
+        }
+        values = {"id": conversation_id, "user_id": user, "context": context, "turns": turns}
+        yield Row(where=f"{first.where}, conv_id {conversation_id}", values=values)
+
+
+def _turns_from_columns(turns: Any, columns: ColumnsConfig) -> list[dict[str, Any]]:
+    if isinstance(turns, Mapping):
+        lists = {key: value for key, value in turns.items() if isinstance(value, list)}
+        turns = [dict(zip(lists, values, strict=True)) for values in zip(*lists.values(), strict=True)]
+    if not isinstance(turns, list) or not turns:
+        got = "an empty list" if turns == [] else type(turns).__name__
+        raise CorpusError(
+            f"column {columns.turns}: got {got}, expected a list of turns; name the right one in corpus.columns.turns"
+        )
+    if all(isinstance(turn, str) for turn in turns):
+        order = ("user", "chatbot") if columns.first_speaker == "user" else ("chatbot", "user")
+        return [{"speaker": order[index % 2], "text": text} for index, text in enumerate(turns)]
+    for index, turn in enumerate(turns):
+        if not isinstance(turn, Mapping):
+            raise CorpusError(
+                f"column {columns.turns}[{index}]: got {type(turn).__name__}, expected a struct of speaker and text, "
+                "as in the other turns; correct it"
+            )
+    speakers = [str(_reach(turn, columns.speaker)) for turn in turns]
+    if not set(speakers) & set(columns.user_values):
+        raise CorpusError(
+            f"column {columns.turns}: got the speakers {', '.join(sorted(set(speakers)))}, expected one of "
+            f"{', '.join(columns.user_values)} for the user; name the user's in corpus.columns.user_values"
+        )
+    return [
+        {"speaker": "user" if speaker in columns.user_values else "chatbot", "text": _reach(turn, columns.text)}
+        for speaker, turn in zip(speakers, turns, strict=True)
+    ]
+
+
+def _reach(row: Mapping[str, Any], name: str) -> Any:
+    value: Any = row
+    for part in name.split("."):
+        if not isinstance(value, Mapping) or part not in value:
+            raise CorpusError(f"column {name}: missing; say in corpus.columns what it is called here")
+        value = value[part]
+    return value
+
+
+def _layer(row: Mapping[str, Any], names: Sequence[str]) -> str:
+    if len(names) == 1:
+        return plain_text(_reach(row, names[0]), where=f"column {names[0]}")
+    return describe((name.rpartition(".")[2], _reach(row, name)) for name in names)
+
+
+def _parse_text_column(row: Mapping[str, Any]) -> Mapping[str, Any]:
+    text = row.get("text")
+    if not isinstance(text, str):
+        raise CorpusError(f"column text: got {type(text).__name__}, expected a JSON string; check corpus.preset")
+    try:
+        values = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise CorpusError(f"column text: not valid JSON ({error}); check corpus.preset") from None
+    if not isinstance(values, dict):
+        raise CorpusError(f"column text: got a JSON {type(values).__name__}, expected an object; check corpus.preset")
+    return values
+
+
+def _esconv_turn(entry: Any, index: int) -> dict[str, Any]:
+    speaker = entry.get("speaker") if isinstance(entry, Mapping) else None
+    if speaker not in ("usr", "sys"):
+        raise CorpusError(f"dialog[{index}].speaker: got {speaker!r}, expected 'usr' or 'sys'; check corpus.preset")
+    labels = {key: entry[key] for key in ("strategy", "feedback") if entry.get(key) is not None}
+    return {"speaker": "user" if speaker == "usr" else "chatbot", "text": entry.get("text"), "labels": labels}
+
+
+def _required(row: Row, name: str) -> Any:
+    if row.problem:
+        raise CorpusError(f"{row.where}: {row.problem}")
+    value = row.values.get(name)
+    if value is None:
+        raise CorpusError(f"{row.where}: column {name}: missing; check corpus.preset and corpus.path")
+    return value
+
+
+def _with_commas(text: str) -> str:
+    return text.replace("_comma_", ",")
+
+
+def _content_id(turns: Sequence[Mapping[str, Any]]) -> str:
+    content = json.dumps([[turn["speaker"], turn["text"]] for turn in turns], default=str)
+    return hashlib.sha256(content.encode()).hexdigest()[:16]

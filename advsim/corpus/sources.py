@@ -1,0 +1,132 @@
+"""Where rows come from: dialogue files shipped or given, parquet tables, hub data sets. Content is checked elsewhere.
+
+A defect of one line is a :class:`Row` with a ``problem``; a source that cannot be read at all is a CorpusError.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import zlib
+from collections.abc import Iterator
+from importlib import resources
+from io import BufferedReader
+from pathlib import Path
+from typing import Any
+
+import pyarrow
+import pyarrow.parquet
+
+from advsim.corpus.rows import Row, check_columns
+from advsim.errors import CorpusError
+
+GZIP_MAGIC = b"\x1f\x8b"
+PARQUET_REVISION = "refs/convert/parquet"
+"""The hub's own parquet copy of a data set that consists of a loading script, which ``datasets`` no longer runs."""
+
+
+def sample_files() -> list[Path]:
+    """The dialogue files shipped with advsim, by name."""
+    with resources.as_file(resources.files("advsim.corpus") / "sample") as folder:
+        return sorted(folder.glob("*.jsonl"))
+
+
+def read_jsonl(path: Path) -> Iterator[Row]:
+    """One row a non-empty line of a JSON Lines file, plain or gzip'd (told by its first bytes).
+
+    Raises:
+        CorpusError: the file is missing, unreadable, or a broken gzip archive.
+    """
+    number = 0
+    try:
+        with _open_lines(path) as lines:
+            for number, line in enumerate(lines, start=1):
+                if line.strip():
+                    yield _parse_line(line, where=f"{path} line {number}")
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise CorpusError(
+            f"{path}: broken gzip archive after line {number} ({error}), expected JSON lines, plain or gzip'd; copy or "
+            "download the file again"
+        ) from None
+    except OSError as error:
+        raise _unreadable(path, error) from None
+
+
+def read_parquet(path: Path, needed: list[str]) -> Iterator[Row]:
+    """One row a row of a parquet file or folder, with the needed columns alone.
+
+    Raises:
+        CorpusError: the file is missing, unreadable, no parquet, or lacks a column.
+    """
+    try:
+        present = pyarrow.parquet.read_schema(path).names if path.is_file() else _folder_columns(path)
+        check_columns(present, needed, where=str(path))
+        table = pyarrow.parquet.read_table(path, columns=needed)
+    except pyarrow.ArrowInvalid as error:
+        raise CorpusError(f"{path}: not a parquet file ({error}); set corpus.source to what it is") from None
+    except OSError as error:
+        raise _unreadable(path, error) from None
+    number = 0
+    for batch in table.to_batches():
+        for values in batch.to_pylist():
+            number += 1
+            yield Row(where=f"{path} row {number}", values=values)
+
+
+def read_hub(name: str, *, split: str, subset: str | None, revision: str | None, needed: list[str]) -> Iterator[Row]:
+    """One row a row of a hub data set (or of a local folder that ``datasets`` can read); no code of it is run.
+
+    Raises:
+        CorpusError: the data set, subset, split or revision is not found, cannot be fetched, or lacks a column.
+    """
+    import datasets  # here, because it takes seconds to import and only this source needs it
+
+    try:
+        table = datasets.load_dataset(name, subset, split=split, revision=revision)
+    except (OSError, ValueError, RuntimeError, datasets.exceptions.DatasetsError) as error:
+        script = "scripts are no longer supported" in str(error)
+        remedy = (
+            f"it consists of a loading script: set corpus.hub_revision to {PARQUET_REVISION}"
+            if script
+            else "check corpus.path, corpus.hub_split, corpus.hub_subset and the connection, or download its files and "
+            "set corpus.source to jsonl or parquet"
+        )
+        raise CorpusError(f"hub data set {name}, split {split}: {' '.join(str(error).split())}; {remedy}") from None
+    where = f"{name} {split}"
+    check_columns(table.column_names, needed, where=where)
+    for number, values in enumerate(table, start=1):
+        yield Row(where=f"{where} row {number}", values=values)
+
+
+def _open_lines(path: Path) -> gzip.GzipFile | BufferedReader:
+    with path.open("rb") as raw:
+        zipped = raw.read(2) == GZIP_MAGIC or path.suffix == ".gz"
+    return gzip.open(path, "rb") if zipped else path.open("rb")
+
+
+def _parse_line(line: bytes, *, where: str) -> Row:
+    problem = ""
+    values: Any = {}
+    try:
+        values = json.loads(line.decode("utf-8-sig"))
+    except UnicodeDecodeError as error:
+        problem = f"not UTF-8 (byte {error.start + 1} of the line); save the file as UTF-8"
+    except json.JSONDecodeError as error:
+        problem = f"not valid JSON ({error.msg} at column {error.colno}); expected one JSON object a line"
+    if not problem and not isinstance(values, dict):
+        problem = f"got a JSON {type(values).__name__}, expected an object; write one dialogue a line"
+    return Row(where=where, values={} if problem else values, problem=problem)
+
+
+def _folder_columns(path: Path) -> list[str]:
+    files = sorted(path.glob("*.parquet"))
+    if not files:
+        raise FileNotFoundError(path)
+    names: list[str] = pyarrow.parquet.read_schema(files[0]).names
+    return names
+
+
+def _unreadable(path: Path, error: OSError) -> CorpusError:
+    if isinstance(error, FileNotFoundError):
+        return CorpusError(f"{path}: no such file; give the path of a dialogue file in corpus.path")
+    return CorpusError(f"{path}: cannot be read ({error.strerror or error}); give a readable file in corpus.path")

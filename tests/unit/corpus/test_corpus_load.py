@@ -1,0 +1,247 @@
+from __future__ import annotations
+
+import gzip
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from advsim.config import CorpusConfig
+from advsim.corpus.load import Corpus, load_corpus
+from advsim.errors import CorpusError
+from advsim.records import Context, Speaker, Split
+
+ALL_TRAIN = {"validation_fraction": 0.0, "test_fraction": 0.0}
+
+
+def native(dialogue_id: Any = "d-1", *texts: str, **more: Any) -> dict[str, Any]:
+    speakers = ("user", "chatbot")
+    turns = [{"speaker": speakers[i % 2], "text": text} for i, text in enumerate(texts or ("hi", "hello"))]
+    return {"id": dialogue_id, "turns": turns, **more}
+
+
+def write(path: Path, *lines: Any) -> Path:
+    path.write_text("".join((line if isinstance(line, str) else json.dumps(line)) + "\n" for line in lines))
+    return path
+
+
+def load(path: Path, **settings: Any) -> Corpus:
+    return load_corpus(CorpusConfig(path=str(path), **{**ALL_TRAIN, **settings}))
+
+
+def failure(path: Path, **settings: Any) -> str:
+    with pytest.raises(CorpusError) as caught:
+        load(path, **settings)
+    return str(caught.value)
+
+
+def test_native_line_keeps_layers_labels_and_order(tmp_path: Path) -> None:
+    line = {
+        "id": "d-1",
+        "source": "helpline",
+        "user_id": "u-1",
+        "context": {"profile": " nurse ", "themes": ["sleep"], "earlier_sessions": ["one", "two"], "session": "tired"},
+        "turns": [
+            {"speaker": "user", "text": "  hi\n", "labels": {"risk": ["low", 2], "mood": "flat", "none": None}},
+            {"speaker": "chatbot", "text": "hello"},
+        ],
+        "outcome": {"zeta": 3, "alpha": True, "missing": None, "said": "ok"},
+    }
+    (dialogue,) = load(write(tmp_path / "a.jsonl", line)).dialogues
+    assert dialogue.source == "helpline"
+    assert dialogue.user_id == "u-1"
+    assert dialogue.context == Context(
+        profile="nurse", themes=("sleep",), earlier_sessions=("one", "two"), session="tired"
+    )
+    assert [turn.text for turn in dialogue.turns] == ["hi", "hello"]
+    assert dialogue.turns[0].labels == {"risk": ("low", "2"), "mood": ("flat",)}
+    assert list(dialogue.outcome.items()) == [("zeta", "3"), ("alpha", "true"), ("said", "ok")]
+
+
+def test_source_defaults_to_the_file_name(tmp_path: Path) -> None:
+    (dialogue,) = load(write(tmp_path / "chats.jsonl", native())).dialogues
+    assert dialogue.source == "chats"
+
+
+def test_messages_context_becomes_layers_without_inventing_any(tmp_path: Path) -> None:
+    messages = [{"role": "assistant", "content": "Hi"}, {"role": "user", "content": "hey", "labels": {"feedback": [4]}}]
+    context = {"situation": "I lost my job.", "emotion": "anxiety", "problem_type": "job crisis", "domains": ["x"]}
+    with_goal = {"goal_text": "Find a hotel.", "goal": {"hotel": {}}}
+    corpus = load(
+        write(
+            tmp_path / "a.jsonl",
+            {"id": "a", "split": "valid", "context": context, "messages": messages, "outcome": {"ratings": {"a": 1}}},
+            {"id": "b", "context": with_goal, "messages": messages},
+            {"id": "c", "context": {}, "messages": messages},
+        )
+    )
+    first, second, third = corpus.dialogues
+    assert first.context == Context(profile="Emotion: anxiety. Problem: job crisis.", session="I lost my job.")
+    assert first.outcome == {"ratings": '{"a": 1}'}
+    assert [turn.speaker for turn in first.turns] == [Speaker.CHATBOT, Speaker.USER]
+    assert first.turns[1].labels == {"feedback": ("4",)}
+    assert second.context == Context(session="Find a hotel.")
+    assert third.context == Context()
+
+
+def test_split_named_in_a_native_line_is_respected_and_other_names_are_not(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.jsonl", native("a", split="test"), native("b", split="dev"), native("c"))
+    assert [d.split for d in load(path).dialogues] == [Split.TEST, Split.TRAIN, Split.TRAIN]
+
+
+def test_split_of_a_messages_line_is_ignored(tmp_path: Path) -> None:
+    line = {"id": "a", "split": "test", "messages": [{"role": "user", "content": "hi"}]}
+    assert load(write(tmp_path / "a.jsonl", line)).dialogues[0].split is Split.TRAIN
+
+
+def test_user_in_two_named_splits_is_refused(tmp_path: Path) -> None:
+    path = write(
+        tmp_path / "a.jsonl", native("a", user_id="u-7", split="train"), native("b", user_id="u-7", split="test")
+    )
+    assert "user u-7: got dialogue a in train and dialogue b in test" in failure(path)
+
+
+def test_gzip_loads_whatever_the_file_is_called(tmp_path: Path) -> None:
+    for name in ("a.jsonl.gz", "b.jsonl"):
+        path = tmp_path / name
+        path.write_bytes(gzip.compress(json.dumps(native()).encode()))
+        assert load(path).dialogues[0].id == "d-1"
+
+
+def test_byte_order_mark_and_blank_lines_are_no_error(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_bytes(b"\xef\xbb\xbf" + json.dumps(native()).encode() + b"\r\n\r\n")
+    assert len(load(path).dialogues) == 1
+
+
+def test_hash_depends_on_content_and_not_on_formatting(tmp_path: Path) -> None:
+    line = native("d-1", "hi", "hello", context={"session": "s", "profile": "p"})
+    first = load(write(tmp_path / "a.jsonl", {"source": "s", **line})).sha256
+    reordered = json.dumps({"source": "s", **line}, sort_keys=True, indent=None, separators=(" ,", " :"))
+    assert load(write(tmp_path / "b.jsonl", reordered, "")).sha256 == first
+    outcomes = [{"source": "s", **line, "outcome": outcome} for outcome in ({"x": "1", "y": "2"}, {"y": "2", "x": "1"})]
+    with_outcome, swapped = (load(write(tmp_path / "c.jsonl", changed)).sha256 for changed in outcomes)
+    assert with_outcome == swapped != first
+    assert load(write(tmp_path / "d.jsonl", {"source": "s", **line, "split": "train"})).sha256 == first
+
+
+def test_max_dialogues_keeps_the_same_choice_when_the_file_is_reordered(tmp_path: Path) -> None:
+    lines = [native(f"d-{i}") for i in range(30)]
+    chosen = load(write(tmp_path / "a.jsonl", *lines), max_dialogues=10).dialogues
+    turned = load(write(tmp_path / "b.jsonl", *lines[::-1]), max_dialogues=10).dialogues
+    assert len(chosen) == 10
+    assert {d.id for d in chosen} == {d.id for d in turned}
+    assert [d.id for d in chosen] == sorted((d.id for d in chosen), key=lambda i: int(i[2:]))  # order as read
+
+
+def test_merging_joins_text_and_labels_of_one_speaker(tmp_path: Path) -> None:
+    turns = [
+        {"speaker": "user", "text": "hi", "labels": {"a": ["1"]}},
+        {"speaker": "user", "text": "you there?", "labels": {"a": ["2"], "b": ["3"]}},
+    ]
+    path = write(tmp_path / "a.jsonl", {"id": "d-1", "turns": turns})
+    (turn,) = load(path, merge_consecutive=True).dialogues[0].turns
+    assert turn.text == "hi\nyou there?"
+    assert turn.labels == {"a": ("1", "2"), "b": ("3",)}
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ('{"id": "x", ', ["line 2", "not valid JSON"]),
+        ("[1, 2]", ["line 2", "got a JSON list, expected an object"]),
+        ({"turns": []}, ["line 2", "id: missing"]),
+        ({"id": "x"}, ["line 2, dialogue x", "turns or messages: missing"]),
+        (native("first"), ["line 2, dialogue first", "line 1", "unique ids"]),
+        ({"id": "x", "turns": [{"speaker": "bot", "text": "a"}]}, ["turns[0].speaker: got 'bot'", "'chatbot'"]),
+        ({"id": "x", "messages": [{"role": "system", "content": "a"}]}, ["messages[0].role: got 'system'", "take"]),
+        ({"id": "x", "turns": [{"speaker": "chatbot", "text": "a"}]}, ["dialogue x", "none by the user"]),
+        ({"id": "x", "turns": []}, ["got 0 turns and none by the user"]),
+        (
+            {"id": "x", "turns": [{"speaker": "user", "text": "a"}, {"speaker": "user", "text": "b"}]},
+            ["turns[0] and turns[1]", "merge them with a newline", "corpus.merge_consecutive"],
+        ),
+        (native("x", "a", "  \n"), ["turns[1]: got an empty text"]),
+        (native("x", "a [END]"), ["turns[0]: got [END] in a user's text"]),
+        (native("x", "half \ud83d"), ["turns[0].text", "surrogate"]),
+        (native("x", user="u-1"), ["unknown key user", "did you mean user_id?"]),
+        (native("x", context={"sumary": "a"}), ["unknown key context.sumary", "profile, themes"]),
+        (native("x", context="a"), ["context: got 'a'"]),
+        (native("x", context={"themes": "work"}), ["context.themes: got 'work', expected"]),
+        ({"id": "x", "turns": "hi"}, ["turns: got 'hi', expected a valid list"]),
+        ({"id": "x", "turns": [{"speaker": "user", "text": 3}]}, ["turns[0].text: got 3, expected a valid string"]),
+        (
+            {"id": "x", "messages": [{"role": "user", "content": "a"}], "context": {"emotion": ["sad"]}},
+            ["Emotion: got ['sad'], expected a text or a number"],
+        ),
+    ],
+)
+def test_bad_line_is_named_with_its_remedy(tmp_path: Path, line: Any, expected: list[str]) -> None:
+    message = failure(write(tmp_path / "chats.jsonl", native("first"), line))
+    for part in [str(tmp_path / "chats.jsonl"), *expected]:
+        assert part in message
+
+
+def test_end_token_in_the_chatbots_text_is_no_error(tmp_path: Path) -> None:
+    assert load(write(tmp_path / "a.jsonl", native("x", "a", "b [END]"))).dialogues
+
+
+def test_numeric_ids_are_read_as_text(tmp_path: Path) -> None:
+    (dialogue,) = load(write(tmp_path / "a.jsonl", native(17, user_id=4))).dialogues
+    assert (dialogue.id, dialogue.user_id) == ("17", "4")
+
+
+def test_non_utf8_line_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_bytes(json.dumps(native()).encode() + b'\n{"id": "caf\xe9"}\n')
+    assert "line 2: not UTF-8 (byte 12 of the line)" in failure(path)
+
+
+def test_first_five_bad_lines_are_reported_and_the_rest_counted(tmp_path: Path) -> None:
+    message = failure(write(tmp_path / "a.jsonl", *[{"id": f"d-{i}"} for i in range(17)]))
+    assert "17 bad dialogues" in message
+    assert [f"dialogue d-{i}:" in message for i in range(6)] == [True] * 5 + [False]
+    assert message.endswith("and 12 more")
+
+
+def test_allowed_bad_dialogues_are_left_out_and_counted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = write(tmp_path / "a.jsonl", native("a"), {"id": "b"}, {"id": "c"})
+    corpus = load(path, max_bad_dialogues=2)
+    assert ([d.id for d in corpus.dialogues], corpus.num_left_out) == (["a"], 2)
+    assert "dialogue b" in caplog.text
+    assert "2 bad dialogues" in failure(path, max_bad_dialogues=1)
+
+
+def test_missing_file_says_which_key_to_change(tmp_path: Path) -> None:
+    assert "nowhere.jsonl: no such file" in failure(tmp_path / "nowhere.jsonl")
+    assert "corpus.path" in failure(tmp_path / "nowhere.parquet")
+
+
+def test_unreadable_path_is_a_corpus_error(tmp_path: Path) -> None:
+    assert "cannot be read" in failure(tmp_path)
+
+
+def test_empty_file_is_refused(tmp_path: Path) -> None:
+    assert "got no dialogues" in failure(write(tmp_path / "a.jsonl", ""))
+
+
+def test_cut_gzip_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl.gz"
+    path.write_bytes(gzip.compress("\n".join(json.dumps(native(f"d-{i}")) for i in range(500)).encode())[:-200])
+    assert "broken gzip archive after line" in failure(path)
+    path.write_text(json.dumps(native()))
+    assert "broken gzip archive after line 0" in failure(path)
+
+
+def test_empty_train_split_is_refused(tmp_path: Path) -> None:
+    message = failure(write(tmp_path / "a.jsonl", native("a", split="test")))
+    assert "none of them in the train split" in message
+    assert "corpus.validation_fraction" in message
+
+
+def test_sample_loads_with_every_split_filled() -> None:
+    corpus = load_corpus(CorpusConfig())
+    assert all(corpus.split(split) for split in Split)
+    assert sum(len(corpus.split(split)) for split in Split) == len(corpus.dialogues)
+    assert {dialogue.source for dialogue in corpus.dialogues} == {"sample"}
