@@ -1,14 +1,16 @@
 """The configuration: one pydantic model a stage, YAML files and dotted overrides.
 
 Imports nothing heavy, so that ``advsim check`` answers within two seconds. Unknown keys are refused with the nearest
-valid one. Every field says its unit, its range where it has one, and why the default is what it is. Settings marked [ref] are
-those of the paper's public reference code (github slingshot-ai/dial); see METHOD in ARCHITECTURE.md for the sources.
+valid one. Every field says its unit, its range where it has one, and why the default is what it is. Settings marked
+[ref] are those of the paper's public reference code (github slingshot-ai/dial); see METHOD in ARCHITECTURE.md for the
+sources.
 """
 
 from __future__ import annotations
 
+import copy
 import difflib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -29,9 +31,9 @@ SIMULATOR_INSTRUCTIONS = (
 
 
 class Section(BaseModel):
-    """Base of all sections: frozen, no unknown keys."""
+    """Base of all sections: frozen, no unknown keys, finite numbers."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class ModelConfig(Section):
@@ -235,6 +237,9 @@ class DiscriminatorConfig(Section):
     turns fit each other, and partly the chatbot itself."""
     max_tokens: PositiveInt = 1024
     scoring_batch_size: PositiveInt = 16
+    micro_batch_tokens: PositiveInt = 4096
+    """Padded tokens of one forward and backward pass: a batch of more is split and its gradients are added up. Bounds
+    the memory of training and changes nothing else."""
 
 
 class PreferenceConfig(Section):
@@ -346,19 +351,22 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _consistent(self) -> Config:
-        longest = max(
-            self.rollout.sampling.max_tokens, self.preference.sampling.max_tokens, self.held_out.sampling.max_tokens
-        )
+        samplings = [self.rollout.sampling, self.preference.sampling, self.held_out.sampling]
+        if self.chatbot.kind == "model":
+            samplings.append(self.chatbot.sampling)
+        longest = max(sampling.max_tokens for sampling in samplings)
         if longest >= self.engine.max_model_len:
             raise ValueError(
                 f"engine.max_model_len is {self.engine.max_model_len} but a turn may take {longest} tokens; "
-                "raise engine.max_model_len or lower the max_tokens of rollout, preference and held_out sampling"
+                "raise engine.max_model_len or lower max_tokens of rollout, preference, held_out and chatbot sampling"
             )
         if self.resources.colocate and self.chatbot.kind == "model":
-            if self.chatbot.model is not None and self.chatbot.model.path != self.model.path:
+            other = self.chatbot.model
+            if other is not None and (other.path, other.revision) != (self.model.path, self.model.revision):
                 raise ValueError(
-                    f"resources.colocate shares one engine, but chatbot.model.path is {self.chatbot.model.path!r} and "
-                    f"model.path is {self.model.path!r}; set resources.colocate to false"
+                    f"resources.colocate shares one engine, but chatbot.model is {other.path!r} (revision "
+                    f"{other.revision}) and model is {self.model.path!r} (revision {self.model.revision}); set "
+                    "resources.colocate to false"
                 )
             if self.engine.adapter_serving == "merged":
                 raise ValueError(
@@ -391,6 +399,7 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
 
 def parse_config(values: dict[str, Any], overrides: Sequence[str] = (), *, where: str = "configuration") -> Config:
     """Validate a mapping with overrides applied; see :func:`load_config`."""
+    values = copy.deepcopy(values)
     for override in overrides:
         _apply_override(values, override)
     try:
@@ -420,16 +429,19 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
 
 def _apply_override(values: dict[str, Any], override: str) -> None:
     key, separator, text = override.partition("=")
-    if not separator or not key:
+    parts = [part.strip() for part in key.split(".")]
+    if not separator or not all(parts):
         raise ConfigError(f"override {override!r}: expected key.path=value, for example -o stop.max_rounds=1")
     try:
         value = yaml.safe_load(text)
     except yaml.YAMLError:
         raise ConfigError(f"override {override!r}: the value is not valid YAML; quote it") from None
-    *parents, leaf = key.split(".")
+    *parents, leaf = parts
     node = values
     for parent in parents:
-        child = node.setdefault(parent, {})
+        if node.get(parent) is None:  # an empty section in YAML, or an optional one that is off
+            node[parent] = {}
+        child = node[parent]
         if not isinstance(child, dict):
             raise ConfigError(f"override {override!r}: {parent} holds the value {child!r}, not a section with keys")
         node = child
@@ -441,10 +453,17 @@ def _explain(detail: Any) -> str:
     key = ".".join(str(part) for part in location) or "(whole configuration)"
     if detail["type"] == "extra_forbidden":
         valid = _valid_keys(location[:-1])
-        near = difflib.get_close_matches(str(location[-1]), valid, n=1, cutoff=0.4)
-        hint = (
-            f"did you mean {'.'.join([*map(str, location[:-1]), near[0]])}?" if near else f"valid: {', '.join(valid)}"
-        )
+        leaf = str(location[-1])
+        near = difflib.get_close_matches(leaf, valid, n=1, cutoff=0.4)
+        same_name = [path for path in _key_paths(Config) if path[-1] == leaf]
+        # rollout.max_tokens is meant as rollout.sampling.max_tokens, whatever other sections have such a key
+        inside = [path for path in same_name if path[: len(location) - 1] == location[:-1]]
+        if len(inside or same_name) == 1:
+            hint = f"did you mean {'.'.join((inside or same_name)[0])}?"
+        elif near:
+            hint = f"did you mean {'.'.join([*map(str, location[:-1]), near[0]])}?"
+        else:
+            hint = f"valid: {', '.join(valid)}"
         return f"unknown key {key}: {hint}"
     message = detail["msg"].removeprefix("Value error, ")
     if location and not isinstance(detail["input"], dict):
@@ -461,6 +480,14 @@ def _valid_keys(location: Sequence[str | int]) -> list[str]:
             break
         section = inner
     return sorted(section.model_fields)
+
+
+def _key_paths(section: type[BaseModel], prefix: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    for name, field in section.model_fields.items():
+        yield (*prefix, name)
+        inner = _section_type(field.annotation)
+        if inner is not None:
+            yield from _key_paths(inner, (*prefix, name))
 
 
 def _section_type(annotation: Any) -> type[BaseModel] | None:

