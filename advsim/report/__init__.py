@@ -1,1 +1,1 @@
-"""Stage: see ARCHITECTURE.md."""
+"""Renders a run: tables for the terminal and one self-contained HTML page. Reads figures, computes none that matter."""
