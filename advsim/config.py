@@ -168,7 +168,6 @@ class EngineConfig(Section):
     cpu_threads_bind: str = "all"
     """CPU only: cores of an engine, vLLM's VLLM_CPU_OMP_THREADS_BIND form ("0-1"), or "all". vLLM's own default keeps
     one core back, which halves the speed of a two-core machine."""
-    tensor_parallel_size: PositiveInt = 1
     adapter_serving: Literal["lora", "merged"] = "lora"
     """``lora`` serves the adapter beside the base model. ``merged`` folds it into a kept copy of the base weights on
     every push: faster decoding, but the engine then serves nothing else, so it cannot be colocated with a chatbot."""
@@ -302,6 +301,7 @@ class PoolConfig(Section):
     num_cpus: Annotated[float, Field(ge=0.0)] = 1.0
     """Logical CPUs each replica reserves."""
     num_gpus: Annotated[float, Field(ge=0.0)] = 0.0
+    """GPUs of each replica; an engine with more than one splits its model over them (tensor parallel)."""
 
 
 class LearnerConfig(Section):

@@ -162,14 +162,20 @@ def _template_pieces(tokenizer: PreTrainedTokenizerBase, *, with_system: bool) -
     between.append(rest)
     if not with_system:
         between.insert(1, "\n\n")  # the system text heads the first user message, parted by an empty line
-    start, system_to_user, user_to_assistant, assistant_to_user = between[:4]
+    start, system_to_user, user_to_past_assistant, assistant_to_user = between[:4]
+    # Llama 2 and Mistral put a space before an assistant's text that the prompt for it does not have: the model is to
+    # write it. What the model sees when it writes is the frame; a text then stands without that space.
+    user_to_assistant = between[-1]
+    if user_to_past_assistant.rstrip() != user_to_assistant.rstrip():
+        return None
     # One rendering does not show what depends on the number or the place of messages: try other lengths.
     for num_user_turns in (1, 2, 3, 5):
         texts = _probe_texts(num_user_turns=num_user_turns, with_system=with_system)
         expected = start + (f"{texts[0]}{system_to_user}" if with_system else "")
-        for i, text in enumerate(texts[1:] if with_system else texts):
-            expected += text + (assistant_to_user if i % 2 else user_to_assistant)
-        if _render(tokenizer, texts, with_system=with_system) != expected:
+        *past, newest = texts[1:] if with_system else texts
+        for i, text in enumerate(past):
+            expected += text + (assistant_to_user if i % 2 else user_to_past_assistant)
+        if _render(tokenizer, texts, with_system=with_system) != expected + newest + user_to_assistant:
             return None
     return start, system_to_user, user_to_assistant, assistant_to_user
 
@@ -264,6 +270,16 @@ class SimulatorPrompts:
         ids = tuple(token_ids)
         return ids[: -len(tail)] if tail and ids[-len(tail) :] == tail else ids
 
+    def check_fits(self, dialogue: Dialogue) -> None:
+        """Check that every user turn of a dialogue has a prompt.
+
+        Raises:
+            CorpusError: the context with one turn alone exceeds the budget; names the dialogue.
+        """
+        for position, turn in enumerate(dialogue.turns):
+            if turn.speaker is Speaker.USER:
+                self._window_of(dialogue, position)
+
     def training_examples(self, dialogue: Dialogue) -> list[TrainingExample]:
         """SFT sequences of a dialogue: loss on user turns (with end-of-turn token, and [END] in the last one) only.
 
@@ -276,10 +292,7 @@ class SimulatorPrompts:
         positions = [i for i, turn in enumerate(dialogue.turns) if turn.speaker is Speaker.USER]
         groups: list[tuple[_Window, list[int]]] = []
         for position in positions:
-            try:
-                window = self._window(dialogue.context, dialogue.turns[:position])
-            except ContextOverflowError as error:
-                raise CorpusError(f"dialogue {dialogue.id}, turn {position}: {error}") from None
+            window = self._window_of(dialogue, position)
             if groups and groups[-1][0].same_start(window):
                 groups[-1] = (window, [*groups[-1][1], position])
             else:
@@ -301,6 +314,12 @@ class SimulatorPrompts:
             labels.extend(completion)
             done = len(input_ids)
         return TrainingExample(dialogue_id=dialogue.id, input_ids=tuple(input_ids), labels=tuple(labels))
+
+    def _window_of(self, dialogue: Dialogue, position: int) -> _Window:
+        try:
+            return self._window(dialogue.context, dialogue.turns[:position])
+        except ContextOverflowError as error:
+            raise CorpusError(f"dialogue {dialogue.id}, turn {position}: {error}") from None
 
     def _window(self, context: Context, turns: Sequence[Turn]) -> _Window:
         sizes = [len(self.turn_ids(turn)) + self._frame_size(turn) for turn in turns]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from advsim.config import EngineConfig
+from advsim.config import EngineConfig, ModelConfig
 from advsim.records import AdapterRef
 
 
@@ -41,9 +41,9 @@ class EngineSpec:
 
     kind: str  # "vllm" or "scripted"
     config: EngineConfig
-    model_path: str = ""
+    model: ModelConfig = ModelConfig()  # resolved on the actor's own machine
     max_lora_rank: int = 0  # 0: the engine never serves an adapter
-    use_gpu: bool = False
+    num_gpus: float = 0.0  # 0: on CPU; more than 1: the model is split over them
     seed: int = 0
     replies: tuple[str, ...] = ()  # scripted only
 

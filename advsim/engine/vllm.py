@@ -11,6 +11,7 @@ from typing import Any
 
 from advsim.engine.protocol import Completion, EngineSpec, GenerationRequest
 from advsim.errors import EngineError
+from advsim.models import resolve_model
 from advsim.records import AdapterRef
 
 _LORA_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
@@ -26,13 +27,14 @@ class VllmEngine:
     def __init__(self, spec: EngineSpec) -> None:
         self._spec = spec
         self._llm: Any = None
+        self._base = Path()
         self._lora: Any = None
         self._merged = False
 
     async def start(self) -> None:
         """Start the engine process and load the base model; see :class:`advsim.engine.protocol.Engine`."""
         spec = self._spec
-        if not spec.use_gpu:
+        if not spec.num_gpus:
             _set_cpu_environment(spec)
         os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
         from vllm import AsyncEngineArgs
@@ -42,19 +44,20 @@ class VllmEngine:
         arguments: dict[str, Any] = {}
         if serves_lora:
             arguments |= {"enable_lora": True, "max_loras": 1, "max_cpu_loras": 2, "max_lora_rank": self._lora_rank()}
-        if spec.use_gpu:
+        if spec.num_gpus:
             arguments |= {"gpu_memory_utilization": spec.config.gpu_memory_utilization}
         else:
             arguments |= {"enforce_eager": True}
+        self._base = resolve_model(spec.model)
         try:
             self._llm = await asyncio.to_thread(
                 AsyncLLM.from_engine_args,
                 AsyncEngineArgs(
-                    model=spec.model_path,
+                    model=str(self._base),
                     dtype="bfloat16",
                     max_model_len=spec.config.max_model_len,
                     max_num_seqs=spec.config.max_num_seqs,
-                    tensor_parallel_size=spec.config.tensor_parallel_size,
+                    tensor_parallel_size=max(1, int(spec.num_gpus)),
                     enable_prefix_caching=True,
                     seed=spec.seed,
                     trust_remote_code=False,
@@ -63,7 +66,7 @@ class VllmEngine:
                 ),
             )
         except (RuntimeError, ValueError, OSError) as error:
-            raise EngineError(f"vLLM could not start with {spec.model_path}: {_last_line(error)}") from error
+            raise EngineError(f"vLLM could not start with {spec.model.path}: {_last_line(error)}") from error
 
     async def generate(self, request: GenerationRequest) -> list[Completion]:
         """Sample continuations; see :class:`advsim.engine.protocol.Engine`."""
@@ -79,7 +82,7 @@ class VllmEngine:
             include_stop_str_in_output=True,
             stop_token_ids=list(request.stop_token_ids),
             # vLLM's CPU sampler fails on seeded requests in large batches ("CPU Generator does not use offset").
-            seed=request.seed if self._spec.use_gpu else None,
+            seed=request.seed if self._spec.num_gpus else None,
             output_kind=RequestOutputKind.FINAL_ONLY,
         )
         final = await self._run(request.prompt_ids, sampling, use_adapter=request.use_adapter)
@@ -168,7 +171,7 @@ class VllmEngine:
 
         merged = folder / "merged"
         # Always from the base weights as they are on disk: merging on top of a merge loses precision.
-        await asyncio.to_thread(write_merged, Path(self._spec.model_path), folder, merged)
+        await asyncio.to_thread(write_merged, self._base, folder, merged)
         await self._llm.collective_rpc("reload_weights", kwargs={"weights_path": str(merged)})
         await self._llm.reset_prefix_cache()
         self._merged = True

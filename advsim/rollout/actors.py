@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,10 +17,11 @@ from typing import Any
 from advsim.config import ChatbotConfig, RolloutConfig, SamplingConfig
 from advsim.engine.protocol import Engine, EngineSpec, GenerationRequest, build_engine
 from advsim.errors import ChatbotError, DeliveryError, EngineError
-from advsim.lora import Canary, adapter_sha256
-from advsim.models import load_tokenizer
+from advsim.lora import adapter_sha256
+from advsim.models import load_tokenizer, resolve_model
 from advsim.records import AdapterRef, Candidate, Context, Conversation, NextTurn, Scenario, Turn
 from advsim.roles import END_TOKEN, ChatbotPrompts, SimulatorPrompts, strip_end
+from advsim.rollout.delivery import Acknowledgement, Delivery
 from advsim.rollout.turn_loop import ChatbotSpeaker, RolloutTask, SimulatorSpeaker, Utterance, simulate
 
 
@@ -44,27 +45,6 @@ class ChatbotSpec:
     chatbot: ChatbotConfig
     budget_tokens: int
     log_file: str = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Delivery:
-    """An adapter on its way to an engine: its files, and what its log-probabilities on the canary must be."""
-
-    adapter: AdapterRef
-    files: Mapping[str, bytes]
-    canary: Canary
-    canary_logprobs: tuple[float, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Acknowledgement:
-    """What an engine says it now holds: computed from its own copy, not repeated from the order."""
-
-    actor: str
-    version: int
-    sha256: str
-    canary_logprobs: tuple[float, ...]
-    seconds: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,7 +81,7 @@ class SimulatorActor:
         self._engine: Engine = build_engine(spec.engine)
         self._adapter: AdapterRef | None = None
         self._folder = tempfile.TemporaryDirectory(prefix="advsim-adapters-")
-        tokenizer = load_tokenizer(Path(spec.engine.model_path))
+        tokenizer = load_tokenizer(resolve_model(spec.engine.model))
         self._prompts = SimulatorPrompts(tokenizer, instructions=spec.instructions, budget_tokens=spec.budget_tokens)
         self._chatbots: tuple[ChatbotSpeaker, ...] = ()
         if spec.chatbot is not None:
@@ -139,7 +119,7 @@ class SimulatorActor:
         canary = delivery.canary
         logprobs = await self._engine.logprobs(canary.prompt_ids, canary.completion_ids, use_adapter=True)
         return Acknowledgement(
-            actor=self._name,
+            engine=self._name,
             version=delivery.adapter.version,
             sha256=sha256,
             canary_logprobs=tuple(logprobs),
@@ -212,7 +192,7 @@ class SimulatorActor:
         if held is None or (held.version, held.sha256) != (adapter.version, adapter.sha256):
             has = "no adapter" if held is None else f"version {held.version} ({held.sha256[:12]})"
             raise DeliveryError(
-                f"{self._name} holds {has}, expected version {adapter.version} ({adapter.sha256[:12]}); the adapter was "
+                f"{self._name} holds {has}, expected version {adapter.version} ({adapter.sha256[:12]}); it was "
                 "not pushed to it. Run the same command to resume: the push is repeated first"
             )
 
@@ -308,7 +288,7 @@ class ChatbotActor:
         redirect_output(spec.log_file)
         self._engine = build_engine(spec.engine)
         prompts = ChatbotPrompts(
-            load_tokenizer(Path(spec.engine.model_path)),
+            load_tokenizer(resolve_model(spec.engine.model)),
             system_prompt=spec.chatbot.system_prompt,
             budget_tokens=spec.budget_tokens,
         )

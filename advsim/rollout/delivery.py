@@ -1,0 +1,73 @@
+"""Delivery of adapters to engines, and the proof that each engine holds what it was sent."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from advsim.errors import DeliveryError
+from advsim.lora import Canary
+from advsim.records import AdapterRef
+
+CANARY_TOLERANCE = 0.25
+"""Largest mean absolute difference of canary log-probabilities, in nats a token, between the learner's float32 and an
+engine's bfloat16. Measured: below 0.06 for the right adapter, 0.5 and more for none (EXPERIMENTS.md)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delivery:
+    """An adapter on its way to an engine: its files, and what its log-probabilities on the canary must be."""
+
+    adapter: AdapterRef
+    files: Mapping[str, bytes]
+    canary: Canary
+    canary_logprobs: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Acknowledgement:
+    """What an engine says it now holds: computed from its own copy, not repeated from the order."""
+
+    engine: str
+    version: int
+    sha256: str
+    canary_logprobs: tuple[float, ...]
+    seconds: float
+
+
+def check_acknowledgements(
+    delivery: Delivery, acknowledgements: Sequence[Acknowledgement], *, engines: Sequence[str]
+) -> None:
+    """Check that every engine holds the delivered adapter and speaks with it.
+
+    Raises:
+        DeliveryError: an engine did not acknowledge, acknowledged another version or hash, or its log-probabilities on
+            the canary are not those the learner computed with this adapter.
+    """
+    adapter = delivery.adapter
+    missing = sorted(set(engines) - {acknowledgement.engine for acknowledgement in acknowledgements})
+    if missing:
+        raise DeliveryError(
+            f"adapter version {adapter.version}: no acknowledgement from {', '.join(missing)}; no rollout starts on an "
+            "engine that has not acknowledged. Run the same command to resume"
+        )
+    for got in acknowledgements:
+        if (got.version, got.sha256) != (adapter.version, adapter.sha256):
+            raise DeliveryError(
+                f"{got.engine} acknowledged adapter version {got.version} ({got.sha256[:12]}), expected version "
+                f"{adapter.version} ({adapter.sha256[:12]}); run the same command to resume: the push is repeated first"
+            )
+        difference = canary_difference(got.canary_logprobs, delivery.canary_logprobs)
+        if difference > CANARY_TOLERANCE:
+            raise DeliveryError(
+                f"{got.engine} holds the files of adapter version {adapter.version} but does not speak with it: its "
+                f"log-probabilities on the canary differ by {difference:.3f} nats a token from the learner's, expected at "
+                f"most {CANARY_TOLERANCE}; the engine serves another adapter or none"
+            )
+
+
+def canary_difference(got: Sequence[float], expected: Sequence[float]) -> float:
+    """Mean absolute difference in nats a token; infinite where the lengths differ."""
+    if len(got) != len(expected) or not expected:
+        return float("inf")
+    return sum(abs(a - b) for a, b in zip(got, expected, strict=True)) / len(expected)
