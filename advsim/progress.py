@@ -11,7 +11,7 @@ import re
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TextIO
 
@@ -163,14 +163,15 @@ class Stage:
             else:
                 self._plain_line()
 
-    def update(self, num_done: int, total: int | None = None, loss: float | None = None) -> None:
+    def update(self, num_done: int, total: int | None = None, figures: Mapping[str, float] | None = None) -> None:
         """Set the count of a training, whose steps are counted elsewhere, and show its loss.
 
         Args:
             num_done: steps done.
-            total: steps to come in all; None leaves it as it is.
-            loss: loss of the last step; None leaves the note as it is.
+            total: steps in all; None leaves it as it is.
+            figures: what was logged for the step; without a ``loss`` the note stays as it is.
         """
+        loss = None if figures is None else figures.get("loss")
         with self._lock:
             self._num_done = num_done
             self._total = self._total if total is None else total

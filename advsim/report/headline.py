@@ -55,12 +55,14 @@ def make_headline(run: Run) -> Headline:
     unknown: list[str] = []
     clauses: list[str] = []
     for family in families(run):
-        measured = [column for column in [sft, *rounds] if _classifier(column, family).accuracy is not None]
-        if not measured:
+        found = [column for column in [sft, *rounds] if family in column.held_out]
+        if not found:
             continue
-        last = measured[-1]
+        last = next(
+            (column for column in reversed(found) if _classifier(column, family).accuracy is not None), found[-1]
+        )
+        unknown.extend(f"Realism by {family}: {note}." for note in _classifier(last, family).notes)
         reason = _unmeasurable(_classifier(last, family))
-        unknown.extend(f"Realism by {family}: {note}" for note in _classifier(last, family).notes)
         if reason:
             unknown.append(f"Realism by {family}: not measurable. {reason}")
             continue
@@ -119,7 +121,7 @@ def _unmeasurable(classifier: Classifier) -> str:
     if classifier.measurable is None:
         return "The run does not say whether this classifier finds its control."
     why = (classifier.gate or "the classifier does not find its control").rstrip(".")
-    return f"{why[0].upper()}{why[1:]}; until then an accuracy near chance means nothing."
+    return f"{why[0].upper()}{why[1:]}, so that an accuracy near chance means nothing."
 
 
 def _direction(before: Classifier, after: Classifier) -> Direction | None:

@@ -28,7 +28,7 @@ def test_disjoint_intervals_are_movement_with_its_direction(baseline: Any, round
 
 def test_near_chance_needs_the_whole_interval(baseline: Any, rounds: Any) -> None:
     rounds[1]["held_out"] = made.held_out(0.5, 0.71, half=0.2)
-    assert "near chance stays open" in headline(baseline, rounds).sentence
+    assert "it is now near chance" not in headline(baseline, rounds).sentence
     rounds[1]["held_out"] = made.held_out(0.5, 0.71, half=0.04)
     assert "it is now near chance" in headline(baseline, rounds).sentence
 
@@ -56,3 +56,16 @@ def test_discriminator_trained_against_is_never_evidence(baseline: Any, rounds: 
     found = headline(baseline, rounds)
     assert any("0.93 → 0.74" in text for text in found.unknown)
     assert not any("trained against" in text for text in (*found.moved, *found.unmoved, found.sentence))
+
+
+def test_family_that_could_not_be_measured_says_why(baseline: Any) -> None:
+    baseline["sft"]["held_out"]["context"] = {"accuracy": None, "measurable": False, "notes": ["only one user"]}
+    found = headline(baseline, [])
+    assert any("context: not measurable" in text for text in found.unknown)
+    assert any("context: only one user" in text for text in found.unknown)
+
+
+def test_adapter_without_rounds_is_read_from_sft(baseline: Any) -> None:
+    found = headline(baseline, [])
+    assert "By surface, the simulator was compared with real users and it is still told apart" in found.sentence
+    assert "No round is finished yet" in found.sentence

@@ -46,7 +46,7 @@ def test_plain_reporter_prints_no_control_characters(
     with reporter.stage("rollout 1/2", total=2, unit="dialogue") as stage:
         stage.advance()
         stage.note("\x1b[31mred\x1b[0m\r\nnext")
-        reporter.warning("odd \x07 text [bold]kept[/bold]")
+        reporter.warning("odd \x1b]0;title\x07 text [bold]kept[/bold]")
         stage.advance()
     written = file.getvalue()
     assert "rollout 1/2: 2 dialogues in" in written
@@ -73,9 +73,10 @@ def test_steps_reported_from_outside_set_count_total_and_loss(clock: Clock) -> N
     file = io.StringIO()
     with Reporter(file, force_plain=True, clock=clock).stage("SFT", unit="step") as stage:
         clock.now_s += 20
-        stage.update(10, 40, 2.5)
+        stage.update(10, 40, {"loss": 2.5, "grad_norm": 1.0})
         clock.now_s += 60
-        stage.update(40, 40, 1.25)
+        stage.update(39, 40, {"loss": 1.25})
+        stage.update(40, 40, {})
     lines = file.getvalue().splitlines()
     assert lines[1].endswith("SFT: 10/40 steps, 30.0/min, about 1 min 00 s left, loss 2.500")
     assert lines[-1].endswith("SFT: 40 steps in 1 min 20 s (30.0/min); loss 1.250")

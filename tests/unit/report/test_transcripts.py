@@ -30,10 +30,13 @@ def test_one_round_is_shown_once(conversations: Any, reals: Any) -> None:
 
 
 def test_failed_conversations_are_chosen_last() -> None:
-    failed = dataclasses.replace(made.conversation(1, "a"), stop_reason=StopReason.ERROR, error="timed out")
-    found = compare_transcripts({1: [failed, made.conversation(1, "b")]}, {})
-    assert found is not None
-    assert found.scenario_id == "b"
+    failed = dataclasses.replace(made.conversation(1, "a"), id="0", stop_reason=StopReason.ERROR, error="timed out")
+    for other in (made.conversation(1, "a"), made.conversation(1, "b")):
+        for second in ({}, {2: [made.conversation(2, "c")]}):
+            found = compare_transcripts({1: [failed, other], **second}, {})
+            assert found is not None
+            assert found.scenario_id == other.scenario_id
+            assert "timed out" not in found.transcripts[0].ending
 
 
 def test_no_conversations_give_no_comparison(reals: Any) -> None:
