@@ -1,1 +1,1 @@
-"""Stage: see ARCHITECTURE.md."""
+"""From the discriminator's probabilities to rewards, and from rewarded candidates to preference pairs."""
