@@ -310,6 +310,11 @@ class LearnerConfig(Section):
     num_workers: PositiveInt = 1
     num_cpus: Annotated[float, Field(ge=0.0)] = 1.0
     num_gpus: Annotated[float, Field(ge=0.0)] = 0.0
+    num_threads: PositiveInt | None = None
+    """Threads of a worker without GPU; None shares all cores of the node between the workers on it. Not derived from
+    ``num_cpus``: on a small machine the learner reserves little, but may use all while the engines wait for it."""
+    gradient_checkpointing: bool = False
+    """Compute activations again in the backward pass: less memory, about a third more time. For larger models."""
 
 
 class ResourcesConfig(Section):

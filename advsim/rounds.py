@@ -34,11 +34,12 @@ from advsim.dpo.train import train_dpo
 from advsim.errors import RunError
 from advsim.evaluate.stop_rule import RoundSignals, StopDecision, decide_stop
 from advsim.held_out import HeldOut, round_signals
+from advsim.learner import OnStep
 from advsim.lora import Canary
 from advsim.pools import RolloutPool, ScorerPool
 from advsim.preference.pairs import lowest_turns, pair_candidates
-from advsim.preference.reward import rewarded_candidate
-from advsim.progress import Reporter
+from advsim.preference.reward import rewarded_candidate, with_rewards
+from advsim.progress import Reporter, Stage
 from advsim.records import (
     AdapterRef,
     Candidate,
@@ -107,7 +108,7 @@ class Training:
                 seed=self.config.seed,
                 canary=self._canary(),
                 log_dir=self.log_dir,
-                on_step=stage.update,
+                on_step=_on_step(stage),
             )
         self.run.write_files(SFT_ADAPTER, result.files)
         self.run.write_json("sft/metrics.json", _metrics_of(result))
@@ -192,7 +193,7 @@ class Training:
             for batch in self.scorers.score(simulated, batch_size=batch_size):
                 scores.extend(turn for view in batch for turn in view)
                 stage.advance(len(batch))
-        scores.sort(key=lambda score: (score.conversation_id, score.turn))
+        scores = with_rewards(sorted(scores, key=lambda score: (score.conversation_id, score.turn)))
         self.run.write_files(f"{folder}/discriminator", files)
         self.run.write_table(f"{folder}/scores.parquet", to_table(scores, ScoredTurn))
         self.run.write_json(f"{folder}/discriminator.json", _plain(metrics))
@@ -276,13 +277,13 @@ class Training:
             result = train_dpo(
                 pairs,
                 model=self.config.model,
-                adapter_files=self.run.read_files(self._adapter_folder(number - 1)),
+                adapter=self.run.read_files(self._adapter_folder(number - 1)),
                 config=self.config.dpo,
                 learner=self.config.resources.learner,
                 seed=self.config.seed + number,
                 canary=self._canary(),
                 log_dir=self.log_dir,
-                on_step=stage.update,
+                on_step=_on_step(stage),
             )
         self.run.write_files(f"{folder}/adapter", result.files)
         self.run.write_json(f"{folder}/dpo.json", _metrics_of(result))
@@ -437,6 +438,15 @@ def _previous_p_real(scores: Sequence[ScoredTurn]) -> dict[tuple[str, int], floa
         before[score.conversation_id, score.turn] = last[1] if same and last is not None else None
         last = (score.conversation_id, score.p_real)
     return before
+
+
+def _on_step(stage: Stage) -> OnStep:
+    def show(step: int, num_steps: int, figures: Mapping[str, float]) -> None:
+        stage.set_total(num_steps)
+        stage.advance()
+        stage.note(f"loss {figures['loss']:.3f}")
+
+    return show
 
 
 def _metrics_of(result: Any) -> dict[str, Any]:

@@ -31,7 +31,7 @@ class Run:
     @property
     def rounds(self) -> list[dict[str, Any]]:
         """Content of ``metrics.json`` of each finished round, in order."""
-        finished = []
+        finished: list[dict[str, Any]] = []
         while self.folder.exists(f"rounds/{len(finished) + 1:02d}/metrics.json"):
             finished.append(self.folder.read_json(f"rounds/{len(finished) + 1:02d}/metrics.json"))
         return finished

@@ -41,7 +41,7 @@ class EngineSpec:
 
     kind: str  # "vllm" or "scripted"
     config: EngineConfig
-    model: ModelConfig = ModelConfig()  # resolved on the actor's own machine
+    model: ModelConfig  # resolved on the actor's own machine
     max_lora_rank: int = 0  # 0: the engine never serves an adapter
     num_gpus: float = 0.0  # 0: on CPU; more than 1: the model is split over them
     seed: int = 0
