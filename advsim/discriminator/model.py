@@ -62,7 +62,7 @@ class Discriminator:
             classifier: PEFT model around an ``AutoModelForTokenClassification`` with ``num_labels=1``.
             tokenizer: tokenizer of the base model.
             config: what is visible, lengths and batch sizes.
-            dtype: ``float32`` or ``bfloat16``, of the base model; bfloat16 computes under autocast, adapters are float32.
+            dtype: ``float32`` or ``bfloat16``, of the base; bfloat16 computes under autocast, adapters are float32.
             device: torch device, ``cpu`` or ``cuda``.
         """
         self._device = torch.device(device)
@@ -129,8 +129,9 @@ class Discriminator:
         ]
         if {example.label for example in examples} != {0, 1}:
             raise RunError(
-                f"discriminator: got {len(real)} real and {len(simulated)} simulated views, of which {len(split.train)} "
-                "to train on; expected user turns of both kinds there; give more scenarios or lower discriminator.held_out_fraction"
+                f"discriminator: got {len(real)} real and {len(simulated)} simulated views, {len(split.train)} of "
+                "them to train on; expected user turns of both kinds there; give more scenarios or lower "
+                "discriminator.held_out_fraction"
             )
         discriminator._fit(examples, seed=seed, on_step=on_step)
         discriminator.save(output_dir)
