@@ -139,8 +139,8 @@ def _train(options: argparse.Namespace) -> None:
         except Exception as error:
             traceback.print_exc()
             raise RunError(
-                f"unexpected {type(error).__name__}: {error}. The traceback is in {log_file}; what is finished is kept, "
-                "run the same command to resume"
+                f"unexpected {type(error).__name__}: {error}. The traceback is in {log_file}; what is finished is "
+                "kept, run the same command to resume"
             ) from error
         if options.json:
             json.dump({"baseline": run.baseline, "rounds": run.rounds}, terminal_out, indent=2)

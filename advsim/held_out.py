@@ -86,7 +86,7 @@ class HeldOut:
             rollouts: the engines, holding the adapter.
             adapter: whose turns are measured.
             stage_name: for the progress bar.
-            token_budget: words at which the baseline's diversity was measured; a shorter sample lowers it for both sides.
+            token_budget: words at which the baseline's diversity was measured; a shorter sample lowers it for both.
             reporter: progress.
         """
         simulated = self._write_turns(rollouts, adapter, stage_name, reporter)

@@ -104,8 +104,8 @@ class Pools:
             remove_placement_group(group)
             raise ConfigError(
                 f"the {request.pool} pool cannot be scheduled: it asks for {request.num_bundles} x "
-                f"{_resources(request.bundle)} ({request.key}), the cluster has {_resources(ray.cluster_resources())} of "
-                f"which free {_resources(ray.available_resources())}; lower {request.key} or add machines"
+                f"{_resources(request.bundle)} ({request.key}), the cluster has {_resources(ray.cluster_resources())}, "
+                f"of which free {_resources(ray.available_resources())}; lower {request.key} or add machines"
             )
         self._groups[request.pool] = group
         return group

@@ -269,8 +269,8 @@ class Training:
         pairs: list[PreferencePair] = from_table(self.run.read_table(f"{folder}/pairs.parquet"), PreferencePair)
         if not pairs:
             raise RunError(
-                f"{folder}: no preference pairs: every conversation had fewer than 2 user turns, or all candidates of a "
-                "turn were alike or closer than preference.min_margin; raise rollout.max_user_turns, "
+                f"{folder}: no preference pairs: every conversation had fewer than 2 user turns, or all candidates of "
+                "a turn were alike or closer than preference.min_margin; raise rollout.max_user_turns, "
                 "preference.num_candidates or the sampling temperature"
             )
         with self.reporter.stage(f"{name} DPO", unit="step") as stage:
@@ -409,8 +409,8 @@ def check_rollout(tasks: Sequence[RolloutTask], conversations: Sequence[Conversa
     failed = [c for c in conversations if c.stop_reason is StopReason.ERROR]
     if len(failed) * 2 > len(conversations):
         raise RunError(
-            f"{len(failed)} of {len(conversations)} conversations failed, for example {failed[0].id}: {failed[0].error}; "
-            "mend the chatbot and run the same command to resume"
+            f"{len(failed)} of {len(conversations)} conversations failed, for example {failed[0].id}: {failed[0].error}"
+            "; mend the chatbot and run the same command to resume"
         )
 
 

@@ -50,8 +50,8 @@ def submit_training(config: Config, *, address: str, wait: bool) -> str:
         except (ConnectionError, RuntimeError, ValueError) as error:
             reason = " ".join(str(error).split())[:400]
             raise ConfigError(
-                f"cannot submit to {address}: {reason}. Check the address (the head's dashboard port, often 8265) and the "
-                "token: 'ray get-auth-token' on both sides, with RAY_AUTH_MODE=token"
+                f"cannot submit to {address}: {reason}. Check the address (the head's dashboard port, often 8265) and "
+                "the token: 'ray get-auth-token' on both sides, with RAY_AUTH_MODE=token"
             ) from error
     print(f"submitted {job_id} to {address}", flush=True)
     if not wait:

@@ -135,8 +135,8 @@ def check_unchanged(run: RunDir, config: Config, corpus: Corpus, *, allow_change
     if before["corpus"]["sha256"] != corpus.sha256 and "corpus" not in allow_changed:
         raise ConfigError(
             f"run {config.run_path} was started on another corpus: got {len(corpus.dialogues)} dialogues with hash "
-            f"{corpus.sha256[:12]}, expected {before['corpus']['num_dialogues']} with {before['corpus']['sha256'][:12]}; "
-            "restore the file, choose another name (-o name=...), or accept it with --allow-changed corpus"
+            f"{corpus.sha256[:12]}, expected {before['corpus']['num_dialogues']} with {before['corpus']['sha256'][:12]}"
+            "; restore the file, choose another name (-o name=...), or accept it with --allow-changed corpus"
         )
 
 

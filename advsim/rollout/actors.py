@@ -185,6 +185,10 @@ class SimulatorActor:
             finished=said.finished,
         )
 
+    async def logprobs(self, prompt_ids: Sequence[int], completion_ids: Sequence[int]) -> list[float]:
+        """Natural-log probabilities of completion tokens under the adapter being served."""
+        return await self._engine.logprobs(prompt_ids, completion_ids, use_adapter=True)
+
     def _require(self, adapter: AdapterRef | None) -> None:
         if adapter is None:
             return

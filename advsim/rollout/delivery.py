@@ -61,8 +61,8 @@ def check_acknowledgements(
         if difference > CANARY_TOLERANCE:
             raise DeliveryError(
                 f"{got.engine} holds the files of adapter version {adapter.version} but does not speak with it: its "
-                f"log-probabilities on the canary differ by {difference:.3f} nats a token from the learner's, expected at "
-                f"most {CANARY_TOLERANCE}; the engine serves another adapter or none"
+                f"log-probabilities on the canary differ by {difference:.3f} nats a token from the learner's, expected "
+                f"at most {CANARY_TOLERANCE}; the engine serves another adapter or none"
             )
 
 

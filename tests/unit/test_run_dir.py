@@ -51,7 +51,7 @@ def test_failed_write_keeps_the_file_before(run, monkeypatch):
 
 def test_unwritable_folder_is_named(tmp_path):
     (tmp_path / "file").write_text("not a folder")
-    with pytest.raises(RunError, match="cannot write manifest.json in run folder"):
+    with pytest.raises(RunError, match=r"cannot write manifest\.json in run folder"):
         RunDir(str(tmp_path / "file" / "run")).write_json("manifest.json", {})
 
 

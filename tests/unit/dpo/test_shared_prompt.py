@@ -58,7 +58,7 @@ def test_shared_prompt_gives_trl_logprobs_and_gradients(
         peft_model = peft_model_with(tiny_model, shared=shared)
         output = peft_model(**two_rows(PROMPT, chosen, rejected), fused_lm_head=True, use_cache=False)
         sums = output.log_probs.sum(dim=1)
-        torch.nn.functional.softplus(sums[1] - sums[0]).backward()
+        (2.0 * sums[0] - sums[1]).backward()
         gradients = {name: weight.grad for name, weight in peft_model.named_parameters() if weight.requires_grad}
         results.append((output, gradients))
     (plain, plain_gradients), (packed, packed_gradients) = results
@@ -67,8 +67,8 @@ def test_shared_prompt_gives_trl_logprobs_and_gradients(
         torch.testing.assert_close(packed[name], plain[name], atol=1e-5, rtol=1e-4)
     torch.testing.assert_close(packed.label_mask, plain.label_mask)
     for name, gradient in plain_gradients.items():
-        torch.testing.assert_close(packed_gradients[name], gradient, atol=1e-5, rtol=1e-3)
-    assert any(float(gradient.abs().max()) > 1e-3 for gradient in plain_gradients.values())
+        torch.testing.assert_close(packed_gradients[name], gradient, atol=1e-4, rtol=1e-3)
+    assert any(float(gradient.abs().max()) > 0.1 for gradient in plain_gradients.values())
 
 
 def test_rejected_tokens_do_not_see_chosen_ones() -> None:

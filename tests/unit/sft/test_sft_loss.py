@@ -84,7 +84,7 @@ def test_a_step_is_the_mean_over_all_its_labelled_tokens(tiny_model: Path, tmp_p
         TrainingExample(dialogue_id=str(i), input_ids=tuple(row), labels=tuple(label))
         for i, (row, label) in enumerate(zip(ROWS, LABELS, strict=True))
     ]
-    losses = losses_of(tiny_model, tmp_path, examples=examples, batch_size=2)
+    losses = losses_of(tiny_model, tmp_path, examples=examples, batch_size=2, warmup_fraction=0.0)
     assert len(losses) == 2  # two examples are one step, though they are worked through one by one
     with torch.no_grad():
         expected = labelled_token_loss(load_base(tiny_model, dtype="float32"), batch()) / 6

@@ -1,0 +1,222 @@
+"""SFT and two rounds of DPO by real Ray Train and TRL, on a tiny model."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from advsim.config import DpoConfig, LearnerConfig, LoraConfig, ModelConfig, SftConfig
+from advsim.dpo.train import DpoResult, train_dpo
+from advsim.errors import RunError
+from advsim.learner import OnStep, run_on_workers
+from advsim.lora import Canary, adapter_sha256, completion_logprobs, load_base, load_trainable
+from advsim.records import PreferencePair, TrainingExample
+from advsim.sft.train import SftResult, train_sft
+
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("local_ray")]
+
+CANARY = Canary(prompt_ids=(50, 60, 70, 80), completion_ids=(90, 100, 110))
+LORA = LoraConfig(r=4, alpha=8)
+LEARNER = LearnerConfig(num_threads=1)
+PROMPTS = [tuple(range(100 + 7 * i, 120 + 9 * i)) for i in range(8)]
+EXAMPLES = [
+    TrainingExample(
+        dialogue_id=f"d{i}",
+        input_ids=(*prompt, 33, 34, 35, 36),
+        labels=(*(-100 for _ in prompt), 33, 34, 35, 36),
+    )
+    for i, prompt in enumerate(PROMPTS)
+]
+PAIRS = [
+    PreferencePair(
+        conversation_id=f"c{i}",
+        turn=2,
+        prompt_ids=prompt,
+        chosen_ids=(40, 41 + i, 42),
+        rejected_ids=(43, 44, 45, 46 + i, 47),
+        chosen="",
+        rejected="",
+        chosen_reward=1.0,
+        rejected_reward=-1.0,
+        margin=2.0,
+        simulator_version=0,
+    )
+    for i, prompt in enumerate(PROMPTS)
+]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TwoRounds:
+    sft: SftResult
+    sft_steps: list[tuple[int, int, Mapping[str, float]]]
+    first: DpoResult
+    second: DpoResult
+    model: Path
+    folder: Path
+
+    def logprobs(self, result: SftResult | DpoResult, canary: Canary) -> float:
+        return sum(self.token_logprobs(result, canary))
+
+    def token_logprobs(self, result: SftResult | DpoResult, canary: Canary) -> tuple[float, ...]:
+        folder = write_adapter(result, self.folder / result.adapter_sha256)
+        return completion_logprobs(load_trainable(self.model, folder, dtype="float32", lora=LORA, seed=0), canary)
+
+
+def write_adapter(result: SftResult | DpoResult, folder: Path) -> Path:
+    folder.mkdir(exist_ok=True)
+    for name, content in result.files.items():
+        (folder / name).write_bytes(content)
+    return folder
+
+
+def dpo(model: Path, before: SftResult | DpoResult, log_dir: Path, *, learner: LearnerConfig = LEARNER) -> DpoResult:
+    return train_dpo(
+        PAIRS,
+        model=ModelConfig(path=str(model)),
+        adapter=before.files,
+        config=DpoConfig(learning_rate=2e-2, beta=0.1, batch_size=2, num_epochs=2),
+        learner=learner,
+        seed=1,
+        canary=CANARY,
+        log_dir=log_dir,
+        on_step=lambda *_: None,
+    )
+
+
+def sft(model: Path, log_dir: Path, on_step: OnStep, *, learner: LearnerConfig = LEARNER) -> SftResult:
+    return train_sft(
+        EXAMPLES,
+        model=ModelConfig(path=str(model)),
+        config=SftConfig(learning_rate=1e-2, batch_size=4, num_epochs=3),
+        lora=LORA,
+        learner=learner,
+        seed=0,
+        canary=CANARY,
+        log_dir=log_dir,
+        on_step=on_step,
+    )
+
+
+@pytest.fixture(scope="module")
+def trained(local_ray: None, tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> TwoRounds:
+    folder = tmp_path_factory.mktemp("learner")
+    steps: list[tuple[int, int, Mapping[str, float]]] = []
+    tuned = sft(tiny_model, folder / "logs", lambda *step: steps.append(step))
+    first = dpo(tiny_model, tuned, folder / "logs")
+    second = dpo(tiny_model, first, folder / "logs")
+    return TwoRounds(sft=tuned, sft_steps=steps, first=first, second=second, model=tiny_model, folder=folder)
+
+
+def pair_gap(trained: TwoRounds, result: SftResult | DpoResult) -> float:
+    """Mean over pairs of log p(chosen) - log p(rejected)."""
+    return statistics.mean(
+        trained.logprobs(result, Canary(prompt_ids=pair.prompt_ids, completion_ids=pair.chosen_ids))
+        - trained.logprobs(result, Canary(prompt_ids=pair.prompt_ids, completion_ids=pair.rejected_ids))
+        for pair in PAIRS
+    )
+
+
+def test_sft_lowers_the_loss_and_reports_every_step(trained: TwoRounds) -> None:
+    result = trained.sft
+    assert result.last_step_loss < result.first_step_loss - 1.0
+    assert result.num_steps == 6
+    assert result.num_tokens == 3 * 4 * len(EXAMPLES)  # three epochs, four labelled tokens each
+    assert [(step, total) for step, total, _ in trained.sft_steps] == [(step, 6) for step in range(1, 7)]
+    assert trained.sft_steps[-1][2]["loss"] == result.last_step_loss
+
+
+def test_sft_first_loss_is_that_of_the_base_on_labelled_tokens(trained: TwoRounds) -> None:
+    base = load_base(trained.model, dtype="float32")
+    by_token = [
+        logprob
+        for example in EXAMPLES
+        for logprob in completion_logprobs(
+            base, Canary(prompt_ids=example.input_ids[:-4], completion_ids=example.input_ids[-4:])
+        )
+    ]
+    # A step sees half of the examples, which hardly differ.
+    assert trained.sft.first_step_loss == pytest.approx(-statistics.mean(by_token), abs=0.3)
+
+
+def test_every_round_starts_at_ln_2_and_margin_0(trained: TwoRounds) -> None:
+    for result in (trained.first, trained.second):
+        assert result.first_step_loss == pytest.approx(math.log(2), abs=1e-4)
+        assert result.first_step_margin == pytest.approx(0.0, abs=1e-4)
+
+
+def test_dpo_prefers_the_chosen_texts(trained: TwoRounds) -> None:
+    gaps = [pair_gap(trained, result) for result in (trained.sft, trained.first, trained.second)]
+    assert gaps[0] < gaps[1] < gaps[2]
+    assert trained.first.reward_accuracy > 0.9
+    assert trained.first.reward_margin > 0.0
+    assert trained.first.last_step_loss < trained.first.first_step_loss
+
+
+def test_second_round_refers_to_the_first_rounds_adapter(trained: TwoRounds) -> None:
+    # Implicit margins of the last quarter of the steps lie between those of adapter 1 (0) and adapter 2 when measured
+    # from adapter 1. Measured from the base model, or from adapter 0, they would start beyond that.
+    beta = 0.1
+    from_first = beta * (pair_gap(trained, trained.second) - pair_gap(trained, trained.first))
+    from_sft = beta * (pair_gap(trained, trained.second) - pair_gap(trained, trained.sft))
+    assert trained.second.reward_margin == pytest.approx(from_first, rel=0.15)
+    assert trained.second.reward_margin != pytest.approx(from_sft, rel=0.15)
+
+
+def test_canary_is_what_the_saved_adapter_gives(trained: TwoRounds) -> None:
+    for result in (trained.sft, trained.first, trained.second):
+        assert result.canary_logprobs == pytest.approx(trained.token_logprobs(result, CANARY), abs=1e-4)
+        assert adapter_sha256(trained.folder / result.adapter_sha256) == result.adapter_sha256
+    assert trained.first.canary_logprobs != pytest.approx(trained.second.canary_logprobs, abs=1e-2)
+
+
+def test_saved_adapters_hold_nothing_of_the_reference(trained: TwoRounds) -> None:
+    assert all(b".ref." not in content for content in trained.second.files.values())
+    assert {len(content) for content in (trained.sft.files["adapter_model.safetensors"],)} == {
+        len(trained.second.files["adapter_model.safetensors"])
+    }
+
+
+def test_equal_runs_give_equal_adapters(trained: TwoRounds, tmp_path: Path) -> None:
+    assert dpo(trained.model, trained.sft, tmp_path).adapter_sha256 == trained.first.adapter_sha256
+
+
+def test_two_workers_train_one_adapter(trained: TwoRounds, tmp_path: Path) -> None:
+    workers = LearnerConfig(num_workers=2, num_threads=1)
+    tuned = sft(trained.model, tmp_path, lambda *_: None, learner=workers)
+    assert tuned.num_steps == 3  # twice the batch
+    assert tuned.num_tokens == trained.sft.num_tokens
+    assert tuned.last_step_loss < tuned.first_step_loss
+    result = dpo(trained.model, trained.sft, tmp_path, learner=workers)
+    assert result.first_step_loss == pytest.approx(math.log(2), abs=1e-4)
+    assert result.reward_accuracy > 0.9
+
+
+def fail_on_worker(job: str, on_step: OnStep) -> None:
+    raise ValueError(f"first line\nno such {job}")
+
+
+def test_a_failed_worker_is_explained_in_one_line(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match=r"sft: worker 0 failed: .*no such adapter\.") as raised:
+        run_on_workers(fail_on_worker, "adapter", name="sft", config=LEARNER, log_dir=tmp_path, on_step=lambda *_: None)
+    assert "\n" not in str(raised.value)
+
+
+def test_nothing_to_train_on_is_refused_before_ray(tmp_path: Path) -> None:
+    silent = TrainingExample(dialogue_id="d", input_ids=(1, 2), labels=(-100, -100))
+    with pytest.raises(RunError, match="without a single token"):
+        train_sft(
+            [silent],
+            model=ModelConfig(),
+            config=SftConfig(),
+            lora=LORA,
+            learner=LEARNER,
+            seed=0,
+            canary=CANARY,
+            log_dir=tmp_path,
+            on_step=lambda *_: None,
+        )
