@@ -53,7 +53,7 @@ def load_run(path: str | Path) -> Run:
     """Open a run folder for reading.
 
     Raises:
-        RunError: it is no run folder.
+        ConfigError: it is no run folder.
     """
     from advsim.run import load_run as open_run
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from advsim.errors import RunError
+from advsim.errors import ConfigError, RunError
 from advsim.records import AdapterRef, Candidate, Conversation, PreferencePair, ScoredTurn
 from advsim.run_dir import MANIFEST, RunDir
 from advsim.tables import from_table, read_conversations
@@ -86,9 +86,9 @@ def load_run(location: str) -> Run:
     """Open a run folder for reading.
 
     Raises:
-        RunError: it is no run folder.
+        ConfigError: it is no run folder.
     """
     folder = RunDir(location)
     if not folder.exists(MANIFEST):
-        raise RunError(f"{location}: no {MANIFEST} there; give the folder of a run, for example runs/quickstart")
+        raise ConfigError(f"{location}: no {MANIFEST} there; give the folder of a run, for example runs/quickstart")
     return Run(folder)

@@ -1,4 +1,4 @@
-"""The whole loop on a tiny model: real vLLM on CPU, real Ray, real SFT and DPO. One engine start serves all tests here."""
+"""The whole loop on a tiny model: real vLLM on CPU, Ray, SFT and DPO. One engine start serves all tests here."""
 
 from __future__ import annotations
 
