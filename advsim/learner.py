@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import ray
+import ray.exceptions
 import ray.train
 from ray.train.torch import TorchTrainer
 
@@ -91,7 +92,7 @@ def run_on_workers(
     try:
         result: ResultT = _fit(trainer, board, on_step)
         return result
-    except ray.train.TrainingFailedError as error:
+    except (ray.train.TrainingFailedError, ray.exceptions.RayError) as error:
         raise RunError(_explain(error, name=name, config=config, log_dir=log_dir)) from error
     finally:
         ray.kill(board)
@@ -242,7 +243,7 @@ def _resources(config: LearnerConfig) -> dict[str, float]:
     return {"CPU": config.num_cpus} | ({"GPU": config.num_gpus} if config.num_gpus else {})
 
 
-def _explain(error: ray.train.TrainingFailedError, *, name: str, config: LearnerConfig, log_dir: Path) -> str:
+def _explain(error: Exception, *, name: str, config: LearnerConfig, log_dir: Path) -> str:
     if isinstance(error, ray.train.WorkerGroupError):
         rank, failure = min(error.worker_failures.items())
         return f"{name}: worker {rank} failed: {_last_line(failure)}. What Ray Train recorded is under {log_dir}"

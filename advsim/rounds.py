@@ -30,6 +30,7 @@ from advsim.config import Config
 from advsim.corpus.load import Corpus
 from advsim.discriminator.dataset import real_view, simulated_view
 from advsim.discriminator.inputs import candidate_request
+from advsim.discriminator.metrics import DiscriminatorMetrics
 from advsim.dpo.train import train_dpo
 from advsim.errors import RunError
 from advsim.evaluate.stop_rule import RoundSignals, StopDecision, decide_stop
@@ -196,7 +197,7 @@ class Training:
         scores = with_rewards(sorted(scores, key=lambda score: (score.conversation_id, score.turn)))
         self.run.write_files(f"{folder}/discriminator", files)
         self.run.write_table(f"{folder}/scores.parquet", to_table(scores, ScoredTurn))
-        self.run.write_json(f"{folder}/discriminator.json", _plain(metrics))
+        self.run.write_json(f"{folder}/discriminator.json", discriminator_json(metrics))
 
     def _preference(self, number: int, folder: str, name: str) -> None:
         adapter = self._push(number - 1)
@@ -412,6 +413,12 @@ def check_rollout(tasks: Sequence[RolloutTask], conversations: Sequence[Conversa
             f"{len(failed)} of {len(conversations)} conversations failed, for example {failed[0].id}: {failed[0].error}"
             "; mend the chatbot and run the same command to resume"
         )
+
+
+def discriminator_json(metrics: DiscriminatorMetrics) -> dict[str, Any]:
+    """The discriminator's metrics as they stand in ``metrics.json``."""
+    at_turn = {str(at.user_turn): {"value": at.accuracy, "n": at.num_turns} for at in metrics.accuracy_at_turn}
+    return _plain(metrics) | {"accuracy_at_turn": at_turn}
 
 
 def rollout_metrics(conversations: Sequence[Conversation], *, seconds: float) -> dict[str, Any]:

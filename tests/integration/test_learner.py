@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from peft import PeftModel
+from transformers import PreTrainedModel
 
 from advsim.config import DpoConfig, LearnerConfig, LoraConfig, ModelConfig, SftConfig
 from advsim.dpo.train import DpoResult, train_dpo
@@ -59,12 +61,9 @@ class TwoRounds:
     model: Path
     folder: Path
 
-    def logprobs(self, result: SftResult | DpoResult, canary: Canary) -> float:
-        return sum(self.token_logprobs(result, canary))
-
-    def token_logprobs(self, result: SftResult | DpoResult, canary: Canary) -> tuple[float, ...]:
+    def load(self, result: SftResult | DpoResult) -> PeftModel:
         folder = write_adapter(result, self.folder / result.adapter_sha256)
-        return completion_logprobs(load_trainable(self.model, folder, dtype="float32", lora=LORA, seed=0), canary)
+        return load_trainable(self.model, folder, dtype="float32", lora=LORA, seed=0)
 
 
 def write_adapter(result: SftResult | DpoResult, folder: Path) -> Path:
@@ -112,13 +111,21 @@ def trained(local_ray: None, tiny_model: Path, tmp_path_factory: pytest.TempPath
     return TwoRounds(sft=tuned, sft_steps=steps, first=first, second=second, model=tiny_model, folder=folder)
 
 
-def pair_gap(trained: TwoRounds, result: SftResult | DpoResult) -> float:
+def gap_of(causal_lm: PeftModel | PreTrainedModel) -> float:
     """Mean over pairs of log p(chosen) - log p(rejected)."""
     return statistics.mean(
-        trained.logprobs(result, Canary(prompt_ids=pair.prompt_ids, completion_ids=pair.chosen_ids))
-        - trained.logprobs(result, Canary(prompt_ids=pair.prompt_ids, completion_ids=pair.rejected_ids))
+        sum(completion_logprobs(causal_lm, Canary(prompt_ids=pair.prompt_ids, completion_ids=pair.chosen_ids)))
+        - sum(completion_logprobs(causal_lm, Canary(prompt_ids=pair.prompt_ids, completion_ids=pair.rejected_ids)))
         for pair in PAIRS
     )
+
+
+def pair_gap(trained: TwoRounds, result: SftResult | DpoResult) -> float:
+    return gap_of(trained.load(result))
+
+
+def base_gap(trained: TwoRounds) -> float:
+    return gap_of(load_base(trained.model, dtype="float32"))
 
 
 def test_sft_lowers_the_loss_and_reports_every_step(trained: TwoRounds) -> None:
@@ -151,25 +158,23 @@ def test_every_round_starts_at_ln_2_and_margin_0(trained: TwoRounds) -> None:
 
 def test_dpo_prefers_the_chosen_texts(trained: TwoRounds) -> None:
     gaps = [pair_gap(trained, result) for result in (trained.sft, trained.first, trained.second)]
-    assert gaps[0] < gaps[1] < gaps[2]
+    assert gaps[0] + 5.0 < min(gaps[1:])
     assert trained.first.reward_accuracy > 0.9
     assert trained.first.reward_margin > 0.0
     assert trained.first.last_step_loss < trained.first.first_step_loss
 
 
 def test_second_round_refers_to_the_first_rounds_adapter(trained: TwoRounds) -> None:
-    # Implicit margins of the last quarter of the steps lie between those of adapter 1 (0) and adapter 2 when measured
-    # from adapter 1. Measured from the base model, or from adapter 0, they would start beyond that.
-    beta = 0.1
-    from_first = beta * (pair_gap(trained, trained.second) - pair_gap(trained, trained.first))
-    from_sft = beta * (pair_gap(trained, trained.second) - pair_gap(trained, trained.sft))
-    assert trained.second.reward_margin == pytest.approx(from_first, rel=0.15)
-    assert trained.second.reward_margin != pytest.approx(from_sft, rel=0.15)
+    # What the first step of round 2 would show, had TRL taken adapter 0 or the bare base model as reference.
+    gap = pair_gap(trained, trained.first)
+    assert 0.1 * (gap - pair_gap(trained, trained.sft)) > 0.5
+    assert 0.1 * (gap - base_gap(trained)) > 0.5
+    assert trained.second.first_step_margin == pytest.approx(0.0, abs=1e-4)
 
 
 def test_canary_is_what_the_saved_adapter_gives(trained: TwoRounds) -> None:
     for result in (trained.sft, trained.first, trained.second):
-        assert result.canary_logprobs == pytest.approx(trained.token_logprobs(result, CANARY), abs=1e-4)
+        assert result.canary_logprobs == pytest.approx(completion_logprobs(trained.load(result), CANARY), abs=1e-4)
         assert adapter_sha256(trained.folder / result.adapter_sha256) == result.adapter_sha256
     assert trained.first.canary_logprobs != pytest.approx(trained.second.canary_logprobs, abs=1e-2)
 
@@ -196,13 +201,12 @@ def test_two_workers_train_one_adapter(trained: TwoRounds, tmp_path: Path) -> No
     assert result.reward_accuracy > 0.9
 
 
-def fail_on_worker(job: str, on_step: OnStep) -> None:
-    raise ValueError(f"first line\nno such {job}")
-
-
 def test_a_failed_worker_is_explained_in_one_line(tmp_path: Path) -> None:
+    def fail(job: str, on_step: OnStep) -> None:
+        raise ValueError(f"first line\nno such {job}")
+
     with pytest.raises(RunError, match=r"sft: worker 0 failed: .*no such adapter\.") as raised:
-        run_on_workers(fail_on_worker, "adapter", name="sft", config=LEARNER, log_dir=tmp_path, on_step=lambda *_: None)
+        run_on_workers(fail, "adapter", name="sft", config=LEARNER, log_dir=tmp_path, on_step=lambda *_: None)
     assert "\n" not in str(raised.value)
 
 
