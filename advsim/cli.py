@@ -22,7 +22,7 @@ advsim learns realistic users from real chats and lets chatbot variants meet tho
   advsim check configs/quickstart.yaml        is this configuration sound? what would each pool ask for?
   advsim train configs/quickstart.yaml        train a user simulator; the same command resumes an interrupted run
   advsim report runs/quickstart               write the report of a run again
-  advsim corpus stats --source sample         counts, lengths and typing habits of dialogues
+  advsim corpus stats chats.jsonl.gz          counts, lengths and typing habits of dialogues
   advsim submit configs/paper.yaml --address http://head:8265   train on a Ray cluster
 
 Exit code 0: done; 2: the input must be changed; 3: the run failed and can be resumed by the same command.

@@ -73,6 +73,7 @@ def start_ray(config: Config) -> None:
         ray.init(**quiet)
         return
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # no word to the outside about a run
     # Stages take turns, so that a small machine may promise more logical CPUs than it has cores.
     asked = sum(request.num_bundles * request.num_cpus for request in pool_requests(config))
     ray.init(
