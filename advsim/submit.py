@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import yaml
+from tenacity import Retrying, retry_if_exception_message, stop_after_delay, wait_fixed
 
 from advsim.config import Config
 from advsim.errors import ConfigError, RunError
@@ -33,6 +34,7 @@ def submit_training(config: Config, *, address: str, wait: bool) -> str:
         ConfigError: the cluster cannot be reached, refuses the token, or the corpus is too large to travel.
         RunError: the job failed; resumable by the same command.
     """
+    from ray.exceptions import AuthenticationError
     from ray.job_submission import JobStatus, JobSubmissionClient
 
     with tempfile.TemporaryDirectory(prefix="advsim-job-") as scratch:
@@ -42,12 +44,20 @@ def submit_training(config: Config, *, address: str, wait: bool) -> str:
         )
         try:
             client = JobSubmissionClient(address)
-            job_id = client.submit_job(
+            # A head that has just started answers for some seconds before it can run a job.
+            patient = Retrying(
+                retry=retry_if_exception_message(match=r"(?s).*No available agent"),
+                wait=wait_fixed(2),
+                stop=stop_after_delay(60),
+                reraise=True,
+            )
+            job_id = patient(
+                client.submit_job,
                 entrypoint="python -m advsim.cli train config.yaml",
                 runtime_env={"working_dir": str(working_dir)},
                 metadata={"advsim_run": config.name},
             )
-        except (ConnectionError, RuntimeError, ValueError) as error:
+        except (AuthenticationError, ConnectionError, RuntimeError, ValueError) as error:
             reason = " ".join(str(error).split())[:400]
             raise ConfigError(
                 f"cannot submit to {address}: {reason}. Check the address (the head's dashboard port, often 8265) and "

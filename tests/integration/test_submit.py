@@ -38,9 +38,14 @@ def head(tmp_path):
         [str(BIN / "python"), "-c", "import secrets; print(secrets.token_hex(32))"], capture_output=True, text=True
     ).stdout.strip()
     (tmp_path / "token").write_text(token)
-    port, dashboard = free_port(), free_port()
+    port, dashboard, agent = free_port(), free_port(), free_port()
     command = ["start", "--head", f"--port={port}", f"--dashboard-port={dashboard}", "--num-cpus=4"]
-    command += ["--object-store-memory=200000000", "--include-dashboard=true", "--disable-usage-stats"]
+    command += [
+        f"--dashboard-agent-listen-port={agent}",
+        "--object-store-memory=200000000",
+        "--include-dashboard=true",
+        "--disable-usage-stats",
+    ]
     started = subprocess.run(
         [str(BIN / "ray"), *command, f"--temp-dir=/tmp/advsim-ray-{port}"],
         env=environment,
