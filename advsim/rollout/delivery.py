@@ -11,7 +11,8 @@ from advsim.records import AdapterRef
 
 CANARY_TOLERANCE = 0.25
 """Largest mean absolute difference of canary log-probabilities, in nats a token, between the learner's float32 and an
-engine's bfloat16. Measured: below 0.06 for the right adapter, 0.5 and more for none (EXPERIMENTS.md)."""
+engine's bfloat16. A bound chosen with room: on the tiny model of the tests the right adapter stays below 0.03; on the
+embedded model every push so far passed it, its distribution is still to be measured (EXPERIMENTS.md)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
