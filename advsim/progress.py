@@ -181,13 +181,6 @@ class Stage:
             else:
                 self._plain_line()
 
-    def set_total(self, total: int) -> None:
-        """Say how many units there will be, once that is known."""
-        with self._lock:
-            self._total = total
-            if self._progress is not None and self._task is not None:
-                self._progress.update(self._task, total=total)
-
     def note(self, text: str) -> None:
         """Show a short remark beside the count, in place of the one before."""
         with self._lock:

@@ -35,12 +35,11 @@ from advsim.dpo.train import train_dpo
 from advsim.errors import RunError
 from advsim.evaluate.stop_rule import RoundSignals, StopDecision, decide_stop
 from advsim.held_out import HeldOut, round_signals
-from advsim.learner import OnStep
 from advsim.lora import Canary
 from advsim.pools import RolloutPool, ScorerPool
 from advsim.preference.pairs import lowest_turns, pair_candidates
 from advsim.preference.reward import rewarded_candidate, with_rewards
-from advsim.progress import Reporter, Stage
+from advsim.progress import Reporter
 from advsim.records import (
     AdapterRef,
     Candidate,
@@ -109,7 +108,7 @@ class Training:
                 seed=self.config.seed,
                 canary=self._canary(),
                 log_dir=self.log_dir,
-                on_step=_on_step(stage),
+                on_step=stage.update,
             )
         self.run.write_files(SFT_ADAPTER, result.files)
         self.run.write_json("sft/metrics.json", _metrics_of(result))
@@ -284,7 +283,7 @@ class Training:
                 seed=self.config.seed + number,
                 canary=self._canary(),
                 log_dir=self.log_dir,
-                on_step=_on_step(stage),
+                on_step=stage.update,
             )
         self.run.write_files(f"{folder}/adapter", result.files)
         self.run.write_json(f"{folder}/dpo.json", _metrics_of(result))
@@ -445,15 +444,6 @@ def _previous_p_real(scores: Sequence[ScoredTurn]) -> dict[tuple[str, int], floa
         before[score.conversation_id, score.turn] = last[1] if same and last is not None else None
         last = (score.conversation_id, score.p_real)
     return before
-
-
-def _on_step(stage: Stage) -> OnStep:
-    def show(step: int, num_steps: int, figures: Mapping[str, float]) -> None:
-        stage.set_total(num_steps)
-        stage.advance()
-        stage.note(f"loss {figures['loss']:.3f}")
-
-    return show
 
 
 def _metrics_of(result: Any) -> dict[str, Any]:

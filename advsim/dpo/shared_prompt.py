@@ -14,11 +14,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from advsim.roles import IGNORED_LABEL
+
 if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel
-
-IGNORED_LABEL = -100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

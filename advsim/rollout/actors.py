@@ -102,10 +102,6 @@ class SimulatorActor:
         """Talk to these chatbot actors instead of the colocated chatbot."""
         self._chatbots = tuple(RemoteChatbot(actor) for actor in actors)
 
-    def adapter_sha256(self) -> str | None:
-        """SHA-256 of the adapter being served; None before the first push."""
-        return None if self._adapter is None else self._adapter.sha256
-
     async def load_adapter(self, delivery: Delivery) -> Acknowledgement:
         """Write the adapter to local disk, load it, and say what is held now."""
         started = time.monotonic()

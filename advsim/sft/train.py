@@ -14,13 +14,12 @@ from advsim.learner import OnStep, quiet_libraries, run_on_workers, train_steps,
 from advsim.lora import Canary, adapter_files, completion_logprobs, load_trainable
 from advsim.models import load_tokenizer, resolve_model
 from advsim.records import TrainingExample
+from advsim.roles import IGNORED_LABEL
 
 if TYPE_CHECKING:
     import torch
     from peft import PeftModel
     from trl import SFTTrainer
-
-IGNORED_LABEL = -100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
