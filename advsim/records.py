@@ -204,6 +204,76 @@ class NextTurn:
     finished: bool = True
 
 
+class Visibility(StrEnum):
+    """Whether a failure shows in the message itself or only over the course of the dialogue."""
+
+    MESSAGE = "message"
+    TRAJECTORY = "trajectory"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FailureLabel:
+    """A failure that a detector found in one chatbot message."""
+
+    conversation_id: str  # id of the dialogue or conversation
+    turn: int  # index of the chatbot turn
+    mode: str  # id of the mode in the taxonomy
+    severity: int  # 1 minor, 2 moderate, 3 severe
+    span: str  # the words that show it, as they stand in the message; empty where something is absent
+    detector: str
+    confidence: float  # probability that the label is right, 0 to 1
+    visibility: Visibility = Visibility.MESSAGE
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Assessment:
+    """What one detector says of one chatbot message. No label and no abstention means: no failure found.
+
+    ``abstained`` are modes on which the detector gives no verdict; they are neither failures nor passes. ``error`` is set
+    where the message could not be judged at all (time-out, unreadable answer): all modes count as abstained.
+    """
+
+    conversation_id: str
+    turn: int
+    detector: str
+    labels: tuple[FailureLabel, ...] = ()
+    abstained: tuple[str, ...] = ()
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DetectorCounts:
+    """A detector against labelled messages, for one mode and one kind of text: the counts of its two-by-two table."""
+
+    mode: str
+    text: str  # "real", "simulated" or "written" (composed for calibration)
+    num_true_positive: int
+    num_false_negative: int
+    num_true_negative: int
+    num_false_positive: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rate:
+    """A failure rate: failing chatbot messages / judged chatbot messages, with its interval and both n.
+
+    Bounds are None where there are too few dialogues for an interval; ``estimate`` is None without a judged message.
+    ``num_not_judged`` messages (abstentions, infrastructure) are outside of the rate and stand beside it.
+    """
+
+    estimate: float | None
+    low: float | None
+    high: float | None
+    num_messages: int
+    num_dialogues: int
+    num_not_judged: int = 0
+
+
 def user_turns(holder: HasTurns) -> list[tuple[int, Turn]]:
     """(index, turn) of each user turn of a dialogue or conversation, oldest first."""
     return [(i, turn) for i, turn in enumerate(holder.turns) if turn.speaker is Speaker.USER]
+
+
+def chatbot_turns(holder: HasTurns) -> list[tuple[int, Turn]]:
+    """(index, turn) of each chatbot turn of a dialogue or conversation, oldest first."""
+    return [(i, turn) for i, turn in enumerate(holder.turns) if turn.speaker is Speaker.CHATBOT]
