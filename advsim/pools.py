@@ -8,13 +8,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from advsim.config import Config
+from advsim.config import ChatbotConfig, Config
 from advsim.discriminator.actors import DiscriminatorActor
 from advsim.discriminator.inputs import CandidateRequest as ScoreRequest
 from advsim.discriminator.inputs import UserView
 from advsim.discriminator.metrics import DiscriminatorMetrics
 from advsim.engine.protocol import EngineSpec
-from advsim.errors import DeliveryError, EngineError
+from advsim.errors import ConfigError, DeliveryError, EngineError
 from advsim.placement import Pools, colocated, map_unordered, pool_requests, start_actors
 from advsim.records import AdapterRef, Candidate, Conversation, NextTurn, ScoredTurn
 from advsim.rollout.actors import (
@@ -26,7 +26,7 @@ from advsim.rollout.actors import (
     SimulatorSpec,
 )
 from advsim.rollout.delivery import Delivery, check_acknowledgements
-from advsim.rollout.turn_loop import RolloutTask
+from advsim.rollout.turn_loop import ReplayedReply, ReplayRequest, RolloutTask
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,10 +40,23 @@ class PushResult:
 
 
 class RolloutPool:
-    """The simulator engines, and the chatbot engines where they are not colocated."""
+    """The simulator engines, and the chatbot engines where they are not colocated.
 
-    def __init__(self, config: Config, pools: Pools, *, log_dir: str) -> None:
+    Args:
+        config: the run's.
+        pools: where the engines are placed.
+        log_dir: folder of the engines' logs; empty leaves them to Ray.
+        chatbots: serve these, by name, in place of ``config.chatbot``: each a system prompt and a sampling on the model
+            that the chatbot's engines hold.
+
+    Raises:
+        ConfigError: a chatbot of ``chatbots`` needs another model or does not fit the engines, or a pool has no place.
+    """
+
+    def __init__(self, config: Config, pools: Pools, *, log_dir: str, chatbots: Sequence[ChatbotConfig] = ()) -> None:
+        check_named_chatbots(chatbots, config)
         self._config = config
+        self._chatbot_names = [chatbot.name for chatbot in chatbots]
         requests = {request.pool: request for request in pool_requests(config)}
         self._pushed: AdapterRef | None = None
         self.last_push: PushResult | None = None
@@ -67,6 +80,7 @@ class RolloutPool:
                 rollout=config.rollout,
                 chatbot=shared_chatbot,
                 log_file=_log_file(log_dir, self._names[index]),
+                named_chatbots=tuple(chatbots) if colocated(config) else (),
             )
             return spec, self._names[index]
 
@@ -78,7 +92,7 @@ class RolloutPool:
         if chatbot_group is not None:
 
             def chatbot_arguments(index: int) -> tuple[ChatbotSpec]:
-                return (_chatbot_spec(config, index, log_dir),)
+                return (_chatbot_spec(config, index, log_dir, chatbots),)
 
             self._chatbots = start_actors(
                 ChatbotActor, requests["chatbot"], chatbot_group, chatbot_arguments, concurrency=concurrency
@@ -105,7 +119,12 @@ class RolloutPool:
                     "folder, or raise engine.startup_timeout_s"
                 ) from None
             if self._chatbots:
-                ray.get([simulator.use_chatbots.remote(self._chatbots) for simulator in self._simulators])
+                ray.get(
+                    [
+                        simulator.use_chatbots.remote(self._chatbots, self._chatbot_names)
+                        for simulator in self._simulators
+                    ]
+                )
         self._starting = []
 
     def push(self, delivery: Delivery) -> None:
@@ -149,6 +168,10 @@ class RolloutPool:
         """Next user turns on real prefixes as they finish."""
         self._require([request.adapter for request in requests])
         yield from self._map(lambda actor, request: actor.next_turn.remote(request), requests)
+
+    def replay(self, requests: Sequence[ReplayRequest]) -> Iterator[ReplayedReply]:
+        """Chatbots' replies to real prefixes as they finish."""
+        yield from self._map(lambda actor, request: actor.replay.remote(request), requests)
 
     def _require(self, adapters: Sequence[AdapterRef | None]) -> None:
         wanted = {(a.version, a.sha256) for a in adapters if a is not None}
@@ -228,7 +251,39 @@ def engine_failures(what: str = "engine") -> Iterator[None]:
         raise
 
 
-def _chatbot_spec(config: Config, index: int, log_dir: str) -> ChatbotSpec:
+def check_named_chatbots(chatbots: Sequence[ChatbotConfig], config: Config) -> None:
+    """Check that all of them can be served by the engines of one run.
+
+    Raises:
+        ConfigError: two have one name, one needs another model, or its answers do not fit the engine.
+    """
+    names = [chatbot.name for chatbot in chatbots]
+    doubled = sorted({name for name in names if names.count(name) > 1})
+    if doubled:
+        raise ConfigError(f"two chatbots are called {doubled[0]!r}; give each its own name")
+    served = config.chatbot.model or config.model
+    for chatbot in chatbots:
+        if chatbot.kind == "scripted":
+            continue
+        if config.chatbot.kind == "scripted":
+            raise ConfigError(
+                f"chatbot {chatbot.name} speaks through a model, but the run's own chatbot is scripted and so are its "
+                "engines; choose a run with chatbot.kind model"
+            )
+        model = chatbot.model or served
+        if (model.path, model.revision) != (served.path, served.revision):
+            raise ConfigError(
+                f"chatbot {chatbot.name} needs the model {model.path!r} (revision {model.revision}), but the engines "
+                f"hold {served.path!r} (revision {served.revision}); leave its model out, or use other engines"
+            )
+        if chatbot.sampling.max_tokens >= config.engine.max_model_len:
+            raise ConfigError(
+                f"chatbot {chatbot.name}: a reply may take {chatbot.sampling.max_tokens} tokens, but "
+                f"engine.max_model_len is {config.engine.max_model_len}; lower its sampling.max_tokens"
+            )
+
+
+def _chatbot_spec(config: Config, index: int, log_dir: str, named: Sequence[ChatbotConfig]) -> ChatbotSpec:
     return ChatbotSpec(
         engine=EngineSpec(
             kind="vllm" if config.chatbot.kind == "model" else "scripted",
@@ -241,6 +296,7 @@ def _chatbot_spec(config: Config, index: int, log_dir: str) -> ChatbotSpec:
         chatbot=config.chatbot,
         budget_tokens=config.engine.max_model_len - config.chatbot.sampling.max_tokens,
         log_file=_log_file(log_dir, f"chatbot-{index}"),
+        named_chatbots=tuple(named),
     )
 
 

@@ -12,17 +12,29 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from advsim.config import ChatbotConfig, RolloutConfig, SamplingConfig
 from advsim.engine.protocol import Engine, EngineSpec, GenerationRequest, build_engine
-from advsim.errors import ChatbotError, DeliveryError, EngineError
+from advsim.errors import ChatbotError, ConfigError, DeliveryError, EngineError
 from advsim.lora import adapter_sha256
 from advsim.models import load_tokenizer, resolve_model
 from advsim.records import AdapterRef, Candidate, Context, Conversation, NextTurn, Scenario, Turn
 from advsim.roles import END_TOKEN, ChatbotPrompts, SimulatorPrompts, strip_end
 from advsim.rollout.delivery import Acknowledgement, Delivery
-from advsim.rollout.turn_loop import ChatbotSpeaker, RolloutTask, SimulatorSpeaker, Utterance, simulate
+from advsim.rollout.turn_loop import (
+    ChatbotSpeaker,
+    ReplayedReply,
+    ReplayRequest,
+    RolloutTask,
+    SimulatorSpeaker,
+    Utterance,
+    replay,
+    simulate,
+)
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +47,7 @@ class SimulatorSpec:
     rollout: RolloutConfig
     chatbot: ChatbotConfig | None  # set where the chatbot shares this engine
     log_file: str = ""
+    named_chatbots: tuple[ChatbotConfig, ...] = ()  # further chatbots on this engine, which tasks ask for by name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +58,7 @@ class ChatbotSpec:
     chatbot: ChatbotConfig
     budget_tokens: int
     log_file: str = ""
+    named_chatbots: tuple[ChatbotConfig, ...] = ()  # further chatbots on this engine, which tasks ask for by name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,6 +105,10 @@ class SimulatorActor:
                 budget_tokens=spec.engine.config.max_model_len - spec.chatbot.sampling.max_tokens,
             )
             self._chatbots = (EngineChatbot(self._engine, prompts, spec.chatbot.sampling),)
+        self._named: dict[str, tuple[ChatbotSpeaker, ...]] = {
+            config.name: (named_chatbot(config, self._engine, spec.engine, tokenizer),)
+            for config in spec.named_chatbots
+        }
 
     async def start(self) -> float:
         """Start the engine; returns the seconds it took."""
@@ -98,9 +116,10 @@ class SimulatorActor:
         await self._engine.start()
         return time.monotonic() - started
 
-    def use_chatbots(self, actors: Sequence[Any]) -> None:
-        """Talk to these chatbot actors instead of the colocated chatbot."""
+    def use_chatbots(self, actors: Sequence[Any], names: Sequence[str] = ()) -> None:
+        """Talk to these chatbot actors instead of the colocated chatbot; ``names`` are the named chatbots they hold."""
         self._chatbots = tuple(RemoteChatbot(actor) for actor in actors)
+        self._named = {name: tuple(RemoteChatbot(actor, name) for actor in actors) for name in names}
 
     async def load_adapter(self, delivery: Delivery) -> Acknowledgement:
         """Write the adapter to local disk, load it, and say what is held now."""
@@ -129,11 +148,10 @@ class SimulatorActor:
             DeliveryError: this engine does not hold the adapter the task asks for.
         """
         self._require(task.adapter)
-        chatbot = self._chatbots[task.seed % len(self._chatbots)]
         return await simulate(
             task,
             simulator=self._speaker(task.adapter, self._spec.rollout.sampling),
-            chatbot=chatbot,
+            chatbot=self._chatbot(task.chatbot, task.seed),
             config=self._spec.rollout,
             instructions=self._spec.instructions,
         )
@@ -181,6 +199,14 @@ class SimulatorActor:
             finished=said.finished,
         )
 
+    async def replay(self, request: ReplayRequest) -> ReplayedReply:
+        """A chatbot's reply to a real prefix."""
+        return await replay(
+            request,
+            chatbot=self._chatbot(request.chatbot, request.seed),
+            timeout_s=self._spec.rollout.turn_timeout_s,
+        )
+
     async def logprobs(self, prompt_ids: Sequence[int], completion_ids: Sequence[int]) -> list[float]:
         """Natural-log probabilities of completion tokens under the adapter being served."""
         return await self._engine.logprobs(prompt_ids, completion_ids, use_adapter=True)
@@ -195,6 +221,13 @@ class SimulatorActor:
                 f"{self._name} holds {has}, expected version {adapter.version} ({adapter.sha256[:12]}); it was "
                 "not pushed to it. Run the same command to resume: the push is repeated first"
             )
+
+    def _chatbot(self, name: str, seed: int) -> ChatbotSpeaker:
+        """Where chatbots were named, the one of that name; else the run's own, whatever the task calls it."""
+        speakers = self._named.get(name) if self._named else self._chatbots
+        if not speakers:
+            raise ConfigError(f"no chatbot is called {name!r}, expected one of {', '.join(sorted(self._named))}")
+        return speakers[seed % len(speakers)]
 
     def _speaker(self, adapter: AdapterRef | None, sampling: SamplingConfig) -> SimulatorSpeaker:
         return _EngineSimulator(self, sampling, use_adapter=adapter is not None)
@@ -265,17 +298,18 @@ class EngineChatbot:
 
 
 class RemoteChatbot:
-    """Speaks the chatbot through a chatbot actor."""
+    """Speaks the chatbot through a chatbot actor; ``name`` is one of its named chatbots, empty for its own."""
 
-    def __init__(self, actor: Any) -> None:
+    def __init__(self, actor: Any, name: str = "") -> None:
         self._actor = actor
+        self._name = name
 
     async def reply(self, turns: Sequence[Turn], *, seed: int) -> Utterance:
         """See :class:`advsim.rollout.turn_loop.ChatbotSpeaker`."""
         from ray.exceptions import RayActorError
 
         try:
-            said: Utterance = await self._actor.reply.remote(turns, seed)
+            said: Utterance = await self._actor.reply.remote(turns, seed, self._name)
         except (RayActorError, EngineError) as error:
             raise ChatbotError(f"the chatbot engine failed: {error}") from error
         return said
@@ -287,12 +321,12 @@ class ChatbotActor:
     def __init__(self, spec: ChatbotSpec) -> None:
         redirect_output(spec.log_file)
         self._engine = build_engine(spec.engine)
-        prompts = ChatbotPrompts(
-            load_tokenizer(resolve_model(spec.engine.model)),
-            system_prompt=spec.chatbot.system_prompt,
-            budget_tokens=spec.budget_tokens,
-        )
+        tokenizer = load_tokenizer(resolve_model(spec.engine.model))
+        prompts = ChatbotPrompts(tokenizer, system_prompt=spec.chatbot.system_prompt, budget_tokens=spec.budget_tokens)
         self._chatbot = EngineChatbot(self._engine, prompts, spec.chatbot.sampling)
+        self._named = {
+            config.name: named_chatbot(config, self._engine, spec.engine, tokenizer) for config in spec.named_chatbots
+        }
 
     async def start(self) -> float:
         """Start the engine; returns the seconds it took."""
@@ -300,9 +334,23 @@ class ChatbotActor:
         await self._engine.start()
         return time.monotonic() - started
 
-    async def reply(self, turns: Sequence[Turn], seed: int) -> Utterance:
-        """The chatbot's reply to ``turns``."""
-        return await self._chatbot.reply(turns, seed=seed)
+    async def reply(self, turns: Sequence[Turn], seed: int, name: str = "") -> Utterance:
+        """The reply to ``turns`` of the chatbot of that name, or of this actor's own."""
+        return await (self._named[name] if name else self._chatbot).reply(turns, seed=seed)
+
+
+def named_chatbot(
+    config: ChatbotConfig, engine: Engine, spec: EngineSpec, tokenizer: PreTrainedTokenizerBase
+) -> EngineChatbot:
+    """A chatbot that is a system prompt and a sampling on an engine that is there anyway; a scripted one needs none."""
+    prompts = ChatbotPrompts(
+        tokenizer,
+        system_prompt=config.system_prompt,
+        budget_tokens=spec.config.max_model_len - config.sampling.max_tokens,
+    )
+    if config.kind == "scripted":
+        engine = build_engine(EngineSpec(kind="scripted", config=spec.config, model=spec.model, replies=config.replies))
+    return EngineChatbot(engine, prompts, config.sampling)
 
 
 def redirect_output(log_file: str) -> None:
