@@ -12,8 +12,9 @@ from typing import Any
 
 from advsim.config import Config
 from advsim.corpus.load import Corpus
+from advsim.embedding import MiniLmEmbedder
 from advsim.evaluate.diversity import common_token_budget, measure_diversity
-from advsim.evaluate.families import Family, MiniLmEmbedder
+from advsim.evaluate.families import Family
 from advsim.evaluate.realism import ClassifierResult, choose_prefixes, measure_realism
 from advsim.evaluate.stop_rule import RoundSignals
 from advsim.pools import RolloutPool

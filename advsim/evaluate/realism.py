@@ -19,9 +19,9 @@ from sklearn.model_selection import GroupKFold
 from sklearn.pipeline import Pipeline
 
 from advsim.config import HeldOutConfig
+from advsim.embedding import Embedder
 from advsim.evaluate.controls import Control, Prefix, repeated, shuffled, truncated, user_of, user_turn_number
 from advsim.evaluate.families import (
-    Embedder,
     Example,
     Family,
     context_inputs,

@@ -7,8 +7,9 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from advsim.config import HeldOutConfig
+from advsim.embedding import MiniLmEmbedder
 from advsim.evaluate import realism
-from advsim.evaluate.families import Example, Family, MiniLmEmbedder, context_inputs, surface_inputs
+from advsim.evaluate.families import Example, Family, context_inputs, surface_inputs
 from advsim.evaluate.realism import choose_prefixes, measure_realism
 from advsim.records import Context, Dialogue, NextTurn, Speaker, Split, Turn, user_turns
 
