@@ -1,0 +1,234 @@
+"""The one table that rates, divergence, validity and A/B comparisons work on: a row for each chatbot message.
+
+A row says which modes were found in the message, on which the detector gave no verdict, and whether the message could
+be judged at all. :func:`tally` turns rows into counts per cluster, the form in which every estimate here is computed.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from advsim.records import Assessment, HasTurns, chatbot_turns
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MessageOutcome:
+    """What is known of one chatbot message.
+
+    Attributes:
+        configuration: the chatbot configuration that wrote it.
+        dialogue_id: the dialogue or conversation it stands in.
+        user_id: whose dialogue it is, where known: messages of one user are one cluster.
+        turn: index of the message among all turns.
+        modes: failure modes found in it.
+        abstained: modes without a verdict: neither failures nor passes.
+        error: the message could not be judged at all (time-out, unreadable answer, never assessed).
+    """
+
+    configuration: str
+    dialogue_id: str
+    user_id: str | None
+    turn: int
+    modes: frozenset[str]
+    abstained: frozenset[str] = frozenset()
+    error: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tally:
+    """Counts of judged messages per cluster. A cluster is a user, or a dialogue where the user is not known.
+
+    Attributes:
+        failing: failing messages of each cluster, shape (clusters,).
+        judged: judged messages of each cluster, all above 0, shape (clusters,).
+        num_dialogues: dialogues with a judged message.
+        num_not_judged: messages without a verdict.
+    """
+
+    failing: npt.NDArray[np.float64]
+    judged: npt.NDArray[np.float64]
+    num_dialogues: int
+    num_not_judged: int
+
+    @property
+    def num_messages(self) -> int:
+        """Judged messages."""
+        return int(self.judged.sum())
+
+    @property
+    def num_clusters(self) -> int:
+        """Users, or dialogues where users are not known, with a judged message."""
+        return len(self.judged)
+
+    @property
+    def rate(self) -> float | None:
+        """Failing messages / judged messages; None without a judged message."""
+        return float(self.failing.sum() / self.judged.sum()) if len(self.judged) else None
+
+
+def outcomes(
+    configuration: str,
+    holders: Sequence[HasTurns],
+    assessments: Sequence[Assessment],
+    users: Mapping[str, str] | None = None,
+    *,
+    modes: Collection[str] | None = None,
+) -> list[MessageOutcome]:
+    """Join dialogues with what a detector said of them: one row a chatbot message, in the order of the dialogues.
+
+    A message without an assessment counts as one that could not be judged. Where a message was assessed more than once
+    (a judge asked twice, two detectors), a mode has the verdict on which all that gave one agree; a mode on which they
+    disagree, or that one assessment both labels and abstains on, counts as abstained. Assessments with an error say
+    nothing as long as there is one without.
+
+    Args:
+        configuration: name of the chatbot configuration.
+        holders: dialogues or conversations; those without chatbot turns give no rows.
+        assessments: of their chatbot turns, in any order.
+        users: user of each dialogue by dialogue id; a dialogue that is missing has no known user.
+        modes: the known mode ids; None accepts every name. A message on which all of them are unclear is one that
+            could not be judged.
+
+    Raises:
+        ValueError: two dialogues have one id, an assessment names a message that is not there, a label names another
+            message than its assessment, or a mode is not among ``modes``.
+    """
+    given: dict[tuple[str, int], list[Assessment]] = {}
+    ids: set[str] = set()
+    for holder in holders:
+        if holder.id in ids:
+            raise ValueError(f"configuration {configuration}: got two dialogues with id {holder.id}, expected one")
+        ids.add(holder.id)
+        for turn, _ in chatbot_turns(holder):
+            given[holder.id, turn] = []
+    for assessment in assessments:
+        key = (assessment.conversation_id, assessment.turn)
+        if key not in given:
+            there = "has no chatbot message at that turn" if key[0] in ids else "is not among the dialogues given"
+            raise ValueError(f"configuration {configuration}: assessment of turn {key[1]} of {key[0]}, which {there}")
+        _check_labels(assessment, modes)
+        given[key].append(assessment)
+    known_users = users or {}
+    return [
+        _row(configuration, dialogue_id, known_users.get(dialogue_id), turn, found, frozenset(modes or ()))
+        for (dialogue_id, turn), found in given.items()
+    ]
+
+
+def _check_labels(assessment: Assessment, modes: Collection[str] | None) -> None:
+    where = f"assessment of turn {assessment.turn} of {assessment.conversation_id} by {assessment.detector}"
+    for label in assessment.labels:
+        if (label.conversation_id, label.turn) != (assessment.conversation_id, assessment.turn):
+            raise ValueError(f"{where}: its label {label.mode} names turn {label.turn} of {label.conversation_id}")
+    if modes is not None:
+        named = {label.mode for label in assessment.labels} | set(assessment.abstained)
+        if unknown := sorted(named - set(modes)):
+            raise ValueError(f"{where}: unknown modes {', '.join(unknown)}; known are {', '.join(sorted(modes))}")
+
+
+def _row(
+    configuration: str,
+    dialogue_id: str,
+    user_id: str | None,
+    turn: int,
+    assessments: Sequence[Assessment],
+    known: frozenset[str],
+) -> MessageOutcome:
+    readable = [assessment for assessment in assessments if not assessment.error]
+    found = [{label.mode for label in assessment.labels} for assessment in readable]
+    abstained = [set(assessment.abstained) for assessment in readable]
+    failing: set[str] = set()
+    unclear: set[str] = set()
+    for mode in set().union(*found, *abstained):
+        # A verdict is True, False, or both at once where one assessment labels a mode and abstains on it.
+        verdicts = [mode in labels for labels, unsure in zip(found, abstained, strict=True) if mode not in unsure]
+        contradicts = any(mode in labels & unsure for labels, unsure in zip(found, abstained, strict=True))
+        if contradicts or len(set(verdicts)) != 1:
+            unclear.add(mode)
+        elif verdicts[0]:
+            failing.add(mode)
+    return MessageOutcome(
+        configuration=configuration,
+        dialogue_id=dialogue_id,
+        user_id=user_id,
+        turn=turn,
+        modes=frozenset(failing),
+        abstained=frozenset(unclear),
+        error=not readable or (bool(known) and known <= unclear),
+    )
+
+
+def by_configuration(rows: Sequence[MessageOutcome]) -> dict[str, list[MessageOutcome]]:
+    """The rows of each configuration, in the order in which configurations first appear."""
+    grouped: dict[str, list[MessageOutcome]] = defaultdict(list)
+    for row in rows:
+        grouped[row.configuration].append(row)
+    return dict(grouped)
+
+
+def never_judged(rows: Sequence[MessageOutcome]) -> frozenset[str]:
+    """Modes without a verdict on any message that could be judged: the detector does not know them."""
+    judged = [row.abstained for row in rows if not row.error]
+    return frozenset.intersection(*judged) if judged else frozenset()
+
+
+def is_judged(row: MessageOutcome, mode: str | None, not_known: frozenset[str]) -> bool:
+    """Whether a message counts in a rate.
+
+    For ``mode`` None (any mode) every mode that the detector knows must have a verdict. A message with a failure found
+    and another mode unclear is left out as well: leaving out only those without a failure found would raise the rate.
+
+    Args:
+        row: the message.
+        mode: one mode, or None for any.
+        not_known: modes that the detector never judges (:func:`never_judged`); they play no part in "any".
+    """
+    if row.error:
+        return False
+    return not row.abstained - not_known if mode is None else mode not in row.abstained
+
+
+def fails(row: MessageOutcome, mode: str | None) -> bool:
+    """Whether the mode, or any mode for None, was found in the message."""
+    return bool(row.modes) if mode is None else mode in row.modes
+
+
+def cluster_of(row: MessageOutcome) -> tuple[str, str]:
+    """The user, or the dialogue where the user is not known."""
+    return ("dialogue", row.dialogue_id) if row.user_id is None else ("user", row.user_id)
+
+
+def tally(rows: Sequence[MessageOutcome], mode: str | None = None) -> Tally:
+    """Count failing and judged messages per cluster.
+
+    Args:
+        rows: messages; of several configurations where a rate over all of them is meant.
+        mode: one mode, or None for any mode.
+
+    Raises:
+        ValueError: a message is there twice.
+    """
+    not_known = never_judged(rows) if mode is None else frozenset()
+    counts: dict[tuple[str, str], list[int]] = {}
+    seen: set[tuple[str, str, int]] = set()
+    dialogues: set[tuple[str, str]] = set()
+    num_not_judged = 0
+    for row in rows:
+        key = (row.configuration, row.dialogue_id, row.turn)
+        if key in seen:
+            raise ValueError(f"configuration {key[0]}: got turn {key[2]} of {key[1]} twice, expected one row a message")
+        seen.add(key)
+        if not is_judged(row, mode, not_known):
+            num_not_judged += 1
+            continue
+        dialogues.add(key[:2])
+        count = counts.setdefault(cluster_of(row), [0, 0])
+        count[0] += fails(row, mode)
+        count[1] += 1
+    table = np.array(list(counts.values()), dtype=np.float64).reshape(-1, 2)
+    return Tally(failing=table[:, 0], judged=table[:, 1], num_dialogues=len(dialogues), num_not_judged=num_not_judged)
