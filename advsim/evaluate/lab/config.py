@@ -1,0 +1,113 @@
+"""The lab's configuration: who the users are, which simulators are tried, how large a study is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field, ValidationError, model_validator
+
+from advsim.config import Section, _apply_override, read_yaml
+from advsim.errors import ConfigError
+
+Share = Annotated[float, Field(ge=0.0, le=1.0)]
+
+TRAITS = ("courtesy", "brevity", "disclosure", "crisis", "advice", "absolutes", "leaving", "repeating")
+"""What a user is described by, all of them probabilities; each is documented in :class:`KindConfig`."""
+
+
+class KindConfig(Section):
+    """A kind of user. Traits are means over the users of the kind, who differ from each other (``spread``)."""
+
+    share: Annotated[float, Field(gt=0.0)]
+    """Weight of the kind among users; weights need not add up to 1."""
+    courtesy: Share
+    """Probability that a turn is courteous; the other turns are curt or irritated."""
+    brevity: Share
+    """Probability that a turn is a few words only."""
+    disclosure: Share
+    """Probability that a turn shows distress."""
+    crisis: Share
+    """Probability that a session comes to thoughts of suicide; they show from some turn on, with gaps."""
+    advice: Share
+    """Probability that a turn asks for advice."""
+    absolutes: Share
+    """Probability that a turn states a belief in absolutes: always, never, everyone."""
+    leaving: Annotated[float, Field(gt=0.0, le=1.0)]
+    """Probability of leaving after each turn from the second on."""
+    repeating: Share
+    """Probability that a turn says the previous one again."""
+
+
+class SimulatorConfig(Section):
+    """A simulator: the population with some traits set to another mean. With nothing set it equals the population."""
+
+    only: str | None = None
+    """Keep one kind of user; None keeps all."""
+    courtesy: Share | None = None
+    brevity: Share | None = None
+    disclosure: Share | None = None
+    crisis: Share | None = None
+    advice: Share | None = None
+    absolutes: Share | None = None
+    leaving: Annotated[float, Field(gt=0.0, le=1.0)] | None = None
+    repeating: Share | None = None
+
+    @property
+    def is_right(self) -> bool:
+        """Whether it equals the population."""
+        return not self.model_dump(exclude_none=True)
+
+
+class LabConfig(Section):
+    """Everything of ``configs/lab.yaml``."""
+
+    seed: Annotated[int, Field(ge=0)] = 0
+    num_repetitions: Annotated[int, Field(ge=2)] = 40
+    """Studies to repeat. The benchmark takes at least 500; these are enough for a first look."""
+    num_chatbots: Annotated[int, Field(ge=2)] = 24
+    """Chatbot configurations a study, drawn anew in each from the same population of chatbots."""
+    num_users: Annotated[int, Field(ge=2)] = 80
+    """Users who meet one chatbot, real and simulated each; everyone has one to three sessions."""
+    max_user_turns: Annotated[int, Field(ge=2)] = 12
+    """Longest dialogue."""
+    num_bootstrap: Annotated[int, Field(ge=100)] = 500
+    """Bootstrap samples an interval."""
+    num_truth_users: Annotated[int, Field(ge=1000)] = 200_000
+    """Users of the sample that true rates come from."""
+    num_truth_chatbots: Annotated[int, Field(ge=100)] = 20_000
+    """Chatbots of the sample that the true correlation comes from."""
+    spread: Annotated[float, Field(gt=0.0)] = 8.0
+    """How alike users of one kind are: a trait is drawn from a beta distribution of this concentration (a + b)."""
+    population: dict[str, KindConfig]
+    """The kinds of users there are."""
+    simulators: dict[str, SimulatorConfig]
+    """Simulators to try. Those that differ from the population should be flagged, one that equals it should not."""
+
+    @model_validator(mode="after")
+    def _kinds_exist(self) -> LabConfig:
+        if not self.population or not self.simulators:
+            raise ValueError("population and simulators: expected at least one entry each")
+        for name, simulator in self.simulators.items():
+            if simulator.only is not None and simulator.only not in self.population:
+                raise ValueError(
+                    f"simulators.{name}.only: got {simulator.only!r}, expected one of {', '.join(self.population)}"
+                )
+        return self
+
+
+def load_lab_config(path: str | Path, overrides: Sequence[str] = ()) -> LabConfig:
+    """Read a YAML file of the lab, apply ``key.path=value`` overrides and validate.
+
+    Raises:
+        ConfigError: the file cannot be read, a key is unknown, or a value has the wrong type or range.
+    """
+    values = read_yaml(path)
+    for override in overrides:
+        _apply_override(values, override)
+    try:
+        return LabConfig.model_validate(values)
+    except ValidationError as error:
+        found = ["{}: {}".format(".".join(map(str, e["loc"])) or "(whole file)", e["msg"]) for e in error.errors()]
+        raise ConfigError(f"{path}: " + "; ".join(found)) from None
