@@ -6,6 +6,7 @@ The messages are written, not observed; ``labelled/README.md`` says how. ``build
 
 from __future__ import annotations
 
+import itertools
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -121,7 +122,7 @@ def _parse(line: str, part: Part, taxonomy: Taxonomy, *, where: str) -> Labelled
             "expected 1, 2 or 3 where there is a mode, and null where there is none"
         )
     speakers = [turn.speaker for turn in row.context]
-    if speakers[-1] is not Speaker.USER or any(a is b for a, b in zip(speakers, speakers[1:], strict=False)):
+    if speakers[-1] is not Speaker.USER or any(a is b for a, b in itertools.pairwise(speakers)):
         raise CorpusError(f"{where}: context: got {', '.join(speakers)}; expected alternating speakers, the user last")
     return LabelledMessage(
         id=row.id,
