@@ -52,7 +52,7 @@ def test_users_who_differ_by_chance_only_have_a_ratio_near_zero_whatever_the_num
 
 def test_same_population_is_not_called_different():
     num_called = 0
-    for seed in range(40):
+    for seed in range(25):
         comparison = compare_spread(
             crowd("r", HALF_AND_HALF, seed=seed),
             crowd("s", HALF_AND_HALF, seed=100 + seed),
@@ -62,19 +62,19 @@ def test_same_population_is_not_called_different():
             seed=seed,
         )
         num_called += of(comparison, Habit.LOWERCASE_START).p_value <= 0.05
-    assert num_called <= 6  # expected 2 of 40
+    assert num_called <= 5  # expected 1 of 25
 
 
 def test_interval_of_the_ratio_covers_one_for_the_same_population():
     num_covering = 0
-    for seed in range(40):
+    for seed in range(25):
         rng = np.random.default_rng(seed)
         sides = [crowd(side, rng.beta(0.5, 0.5, size=40), seed=seed) for side in "rs"]
         found = of(
             compare_spread(*sides, habits=ONE, num_permutations=1, num_bootstrap=200, seed=seed), Habit.LOWERCASE_START
         )
         num_covering += found.std_ratio_low <= 1.0 <= found.std_ratio_high
-    assert num_covering >= 34
+    assert num_covering >= 20
 
 
 def test_permutation_moves_all_dialogues_of_a_user_together():
