@@ -1,0 +1,125 @@
+"""A chat-completions server on 127.0.0.1 whose answers a test scripts. Real HTTP, no model."""
+
+import json
+import re
+import threading
+import time
+from collections.abc import Callable
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """What the server sends back. ``raw`` replaces the whole body."""
+
+    content: object = ""
+    status: int = 200
+    raw: str | None = None
+    headers: dict[str, str] = field(default_factory=dict)
+    delay_s: float = 0.0
+    usage: bool = True
+
+
+@dataclass(kw_only=True)
+class Request:
+    """A request as the server got it."""
+
+    body: dict
+    authorization: str
+    headers: dict[str, str]
+
+    @property
+    def judged(self) -> dict:
+        """The message to judge, read from between its fences."""
+        (line,) = re.findall(r"<message>\n(.*)\n</message>", self.body["messages"][1]["content"])
+        return json.loads(line)
+
+    @property
+    def schema_modes(self) -> list[str]:
+        schema = self.body["response_format"]["json_schema"]["schema"]
+        return schema["properties"]["unsure"]["items"]["enum"]
+
+
+class JudgeServer(ThreadingHTTPServer):
+    daemon_threads = True
+    request_queue_size = 128
+
+    def __init__(self, answer: Callable[[Request], Answer]) -> None:
+        self.answer = answer
+        self.requests: list[Request] = []
+        self.num_open = self.most_open = 0
+        self.lock = threading.Lock()
+        super().__init__(("127.0.0.1", 0), _Handler)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}/v1"
+
+    def handle_error(self, request, client_address) -> None:
+        pass  # a client that timed out has gone
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def do_POST(self) -> None:
+        server: JudgeServer = self.server
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        request = Request(body=body, authorization=self.headers["Authorization"] or "", headers=dict(self.headers))
+        with server.lock:
+            server.requests.append(request)
+            server.num_open += 1
+            server.most_open = max(server.most_open, server.num_open)
+            answer = server.answer(request)
+        time.sleep(answer.delay_s)
+        with server.lock:
+            server.num_open -= 1
+        text = (answer.raw if answer.raw is not None else self._completion(answer)).encode()
+        self.send_response(answer.status)
+        for name, value in {"Content-Type": "application/json", **answer.headers}.items():
+            self.send_header(name, value)
+        self.send_header("Content-Length", str(len(text)))
+        self.end_headers()
+        self.wfile.write(text)
+
+    @staticmethod
+    def _completion(answer: Answer) -> str:
+        if answer.status != 200:
+            return json.dumps({"error": {"message": answer.content, "type": "error", "code": None}})
+        content = answer.content if isinstance(answer.content, str | None) else json.dumps(answer.content)
+        message = {"role": "assistant", "content": content}
+        completion = {
+            "id": "c",
+            "object": "chat.completion",
+            "created": 0,
+            "model": "m",
+            "choices": [{"index": 0, "message": message, "finish_reason": "stop"}],
+        }
+        usage = {"prompt_tokens": 100, "completion_tokens": 7, "total_tokens": 107}
+        return json.dumps({**completion, "usage": usage} if answer.usage else completion)
+
+    def log_message(self, format, *args) -> None:
+        pass
+
+
+@contextmanager
+def serve(answer: Callable[[Request], Answer]):
+    server = JudgeServer(answer)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
+    thread.start()
+    try:
+        yield server
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def verdict(*failures: dict, unsure: tuple[str, ...] = ()) -> dict:
+    """Content of a readable answer."""
+    return {"analysis": "Short.", "failures": list(failures), "unsure": list(unsure)}
+
+
+def failure(mode: str = "sycophancy", *, severity: object = 2, span: str = "", confidence: object = 0.8) -> dict:
+    return {"mode": mode, "severity": severity, "span": span, "confidence": confidence}
