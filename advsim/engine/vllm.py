@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from advsim.engine.protocol import Completion, EngineSpec, GenerationRequest
+from advsim.engine.vllm_cpu import ENABLED
 from advsim.errors import EngineError
 from advsim.models import resolve_model
 from advsim.records import AdapterRef
@@ -187,6 +188,7 @@ def _set_cpu_environment(spec: EngineSpec) -> None:
         bind = ",".join(str(core) for core in sorted(os.sched_getaffinity(0)))
     os.environ["VLLM_CPU_OMP_THREADS_BIND"] = bind
     os.environ.pop("OMP_NUM_THREADS", None)  # Ray sets it to the actor's logical CPUs
+    os.environ.setdefault(ENABLED, "1")  # set to 0 from outside: vLLM's own way with adapters, to compare
 
 
 def _last_line(error: BaseException) -> str:

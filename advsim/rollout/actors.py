@@ -207,9 +207,11 @@ class SimulatorActor:
             timeout_s=self._spec.rollout.turn_timeout_s,
         )
 
-    async def logprobs(self, prompt_ids: Sequence[int], completion_ids: Sequence[int]) -> list[float]:
-        """Natural-log probabilities of completion tokens under the adapter being served."""
-        return await self._engine.logprobs(prompt_ids, completion_ids, use_adapter=True)
+    async def logprobs(
+        self, prompt_ids: Sequence[int], completion_ids: Sequence[int], *, use_adapter: bool = True
+    ) -> list[float]:
+        """Natural-log probabilities of completion tokens under the adapter being served, or the base model."""
+        return await self._engine.logprobs(prompt_ids, completion_ids, use_adapter=use_adapter)
 
     def _require(self, adapter: AdapterRef | None) -> None:
         if adapter is None:

@@ -232,6 +232,23 @@ def test_after_a_push_the_engine_speaks_with_that_adapter_and_not_with_the_one_b
     assert canary_difference(engine_logprobs(trained, canary), expected[0]) > 5 * BFLOAT16_TOLERANCE
 
 
+def test_requests_without_adapter_are_untouched_by_adapter_requests_in_the_same_batch(trained):
+    """A chatbot that shares the engine must not speak with the simulator's adapter."""
+    trained.rollouts.push(trained.delivery(2))
+    (actor,) = trained.rollouts._simulators
+    canary = trained.training()._canary()
+    prompts = [(*canary.prompt_ids[:1], 100 + number, *canary.prompt_ids[1:]) for number in range(8)]
+
+    def start(prompt_ids, use_adapter):
+        return actor.logprobs.remote(prompt_ids, canary.completion_ids, use_adapter=use_adapter)
+
+    alone = [ray.get(start(prompt, False)) for prompt in prompts]
+    mixed = [(start(prompt, False), start(prompt, True)) for prompt in prompts]
+    without, with_adapter = ([ray.get(one) for one in both] for both in zip(*mixed, strict=True))
+    assert max(map(canary_difference, alone, without)) < BFLOAT16_TOLERANCE
+    assert min(map(canary_difference, alone, with_adapter)) > 5 * BFLOAT16_TOLERANCE
+
+
 def test_stale_engine_blocks_the_next_round(trained):
     training = trained.training()
     trained.rollouts.push(trained.delivery(1))
