@@ -232,3 +232,47 @@ def tally(rows: Sequence[MessageOutcome], mode: str | None = None) -> Tally:
         count[1] += 1
     table = np.array(list(counts.values()), dtype=np.float64).reshape(-1, 2)
     return Tally(failing=table[:, 0], judged=table[:, 1], num_dialogues=len(dialogues), num_not_judged=num_not_judged)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModeCounts:
+    """Counts per cluster for several modes at once.
+
+    Attributes:
+        clusters: the clusters, those without a judged message included.
+        failing: failing messages, shape (clusters, modes).
+        judged: judged messages, shape (clusters, modes).
+    """
+
+    clusters: tuple[tuple[str, str], ...]
+    failing: npt.NDArray[np.float64]
+    judged: npt.NDArray[np.float64]
+
+
+def mode_counts(rows: Sequence[MessageOutcome], modes: Sequence[str | None]) -> ModeCounts:
+    """Count failing and judged messages per cluster and mode in one pass; the counts are those of :func:`tally`.
+
+    Args:
+        rows: messages of one configuration.
+        modes: mode ids, and None for any mode; none twice. Modes that are not named count in "any" alone.
+    """
+    not_known = never_judged(rows)
+    column = {mode: m for m, mode in enumerate(modes)}
+    number: dict[tuple[str, str], int] = {}
+    of_row = [number.setdefault(cluster_of(row), len(number)) for row in rows]
+    failing, judged = np.zeros((2, len(number), len(modes)))
+    for cluster, row in zip(of_row, rows, strict=True):
+        if row.error:
+            continue
+        judged[cluster] += 1
+        for mode in row.modes - row.abstained:
+            if mode in column:
+                failing[cluster, column[mode]] += 1
+        for mode in row.abstained:
+            if mode in column:
+                judged[cluster, column[mode]] -= 1
+        if None in column:
+            clear = is_judged(row, None, not_known)
+            failing[cluster, column[None]] += clear and fails(row, None)
+            judged[cluster, column[None]] -= not clear
+    return ModeCounts(clusters=tuple(number), failing=failing, judged=judged)

@@ -1,0 +1,285 @@
+"""Coefficients of agreement between the rates of the same configurations, and their intervals.
+
+Every coefficient works on the last axis: one call gives the estimate (shape (configurations,)) or all bootstrap draws
+(shape (draws, configurations)). Where one is undefined, because a side does not vary, it is NaN inside this module;
+:mod:`advsim.evaluate.validity` turns that into None with a reason.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from scipy import stats
+
+from advsim.evaluate.intervals import LEVEL, Floats, Interval, ratio_variance
+from advsim.evaluate.outcomes import MessageOutcome, Tally, tally
+
+MIN_CONFIGURATIONS_FOR_BOUNDS = 5
+"""Fisher's z has standard error 1 / sqrt(n - 3): with fewer configurations the interval is nearly all of [-1, 1]."""
+
+MIN_RELIABILITY = 0.1
+"""Below it the differences between configurations are nearly all sampling noise: a correction divides by nothing."""
+
+Indices = npt.NDArray[np.intp]
+
+_LARGEST_Z = math.atanh(1 - 1e-9)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConfigurationRates:
+    """Counts of K configurations, padded with zeros to the most clusters C that one has.
+
+    Attributes:
+        failing: failing messages of each cluster, shape (K, C).
+        judged: judged messages of each cluster, shape (K, C).
+        num_clusters: clusters of each configuration, shape (K,), all above 0.
+        rates: failing / judged, shape (K,).
+        variances: sampling variance of each rate, over its clusters, shape (K,); NaN with a single cluster.
+        num_dialogues: dialogues in all configurations together.
+    """
+
+    failing: Floats
+    judged: Floats
+    num_clusters: Floats
+    rates: Floats
+    variances: Floats
+    num_dialogues: int
+
+    @property
+    def reliability(self) -> float | None:
+        """Share of the variance between configurations that is no sampling noise; None where it cannot be known."""
+        if len(self.rates) < 2 or not np.isfinite(self.variances).all() or np.ptp(self.rates) == 0:
+            return None
+        return max(0.0, 1 - float(self.variances.mean()) / float(self.rates.var(ddof=1)))
+
+    def resampled(self, configurations: Indices, rng: np.random.Generator) -> Floats:
+        """Rates with the clusters of each drawn configuration drawn anew.
+
+        Args:
+            configurations: indices of shape (draws, K).
+            rng: draws the clusters.
+
+        Returns:
+            Rates of shape (draws, K).
+        """
+        num_places = self.failing.shape[1]
+        sizes = self.num_clusters[configurations][..., None]
+        drawn = (rng.random((*configurations.shape, num_places), dtype=np.float32) * sizes).astype(np.intp)
+        flat = np.minimum(drawn, (sizes - 1).astype(np.intp)) + configurations[..., None] * num_places
+        there = np.arange(num_places) < sizes
+        failing = np.where(there, self.failing.ravel()[flat], 0).sum(-1)
+        return np.asarray(failing / np.where(there, self.judged.ravel()[flat], 0).sum(-1), dtype=np.float64)
+
+
+def configuration_rates(tallies: Sequence[Tally]) -> ConfigurationRates:
+    """Stack the counts of configurations. Each must have a judged message."""
+    sizes = np.array([t.num_clusters for t in tallies], dtype=np.float64)
+    shape = (len(tallies), int(sizes.max(initial=0)))
+    failing, judged = np.zeros(shape), np.zeros(shape)
+    for k, t in enumerate(tallies):
+        failing[k, : t.num_clusters], judged[k, : t.num_clusters] = t.failing, t.judged
+    return ConfigurationRates(
+        failing=failing,
+        judged=judged,
+        num_clusters=sizes,
+        rates=failing.sum(1) / judged.sum(1),
+        variances=np.array(
+            [ratio_variance(t.failing, t.judged) if t.num_clusters > 1 else math.nan for t in tallies], dtype=np.float64
+        ),
+        num_dialogues=sum(t.num_dialogues for t in tallies),
+    )
+
+
+def both_sides(
+    simulated: Mapping[str, Sequence[MessageOutcome]], real: Mapping[str, Sequence[MessageOutcome]], mode: str | None
+) -> tuple[tuple[str, ...], list[Tally], list[Tally], tuple[str, ...]]:
+    """Counts of the configurations that have a judged message on both sides.
+
+    Returns:
+        Names, simulated counts, real counts, and the names left out because a side has no judged message.
+
+    Raises:
+        ValueError: a configuration is there on one side only.
+    """
+    if alone := sorted(set(simulated) ^ set(real)):
+        raise ValueError(f"configurations on one side only: {', '.join(alone)}; expected the same ones on both sides")
+    counts = {name: (tally(simulated[name], mode), tally(real[name], mode)) for name in simulated}
+    kept = tuple(name for name, sides in counts.items() if all(side.num_clusters for side in sides))
+    return (
+        kept,
+        [counts[name][0] for name in kept],
+        [counts[name][1] for name in kept],
+        tuple(name for name in counts if name not in kept),
+    )
+
+
+Coefficient = Callable[[Floats, Floats], Floats]
+"""Of rates x and y, shapes (..., K), gives shape (...); NaN where undefined."""
+
+
+def _moments(x: Floats, y: Floats) -> tuple[Floats, Floats, Floats]:
+    """Sample variances and covariance over the last axis, exactly 0 where a side does not vary."""
+    dx, dy = x - x.mean(-1, keepdims=True), y - y.mean(-1, keepdims=True)
+    # Rounding leaves differences of 1e-17 between equal rates and their mean.
+    dx = np.where(np.ptp(x, axis=-1, keepdims=True) > 0, dx, 0.0)
+    dy = np.where(np.ptp(y, axis=-1, keepdims=True) > 0, dy, 0.0)
+    n = x.shape[-1] - 1
+    return (dx**2).sum(-1) / n, (dy**2).sum(-1) / n, (dx * dy).sum(-1) / n
+
+
+def _ratio(numerator: Floats, denominator: Floats) -> Floats:
+    usable = denominator > 0
+    return np.where(usable, numerator / np.where(usable, denominator, 1.0), math.nan)
+
+
+def pearson(x: Floats, y: Floats) -> Floats:
+    """Pearson's r."""
+    var_x, var_y, cov = _moments(x, y)
+    return np.clip(_ratio(cov, np.sqrt(var_x) * np.sqrt(var_y)), -1.0, 1.0)
+
+
+def spearman(x: Floats, y: Floats) -> Floats:
+    """Spearman's rho: Pearson's r of the ranks, ties at their mean rank."""
+    return pearson(stats.rankdata(x, axis=-1), stats.rankdata(y, axis=-1))
+
+
+def kendall(x: Floats, y: Floats) -> Floats:
+    """Kendall's tau-b, all pairs at once."""
+    first, second = np.triu_indices(x.shape[-1], 1)
+    sx, sy = np.sign(x[..., first] - x[..., second]), np.sign(y[..., first] - y[..., second])
+    return _ratio((sx * sy).sum(-1), np.sqrt((sx**2).sum(-1)) * np.sqrt((sy**2).sum(-1)))
+
+
+def concordance(x: Floats, y: Floats) -> Floats:
+    """Lin's concordance (1989): 2 cov / (var x + var y + (mean x - mean y)^2), with n - 1 in all three moments."""
+    var_x, var_y, cov = _moments(x, y)
+    # 0 on both sides and the same mean is agreement without variation: undefined, not 0 / 0.
+    return np.where(
+        (var_x > 0) & (var_y > 0), _ratio(2 * cov, var_x + var_y + (x.mean(-1) - y.mean(-1)) ** 2), math.nan
+    )
+
+
+def deming_slope(variance_ratio: float) -> Coefficient:
+    """Slope of y on x where both have noise (Deming 1943).
+
+    Args:
+        variance_ratio: noise variance of y / noise variance of x.
+    """
+
+    def slope(x: Floats, y: Floats) -> Floats:
+        var_x, var_y, cov = _moments(x, y)
+        lead = var_y - variance_ratio * var_x
+        root = np.sqrt(lead**2 + 4 * variance_ratio * cov**2)
+        usable = (var_x > 0) & (var_y > 0) & (cov != 0)
+        return np.where(usable, (lead + root) / np.where(usable, 2 * cov, 1.0), math.nan)
+
+    return slope
+
+
+def fisher_interval(r: float, n: int, *, variance_factor: float = 1.0, lost: int = 3) -> Interval:
+    """Fisher's z interval of a correlation: tanh(atanh r ± 1.96 sqrt(variance_factor / (n - lost))).
+
+    Args:
+        r: the correlation.
+        n: configurations.
+        variance_factor: 1 for Pearson; 1 + r^2 / 2 for Spearman (Bonett and Wright 2000); .437 for Kendall with
+            ``lost`` 4 (Fieller, Hartley and Pearson 1957).
+        lost: subtracted from n.
+    """
+    if n < MIN_CONFIGURATIONS_FOR_BOUNDS:
+        return _too_few("fisher_z", n)
+    half = float(stats.norm.ppf((1 + LEVEL) / 2)) * math.sqrt(variance_factor / (n - lost))
+    return Interval(method="fisher_z", low=math.tanh(_z(r) - half), high=math.tanh(_z(r) + half))
+
+
+def corrected_interval(coefficient: Coefficient, x: Floats, y: Floats, *, correction: float) -> Interval:
+    """Interval of a coefficient without the noise of the rates, for configurations as a sample of those possible.
+
+    On Fisher's z scale the observed coefficient gets the jackknife's standard error over configurations, which adapts
+    to rates that are far from normal, and Student's t with n - 1 degrees of freedom. Both ends are then multiplied by
+    ``correction`` (Hunter and Schmidt 2004, chapter 3) and cut at -1 and 1, so that perfect agreement can be inside.
+
+    Coverage of a nominal 95 % in 250 seeded repetitions each (20 configurations, 40 dialogues of 6 messages a side,
+    true r of .6 to 1, rates normal, logit-normal or a few bad ones among good ones, with and without bias): r 94 to
+    100 %, concordance 92 to 100 %, near 100 % only where the truth is close to 1. Of others tried: joint bootstrap 0 to
+    95 %, Fisher's z of the observed r 0 to 92 %, the same divided by the reliability 92 to 100 %, bootstrap of the
+    corrected coefficient over configurations 70 to 100 %, profile likelihood of a bivariate normal model 88 to 99 %,
+    jackknife of the corrected coefficient 48 to 99 %.
+
+    Args:
+        coefficient: Pearson or concordance.
+        x: rates, shape (configurations,).
+        y: rates, shape (configurations,).
+        correction: corrected / observed coefficient, at least 1.
+    """
+    n = len(x)
+    if n < MIN_CONFIGURATIONS_FOR_BOUNDS:
+        return _too_few("disattenuated", n)
+    without = _leaving_one_out(coefficient, x, y)
+    if not np.isfinite(without).all():
+        return Interval(method="disattenuated", low=None, high=None, reason=_ONE_DECIDES)
+    z = np.arctanh(np.clip(without, -1 + 1e-9, 1 - 1e-9))
+    half = _t(n) * math.sqrt(_jackknife_variance(z))
+    centre = _z(float(coefficient(x, y)))
+    return Interval(
+        method="disattenuated",
+        low=max(-1.0, math.tanh(centre - half) * correction),
+        high=min(1.0, math.tanh(centre + half) * correction),
+    )
+
+
+def jackknife_interval(coefficient: Coefficient, x: Floats, y: Floats) -> Interval:
+    """Student's t interval with the jackknife's standard error over configurations, for a slope."""
+    n = len(x)
+    if n < MIN_CONFIGURATIONS_FOR_BOUNDS:
+        return _too_few("jackknife", n)
+    without = _leaving_one_out(coefficient, x, y)
+    if not np.isfinite(without).all():
+        return Interval(method="jackknife", low=None, high=None, reason=_ONE_DECIDES)
+    centre, half = float(coefficient(x, y)), _t(n) * math.sqrt(_jackknife_variance(without))
+    return Interval(method="jackknife", low=centre - half, high=centre + half)
+
+
+_ONE_DECIDES = "without one of the configurations the rates do not vary"
+
+
+def _leaving_one_out(coefficient: Coefficient, x: Floats, y: Floats) -> Floats:
+    n = len(x)
+    others = np.nonzero(~np.eye(n, dtype=np.bool_))[1].reshape(n, n - 1)
+    return coefficient(x[others], y[others])
+
+
+def _jackknife_variance(without: Floats) -> float:
+    n = len(without)
+    return (n - 1) / n * float(((without - without.mean()) ** 2).sum())
+
+
+def _t(n: int) -> float:
+    return float(stats.t.ppf((1 + LEVEL) / 2, n - 1))
+
+
+def percentile_interval(method: str, draws: Floats, num_configurations: int) -> Interval:
+    """Percentile interval of bootstrap draws; draws in which the coefficient is undefined are left out and counted."""
+    if num_configurations < MIN_CONFIGURATIONS_FOR_BOUNDS:
+        return _too_few(method, num_configurations)
+    defined = draws[np.isfinite(draws)]
+    num_undefined = len(draws) - len(defined)
+    if num_undefined > len(draws) / 10:
+        return Interval(
+            method=method, low=None, high=None, reason=f"undefined in {num_undefined} of {len(draws)} bootstrap draws"
+        )
+    low, high = np.quantile(defined, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return Interval(method=method, low=float(low), high=float(high))
+
+
+def _z(r: float) -> float:
+    return min(max(math.atanh(r) if abs(r) < 1 else math.copysign(_LARGEST_Z, r), -_LARGEST_Z), _LARGEST_Z)
+
+
+def _too_few(method: str, n: int) -> Interval:
+    reason = f"got {n} configurations, needs {MIN_CONFIGURATIONS_FOR_BOUNDS}"
+    return Interval(method=method, low=None, high=None, reason=reason)
