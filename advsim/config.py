@@ -138,6 +138,17 @@ class LoraConfig(Section):
     dropout: Fraction = 0.05
     """Used by SFT and the discriminator; DPO runs without dropout, so that the first step's loss is exactly ln 2."""
     target_modules: tuple[str, ...] = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+    """Linear layers of the decoder. The embedding and the output layer cannot be adapted."""
+
+    @model_validator(mode="after")
+    def _decoder_layers_only(self) -> LoraConfig:
+        refused = sorted({"embed_tokens", "lm_head"} & set(self.target_modules))
+        if refused:
+            raise ValueError(
+                f"target_modules names {', '.join(refused)}: only linear layers of the decoder can be adapted; take "
+                "it out"
+            )
+        return self
 
 
 class SftConfig(Section):
@@ -430,6 +441,42 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
     if not isinstance(loaded, dict):
         raise ConfigError(f"{path}: got a {type(loaded).__name__} at the top level, expected a mapping of sections")
     return loaded
+
+
+def load_chatbots(*paths: str | Path) -> list[ChatbotConfig]:
+    """Read chatbots from YAML files, each with the keys of the ``chatbot`` section at its top level.
+
+    A chatbot without a name is called after its file.
+
+    Args:
+        paths: files, or folders of ``*.yaml`` files, which are read in the order of their names.
+
+    Raises:
+        ConfigError: a file cannot be read or a key or value in it is wrong, a folder has no such file, or two chatbots
+            have one name.
+    """
+    files: list[Path] = []
+    for path in map(Path, paths):
+        inside = sorted(path.glob("*.yaml")) if path.is_dir() else [path]
+        if not inside:
+            raise ConfigError(f"{path}: no *.yaml file in this folder; give chatbot files, e.g. configs/chatbots")
+        files += inside
+    chatbots: list[ChatbotConfig] = []
+    where_first: dict[str, Path] = {}
+    for file in files:
+        try:
+            chatbot = ChatbotConfig.model_validate({"name": file.stem, **read_yaml(file)})
+        except ValidationError as error:
+            details = [{**detail, "loc": ("chatbot", *detail["loc"])} for detail in error.errors()]
+            explained = "; ".join(map(_explain, details)).replace("chatbot.", "")
+            raise ConfigError(f"{file} (a chatbot's keys, without a section around them): {explained}") from None
+        if chatbot.name in where_first:
+            raise ConfigError(
+                f"{file}: got a chatbot called {chatbot.name!r}, as {where_first[chatbot.name]} has one; rename it"
+            )
+        where_first[chatbot.name] = file
+        chatbots.append(chatbot)
+    return chatbots
 
 
 def _apply_override(values: dict[str, Any], override: str) -> None:
