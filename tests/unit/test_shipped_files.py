@@ -10,13 +10,14 @@ from pathlib import Path
 import pytest
 import yaml
 
-from advsim.config import load_config
+from advsim.config import load_chatbots, load_config
 from advsim.evaluate.lab.config import load_lab_config
 
 ROOT = Path(__file__).resolve().parents[2]
 CLUSTER_FILES = sorted((ROOT / "cluster").glob("*.yaml"))
 LAB_CONFIG = ROOT / "configs" / "lab.yaml"  # the lab has a schema of its own
-CONFIGS = sorted(path for path in (ROOT / "configs").rglob("*.yaml") if path != LAB_CONFIG)
+CHATBOTS = sorted((ROOT / "configs" / "chatbots").glob("*.yaml"))
+CONFIGS = sorted(set((ROOT / "configs").rglob("*.yaml")) - {LAB_CONFIG, *CHATBOTS})
 DOCUMENTS = ("README.md", "ARCHITECTURE.md", "CHANGELOG.md", "EXPERIMENTS.md", "cluster/README.md")
 TEXT_SUFFIXES = {".cfg", ".css", ".html", ".md", ".py", ".sh", ".toml", ".txt", ".yaml", ""}
 SKIPPED_FOLDERS = {"build", "dist", "runs"}
@@ -57,6 +58,11 @@ def test_shipped_lab_config_is_valid_by_its_own_schema() -> None:
     lab = load_lab_config(LAB_CONFIG)
     assert lab.num_chatbots >= 20
     assert len([simulator for simulator in lab.simulators.values() if not simulator.is_right]) >= 5
+
+
+@pytest.mark.parametrize("path", CHATBOTS, ids=lambda path: path.name)
+def test_shipped_chatbot_is_valid_and_named_after_its_file(path: Path) -> None:
+    assert [chatbot.name for chatbot in load_chatbots(path)] == [path.stem]
 
 
 def test_ray_up_file_follows_rays_own_schema() -> None:
