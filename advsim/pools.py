@@ -37,6 +37,7 @@ class PushResult:
     sha256: str
     num_engines: int
     max_ms: float
+    max_canary_difference: float  # nats a token, against the learner's log-probabilities
 
 
 class RolloutPool:
@@ -140,13 +141,14 @@ class RolloutPool:
         shared = ray.put(delivery)
         with engine_failures():
             acknowledgements = ray.get([simulator.load_adapter.remote(shared) for simulator in self._simulators])
-        check_acknowledgements(delivery, acknowledgements, engines=self._names)
+        difference = check_acknowledgements(delivery, acknowledgements, engines=self._names)
         self._pushed = delivery.adapter
         self.last_push = PushResult(
             version=delivery.adapter.version,
             sha256=delivery.adapter.sha256,
             num_engines=len(acknowledgements),
             max_ms=round(1000 * max([time.monotonic() - started, *(a.seconds for a in acknowledgements)]), 1),
+            max_canary_difference=round(difference, 4),
         )
 
     @property

@@ -263,6 +263,7 @@ def _rollout_rows(columns: Sequence[Column]) -> Iterable[Row]:
         yield _row(f"ended by {words(reason)}", counts, digits=0, is_detail=True)
     yield _row("engines pushed to", [one.num_engines for one in pushes], digits=0)
     yield _row("slowest push (ms)", [one.max_ms for one in pushes], digits=0)
+    yield _row("canary difference (nats)", [one.max_canary_difference for one in pushes], digits=3, is_detail=True)
     digests = tuple(Cell(value=one.sha256[:8]) if one.sha256 else Cell() for one in pushes)
     yield Row(label="adapter SHA-256", cells=digests, is_detail=True)
 

@@ -120,6 +120,7 @@ class Push(Part):
     sha256: str | None = None
     num_engines: Figure = None
     max_ms: Figure = None
+    max_canary_difference: Figure = None
 
 
 class Diversity(Part):

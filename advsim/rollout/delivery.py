@@ -38,8 +38,11 @@ class Acknowledgement:
 
 def check_acknowledgements(
     delivery: Delivery, acknowledgements: Sequence[Acknowledgement], *, engines: Sequence[str]
-) -> None:
+) -> float:
     """Check that every engine holds the delivered adapter and speaks with it.
+
+    Returns:
+        The largest canary difference of an engine to the learner, in nats a token (:func:`canary_difference`).
 
     Raises:
         DeliveryError: an engine did not acknowledge, acknowledged another version or hash, or its log-probabilities on
@@ -52,6 +55,7 @@ def check_acknowledgements(
             f"adapter version {adapter.version}: no acknowledgement from {', '.join(missing)}; no rollout starts on an "
             "engine that has not acknowledged. Run the same command to resume"
         )
+    largest = 0.0
     for got in acknowledgements:
         if (got.version, got.sha256) != (adapter.version, adapter.sha256):
             raise DeliveryError(
@@ -65,6 +69,8 @@ def check_acknowledgements(
                 f"log-probabilities on the canary differ by {difference:.3f} nats a token from the learner's, expected "
                 f"at most {CANARY_TOLERANCE}; the engine serves another adapter or none"
             )
+        largest = max(largest, difference)
+    return largest
 
 
 def canary_difference(got: Sequence[float], expected: Sequence[float]) -> float:

@@ -191,6 +191,7 @@ def test_metrics_hold_what_is_promised(trained):
         assert {"num_pairs", "mean_margin"} <= metrics["preference"].keys()
         assert {"first_step_loss", "last_step_loss", "reward_accuracy"} <= metrics["dpo"].keys()
         assert {"version", "sha256", "num_engines", "max_ms"} <= metrics["push"].keys()
+        assert 0 < metrics["push"]["max_canary_difference"] < BFLOAT16_TOLERANCE
         kinds = {"ttr", "mattr", "mtld", "distinct_1", "distinct_2", "distinct_3", "entropy", "mean_turn_words"}
         assert kinds <= metrics["diversity"]["real"].keys() & metrics["diversity"]["simulated"].keys()
         assert all(seconds > 0 for stage, seconds in metrics["seconds"].items() if stage != "push")
