@@ -1,5 +1,7 @@
 import json
 from collections import Counter
+from functools import cache
+from statistics import median
 
 import pytest
 
@@ -19,8 +21,13 @@ ROW = {
 }
 
 
+@cache
+def shipped(part):
+    return load_labelled(part)
+
+
 def everything():
-    return [labelled for part in PARTS for labelled in load_labelled(part)]
+    return [labelled for part in PARTS for labelled in shipped(part)]
 
 
 def write(path, *rows):
@@ -39,14 +46,14 @@ def five_word_runs(text):
 
 @pytest.mark.parametrize("part", PARTS)
 def test_each_part_has_enough_of_every_mode_and_of_none(part):
-    found = load_labelled(part)
+    found = shipped(part)
     counts = Counter(mode for labelled in found for mode in labelled.modes)
     assert all(counts[mode] >= 12 for mode in load_taxonomy().ids), counts
     assert sum(not labelled.modes for labelled in found) >= 50
 
 
 def test_the_set_has_at_least_360_messages_and_two_halves():
-    sizes = [len(load_labelled(part)) for part in PARTS]
+    sizes = [len(shipped(part)) for part in PARTS]
     assert sum(sizes) >= 360
     assert abs(sizes[0] - sizes[1]) <= 0.05 * sum(sizes)
 
@@ -57,14 +64,14 @@ def test_ids_and_messages_are_unique():
 
 
 def test_no_turn_of_one_part_stands_in_the_other():
-    build, held_out = (load_labelled(part) for part in PARTS)
+    build, held_out = (shipped(part) for part in PARTS)
     assert not {text for it in build for text in user_texts(it)} & {text for it in held_out for text in user_texts(it)}
     assert not {it.message for it in build} & {it.message for it in held_out}
 
 
 def test_messages_of_the_parts_share_hardly_any_run_of_five_words():
-    build = {run for it in load_labelled("build") for run in five_word_runs(it.message)}
-    held_out = {run for it in load_labelled("held_out") for run in five_word_runs(it.message)}
+    build = {run for it in shipped("build") for run in five_word_runs(it.message)}
+    held_out = {run for it in shipped("held_out") for run in five_word_runs(it.message)}
     assert len(build & held_out) <= 0.01 * len(held_out)
 
 
@@ -81,6 +88,16 @@ def test_repetition_always_has_something_to_repeat():
             assert max(Counter(word for word in words if len(word) > 4).values()) >= 3, labelled.id
 
 
+@pytest.mark.parametrize("part", PARTS)
+def test_neither_a_question_nor_length_alone_tells_failures_from_none(part):
+    failing = [it.message for it in shipped(part) if it.modes]
+    passing = [it.message for it in shipped(part) if not it.modes]
+    asking = [sum(text.endswith("?") for text in texts) / len(texts) for texts in (passing, failing)]
+    assert abs(asking[0] - asking[1]) < 0.3
+    words = [median(len(text.split()) for text in texts) for texts in (passing, failing)]
+    assert abs(words[0] - words[1]) < 5
+
+
 def test_near_misses_name_a_mode_that_exists():
     near = [it for it in everything() if it.note.startswith("near miss of ")]
     assert len(near) >= 80 and not any(it.modes for it in near)
@@ -94,7 +111,7 @@ def test_the_dialogue_ends_with_the_message_and_alternates():
         assert dialogue.id == labelled.id and dialogue.turns[-1].text == labelled.message
         assert dialogue.turns[-1].speaker is Speaker.CHATBOT
         assert all(a.speaker is not b.speaker for a, b in zip(dialogue.turns, dialogue.turns[1:], strict=False))
-    assert {it.dialogue.split for it in load_labelled("held_out")} == {Split.TEST}
+    assert {it.dialogue.split for it in shipped("held_out")} == {Split.TEST}
 
 
 def test_files_have_one_layout():
