@@ -1,0 +1,41 @@
+"""Messages with known failure rates, correlated within dialogues (beta-binomial)."""
+
+import numpy as np
+
+from advsim.evaluate.outcomes import MessageOutcome
+
+
+def rows_of(configuration, counts, *, mode="boundary", user_of=lambda i: None, prefix="d"):
+    """One dialogue for each (failing, judged), failing messages first."""
+    return [
+        MessageOutcome(
+            configuration=configuration,
+            dialogue_id=f"{prefix}{i}",
+            user_id=user_of(i),
+            turn=2 * j + 1,
+            modes=frozenset({mode}) if j < failing else frozenset(),
+        )
+        for i, (failing, judged) in enumerate(counts)
+        for j in range(judged)
+    ]
+
+
+def drawn_counts(rate, *, rng, num_dialogues=40, num_messages=6, within=0.1):
+    """(failing, judged) of dialogues whose own rates scatter around ``rate`` with correlation ``within``."""
+    if rate in (0, 1):
+        return [(rate * num_messages, num_messages)] * num_dialogues
+    scale = (1 - within) / within
+    own = rng.beta(rate * scale, (1 - rate) * scale, size=num_dialogues)
+    return [(int(k), num_messages) for k in rng.binomial(num_messages, own)]
+
+
+def study(rates, *, seed, **kwargs):
+    """Messages by configuration, one configuration for each rate."""
+    rng = np.random.default_rng(seed)
+    return {f"c{k}": rows_of(f"c{k}", drawn_counts(rate, rng=rng, **kwargs)) for k, rate in enumerate(rates)}
+
+
+def spread_rates(num_configurations, *, seed=5, centre=-2.2, spread=0.8):
+    """True rates, normal on the logit scale."""
+    z = np.random.default_rng(seed).normal(size=num_configurations)
+    return 1 / (1 + np.exp(-(centre + spread * z)))
