@@ -4,6 +4,9 @@
     run = advsim.train("configs/quickstart.yaml", overrides=["stop.max_rounds=1"])
     run = advsim.load_run("runs/quickstart")
     run.rounds[-1]["held_out"]["surface"]["accuracy"]
+    evaluation = advsim.evaluate_run("runs/quickstart")
+    evaluation = advsim.evaluate_files("simulated.jsonl", reference="real.jsonl")
+    evaluation.groups[-1].failures.rates["any"]
 
 Importing this package loads nothing heavy; training imports torch, Ray and vLLM when it starts.
 """
@@ -16,9 +19,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from advsim.config import Config
+    from advsim.evaluation import Evaluation, JudgeOptions
     from advsim.run import Run
 
-__all__ = ["load_run", "train"]
+__all__ = ["evaluate_files", "evaluate_run", "load_run", "train"]
 
 
 def train(
@@ -58,3 +62,67 @@ def load_run(path: str | Path) -> Run:
     from advsim.run import load_run as open_run
 
     return open_run(str(path))
+
+
+def evaluate_run(
+    run: Run | str | Path,
+    *,
+    detector: str = "rules",
+    taxonomy: str | Path | None = None,
+    judge: JudgeOptions | None = None,
+) -> Evaluation:
+    """Evaluate a run: failures, realism, diversity and spread of every round against held-out real dialogues.
+
+    Writes ``evaluation/metrics.json``, ``evaluation/failures.parquet`` and ``report/evaluation.html`` into the run
+    folder.
+
+    Args:
+        run: a run or its folder.
+        detector: ``rules`` (offline), ``learned``, or ``judge`` (an LLM behind an OpenAI-compatible endpoint).
+        taxonomy: YAML that adds failure modes or replaces their texts.
+        judge: endpoint and model, for the detector ``judge``.
+
+    Returns:
+        The figures, each with interval and n; ``to_json()`` gives plain values.
+
+    Raises:
+        AdvsimError: see :mod:`advsim.errors`.
+    """
+    from advsim.evaluation import evaluate_run as evaluate
+    from advsim.run import Run
+
+    return evaluate(run if isinstance(run, Run) else load_run(run), detector=detector, taxonomy=taxonomy, judge=judge)
+
+
+def evaluate_files(
+    conversations: str | Path,
+    *,
+    reference: str | Path | None = None,
+    detector: str = "rules",
+    taxonomy: str | Path | None = None,
+    judge: JudgeOptions | None = None,
+    out: str | Path | None = None,
+    seed: int = 0,
+) -> Evaluation:
+    """Evaluate any dialogues (another simulator's, production logs), alone or against a reference. No run is needed.
+
+    Args:
+        conversations: a ``.jsonl``, ``.jsonl.gz`` or ``.parquet`` file of dialogues.
+        reference: real dialogues to compare them with.
+        detector: ``rules`` (offline), ``learned``, or ``judge`` (an LLM behind an OpenAI-compatible endpoint).
+        taxonomy: YAML that adds failure modes or replaces their texts.
+        judge: endpoint and model, for the detector ``judge``.
+        out: folder for ``metrics.json``, ``failures.parquet`` and ``evaluation.html``; None writes nothing.
+        seed: of all draws.
+
+    Returns:
+        The figures, each with interval and n; ``to_json()`` gives plain values.
+
+    Raises:
+        AdvsimError: see :mod:`advsim.errors`.
+    """
+    from advsim.evaluation import evaluate_files as evaluate
+
+    return evaluate(
+        conversations, reference=reference, detector=detector, taxonomy=taxonomy, judge=judge, out=out, seed=seed
+    )

@@ -22,6 +22,8 @@ advsim learns realistic users from real chats and lets chatbot variants meet tho
   advsim check configs/quickstart.yaml        is this configuration sound? what would each pool ask for?
   advsim train configs/quickstart.yaml        train a user simulator; the same command resumes an interrupted run
   advsim report runs/quickstart               write the report of a run again
+  advsim evaluate runs/quickstart             failures, realism, diversity of a run against held-out real dialogues
+  advsim evaluate --conversations a.jsonl --reference b.jsonl   the same for any two dialogue files
   advsim corpus stats chats.jsonl.gz          counts, lengths and typing habits of dialogues
   advsim submit configs/paper.yaml --address http://head:8265   train on a Ray cluster
 
@@ -81,6 +83,29 @@ def _parser() -> argparse.ArgumentParser:
     report = _command(commands, "report", _report, "write report/index.html of a run and print its table")
     report.add_argument("run_folder", metavar="RUN", help="run folder, for example runs/quickstart")
     report.add_argument("--json", action="store_true", help="print baseline and rounds as JSON instead of the table")
+
+    evaluate = _command(
+        commands,
+        "evaluate",
+        _evaluate,
+        "failures of the chatbot, and how its users write, in a run or in dialogue files",
+    )
+    evaluate.add_argument("run_folder", nargs="?", metavar="RUN", help="run folder; or give --conversations")
+    evaluate.add_argument(
+        "--conversations", metavar="FILE", help="dialogues: .jsonl, .jsonl.gz or .parquet; no run needed"
+    )
+    evaluate.add_argument("--reference", metavar="FILE", help="real dialogues to compare the conversations with")
+    evaluate.add_argument(
+        "--out", metavar="FOLDER", help="write metrics.json, failures.parquet and evaluation.html there"
+    )
+    evaluate.add_argument("--detector", default="rules", metavar="NAME", help="rules (default), learned or judge")
+    evaluate.add_argument("--taxonomy", metavar="FILE", help="YAML that adds failure modes or replaces their texts")
+    evaluate.add_argument(
+        "--judge-url", default="", metavar="URL", help="OpenAI-compatible endpoint, up to and with /v1"
+    )
+    evaluate.add_argument("--judge-model", default="", metavar="NAME", help="name of the model there")
+    evaluate.add_argument("--judge-key-env", metavar="NAME", help="NAME of the environment variable with the key")
+    evaluate.add_argument("--json", action="store_true", help="print all figures as JSON instead of the tables")
 
     corpus = commands.add_parser("corpus", help="look at dialogues", description="Look at dialogues.")
     corpus_commands = corpus.add_subparsers(required=True, metavar="COMMAND")
@@ -170,6 +195,49 @@ def _report(options: argparse.Namespace) -> None:
     run.folder.write_bytes(REPORT, render_report(run, corpus).encode())
     _print_tables(run, sys.stdout)
     print(f"report: {run.folder.location}/{REPORT}")
+
+
+def _evaluate(options: argparse.Namespace) -> None:
+    from advsim.errors import ConfigError
+
+    if (options.run_folder is None) == (options.conversations is None):
+        got = "neither a run nor --conversations" if options.run_folder is None else "a run and --conversations"
+        raise ConfigError(f"evaluate: got {got}, expected one of the two; see advsim evaluate --help")
+    if options.run_folder is not None and (options.reference or options.out):
+        raise ConfigError(
+            "evaluate: --reference and --out go with --conversations; a run has its own real dialogues and folder"
+        )
+    from advsim.evaluation import REPORT, JudgeOptions, evaluate_files, evaluate_run
+    from advsim.run import load_run
+
+    judge = JudgeOptions(base_url=options.judge_url, model=options.judge_model, api_key_env=options.judge_key_env)
+    if options.run_folder is not None:
+        evaluation = evaluate_run(
+            load_run(options.run_folder), detector=options.detector, taxonomy=options.taxonomy, judge=judge
+        )
+        written = f"{options.run_folder}/{REPORT}"
+    else:
+        evaluation = evaluate_files(
+            options.conversations,
+            reference=options.reference,
+            detector=options.detector,
+            taxonomy=options.taxonomy,
+            judge=judge,
+            out=options.out,
+        )
+        written = f"{options.out}/evaluation.html" if options.out else ""
+    if options.json:
+        print(json.dumps(evaluation.to_json(), indent=2, allow_nan=False, ensure_ascii=False))
+        return
+    from rich.console import Console
+
+    from advsim.report.evaluation_tables import evaluation_tables
+
+    console = Console(width=None if sys.stdout.isatty() else 100)
+    for part in evaluation_tables(evaluation.to_json()):
+        console.print(part)
+    if written:
+        print(f"report: {written}")
 
 
 def _corpus_stats(options: argparse.Namespace) -> None:

@@ -116,17 +116,18 @@ def measure_mauve(
             num_simulated=len(texts["simulated"]),
             reason=reason,
         )
-    unique = list(dict.fromkeys([*texts["real"], *texts["simulated"]]))
+    drawn = [
+        [_draw(group, num_turns, rng) for group in (_of(real, half), _of(real, rest), others)]
+        for (half, rest), others in zip(halves, instead, strict=True)
+    ]
+    unique = list(dict.fromkeys(text for groups in drawn for group in groups for text in group))
     place = {text: row for row, text in enumerate(unique)}
     vectors = embedder.embed(unique)
     scores, ceilings = [], []
-    for number, ((first, second), others) in enumerate(zip(halves, instead, strict=True)):
-        drawn = [
-            vectors[[place[text] for text in _draw(group, num_turns, rng)]]
-            for group in (_of(real, first), _of(real, second), others)
-        ]
-        ceilings.append(_mauve(drawn[0], drawn[1], num_buckets=buckets, seed=seed + number))
-        scores.append(_mauve(drawn[0], drawn[2], num_buckets=buckets, seed=seed + number))
+    for number, groups in enumerate(drawn):
+        first, second, others = (vectors[[place[text] for text in group]] for group in groups)
+        ceilings.append(_mauve(first, second, num_buckets=buckets, seed=seed + number))
+        scores.append(_mauve(first, others, num_buckets=buckets, seed=seed + number))
     return Mauve(
         score=_over_seeds(scores),
         ceiling=_over_seeds(ceilings),

@@ -260,8 +260,8 @@ def _distances(pooled: FloatArray, is_real: npt.NDArray[np.bool_]) -> FloatArray
     real = is_real[:, order]
     below_real = np.cumsum(real, axis=1)[:, :-1] / real.sum(axis=1, keepdims=True)
     below_others = np.cumsum(~real, axis=1)[:, :-1] / (~real).sum(axis=1, keepdims=True)
-    distances: FloatArray = np.abs(below_real - below_others) @ gaps
-    return distances
+    area: FloatArray = np.abs(below_real - below_others) @ gaps
+    return area
 
 
 def _std_ratio(
@@ -279,7 +279,7 @@ def _std_ratio(
     above = _between_std(simulated, _draws(simulated.num_users, num_bootstrap, rng))
     kept = below > 0.0
     if kept.mean() < 0.975:  # an upper end would be an infinite ratio
-        return ratio, None, None, "no interval: in many bootstrap samples real users differ by no more than chance"
+        return None, None, None, "real users differ hardly more than by chance here, so the ratio could be anything"
     low, high = np.quantile(above[kept] / below[kept], [0.025, 0.975])
     return ratio, float(low), float(high), ""
 
@@ -296,7 +296,8 @@ def _between_std(values: _Values, draws: FloatArray) -> FloatArray:
     mean = weight @ values.value / total
     squared = (weight * (values.value[None, :] - mean[:, None]) ** 2).sum(axis=1)
     variance = squared / np.maximum(total - 1.0, 1.0) - weight @ values.noise / total
-    return np.sqrt(np.where(variance > 1e-12, variance, 0.0))
+    std: FloatArray = np.sqrt(np.where(variance > 1e-12, variance, 0.0))
+    return std
 
 
 def _adjusted(found: Sequence[HabitComparison]) -> tuple[HabitComparison, ...]:

@@ -1,0 +1,193 @@
+"""The pictures of an evaluation: failure rates by mode, spread of habits, and whether users are told apart."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from matplotlib import rc_context
+
+from advsim.report.evaluation_figures import ANY, HABIT_NAMES
+from advsim.report.evaluation_metrics import EstimatePart, EvaluationPart, GroupPart
+from advsim.report.figures import control_name, format_figure, format_interval
+from advsim.report.pictures import Picture
+from advsim.report.plots import MARKERS, legend, panel
+from advsim.report.svg import INK, MUTED, PAPER, RULE, SERIES, STYLE, inline_svg
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dot:
+    """A figure in a row, with its interval where it has one. A hollow dot is a control."""
+
+    row: int
+    x: float
+    low: float | None = None
+    high: float | None = None
+    is_solid: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Series:
+    """Dots of one group, with one colour and mark."""
+
+    label: str
+    dots: tuple[Dot, ...]
+    style: int
+
+
+def draw_evaluation(evaluation: EvaluationPart) -> tuple[Picture, ...]:
+    """Every picture that there are figures for."""
+    with rc_context(STYLE):
+        drawn = (_rates(evaluation), _spread(evaluation), _told_apart(evaluation))
+    return tuple(picture for picture in drawn if picture is not None)
+
+
+def _rates(evaluation: EvaluationPart) -> Picture | None:
+    keys = (ANY, *evaluation.modes_found)
+    names = ["any failure", *(evaluation.modes[mode].lower() for mode in evaluation.modes_found)]
+    series = []
+    for style, group in enumerate(evaluation.groups):
+        if group.failures is None:
+            continue
+        rates = [(row, group.failures.rates.get(key)) for row, key in enumerate(keys)]
+        dots = tuple(
+            Dot(
+                row=row,
+                x=100 * rate.estimate,
+                low=None if rate.low is None else 100 * rate.low,
+                high=None if rate.high is None else 100 * rate.high,
+            )
+            for row, rate in rates
+            if rate is not None and rate.estimate is not None
+        )
+        series.append(Series(label=group.name, dots=dots, style=style))
+    return _rows_picture(
+        series,
+        names,
+        name="rates",
+        title="Failure rate by mode, % of chatbot messages",
+        caption="Point and 95 % interval over users or dialogues. Modes that the detector found nowhere are left out.",
+        digits=1,
+    )
+
+
+def _spread(evaluation: EvaluationPart) -> Picture | None:
+    habits = list(HABIT_NAMES)
+    series = []
+    for style, group in enumerate(evaluation.groups):
+        if group.users is None or group.users.spread is None:
+            continue
+        dots = tuple(
+            Dot(row=habits.index(one.habit), x=one.std_ratio, low=one.std_ratio_low, high=one.std_ratio_high)
+            for one in group.users.spread.habits
+            if one.std_ratio is not None and one.habit in habits
+        )
+        series.append(Series(label=group.name, dots=dots, style=style))
+    return _rows_picture(
+        series,
+        list(HABIT_NAMES.values()),
+        name="spread",
+        title="How much users differ from each other",
+        caption="Between-user standard deviation relative to that of the reference's users, for each habit. Left of 1 "
+        "the users are more alike than real ones, at 0 they are one and the same person.",
+        digits=2,
+        reference=1.0,
+    )
+
+
+def _told_apart(evaluation: EvaluationPart) -> Picture | None:
+    compared = [group for group in evaluation.groups if group.users is not None and group.users.realism]
+    families = list(dict.fromkeys(one.family for group in compared for one in _realism(group)))
+    rows: list[tuple[str, str]] = []
+    for family in families:
+        rows += [(family, ""), (family, "length")]
+        controls = [
+            control for group in compared for one in _realism(group) if one.family == family for control in one.power
+        ]
+        rows += [(family, control) for control in dict.fromkeys(controls)]
+    series = []
+    for group in compared:
+        dots = []
+        for row, (family, what) in enumerate(rows):
+            one = next((each for each in _realism(group) if each.family == family), None)
+            if one is None:
+                continue
+            estimate = {"": one.auc, "length": one.length_only}.get(what, one.power.get(what, EstimatePart()))
+            if estimate.value is not None:
+                dots.append(Dot(row=row, x=estimate.value, low=estimate.low, high=estimate.high, is_solid=not what))
+        series.append(Series(label=group.name, dots=tuple(dots), style=evaluation.groups.index(group)))
+    names = [{"": f"{family}", "length": "by length alone"}.get(what, control_name(what)) for family, what in rows]
+    return _rows_picture(
+        series,
+        names,
+        name="told-apart",
+        title="Are the users told apart from the reference's? AUC a turn",
+        caption="Solid: the classifier on the users' turns; 0.5 is chance. Hollow: length alone, and the same "
+        "classifier on turns known not to be real. One that misses its controls says nothing when it is near 0.5.",
+        digits=2,
+        reference=0.5,
+    )
+
+
+def _realism(group: GroupPart) -> Sequence[Any]:
+    return group.users.realism if group.users is not None else ()
+
+
+def _rows_picture(
+    series: Sequence[Series],
+    names: Sequence[str],
+    *,
+    name: str,
+    title: str,
+    caption: str,
+    digits: int,
+    reference: float | None = None,
+) -> Picture | None:
+    if not any(one.dots for one in series):
+        return None
+    figure, axes = panel(1.1 + (0.24 + 0.11 * len(series)) * len(names))
+    for index, one in enumerate(series):
+        colour = SERIES[one.style % len(SERIES)]
+        shift = 0.17 * (index - (len(series) - 1) / 2)
+        for dot in one.dots:
+            place = -dot.row - shift
+            if dot.low is not None and dot.high is not None:
+                axes.plot([dot.low, dot.high], [place, place], color=colour, linewidth=1.2, zorder=3)
+            axes.plot(
+                dot.x,
+                place,
+                color=colour,
+                marker=MARKERS[one.style % len(MARKERS)],
+                markerfacecolor=colour if dot.is_solid else PAPER,
+                markeredgewidth=1.3,
+                markersize=4.8,
+                zorder=4,
+            )
+        axes.plot([], [], color=colour, marker=MARKERS[one.style % len(MARKERS)], linestyle="none", label=one.label)
+    if reference is not None:
+        axes.axvline(reference, color=INK, linewidth=1, linestyle=(0, (4, 3)), zorder=1)
+    axes.set_yticks([-row for row in range(len(names))], names)
+    axes.set_ylim(-len(names) + 0.4, 0.6)
+    axes.grid(axis="x", color=RULE, linewidth=0.6)
+    axes.tick_params(axis="x", labelcolor=MUTED)
+    axes.set_axisbelow(True)
+    low, high = axes.get_xlim()
+    axes.set_xlim(max(0.0, low), high)
+    if len(series) > 1:
+        legend(axes, len(series))
+    text = "; ".join(f"{one.label}: {_describe(one, names, digits)}" for one in series)
+    return Picture(
+        name=name,
+        title=title,
+        caption=caption,
+        svg=inline_svg(figure, name=name, title=title, description=text),
+    )
+
+
+def _describe(series: Series, names: Sequence[str], digits: int) -> str:
+    said = []
+    for dot in series.dots:
+        interval = format_interval(dot.low, dot.high, digits)
+        said.append(f"{names[dot.row]} {format_figure(dot.x, digits)}" + (f" ({interval})" if interval else ""))
+    return ", ".join(said)
