@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from advsim.config import Config
     from advsim.evaluation import Evaluation, JudgeOptions
+    from advsim.failures.detector import Detector
     from advsim.run import Run
 
 __all__ = ["evaluate_files", "evaluate_run", "load_run", "train"]
@@ -67,7 +68,7 @@ def load_run(path: str | Path) -> Run:
 def evaluate_run(
     run: Run | str | Path,
     *,
-    detector: str = "rules",
+    detector: str | Detector = "rules",
     taxonomy: str | Path | None = None,
     judge: JudgeOptions | None = None,
 ) -> Evaluation:
@@ -78,7 +79,8 @@ def evaluate_run(
 
     Args:
         run: a run or its folder.
-        detector: ``rules`` (offline), ``learned``, or ``judge`` (an LLM behind an OpenAI-compatible endpoint).
+        detector: ``rules`` (offline), ``learned``, or ``judge`` (an LLM behind an OpenAI-compatible endpoint), or
+            any object that satisfies :class:`advsim.failures.detector.Detector`.
         taxonomy: YAML that adds failure modes or replaces their texts.
         judge: endpoint and model, for the detector ``judge``.
 
@@ -98,7 +100,7 @@ def evaluate_files(
     conversations: str | Path,
     *,
     reference: str | Path | None = None,
-    detector: str = "rules",
+    detector: str | Detector = "rules",
     taxonomy: str | Path | None = None,
     judge: JudgeOptions | None = None,
     out: str | Path | None = None,
@@ -109,7 +111,8 @@ def evaluate_files(
     Args:
         conversations: a ``.jsonl``, ``.jsonl.gz`` or ``.parquet`` file of dialogues.
         reference: real dialogues to compare them with.
-        detector: ``rules`` (offline), ``learned``, or ``judge`` (an LLM behind an OpenAI-compatible endpoint).
+        detector: ``rules`` (offline), ``learned``, or ``judge`` (an LLM behind an OpenAI-compatible endpoint), or
+            any object that satisfies :class:`advsim.failures.detector.Detector`.
         taxonomy: YAML that adds failure modes or replaces their texts.
         judge: endpoint and model, for the detector ``judge``.
         out: folder for ``metrics.json``, ``failures.parquet`` and ``evaluation.html``; None writes nothing.

@@ -16,6 +16,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +26,11 @@ from pydantic import ValidationError
 from advsim.config import Config, HeldOutConfig
 from advsim.corpus.files import read_dialogues
 from advsim.corpus.load import Corpus, load_corpus
-from advsim.embedding import Embedder, MiniLmEmbedder
+from advsim.embedding import Embedder, FloatArray, MiniLmEmbedder
 from advsim.errors import ConfigError, RunError
+from advsim.evaluate.blame import attribute
 from advsim.evaluate.diversity import common_token_budget
-from advsim.evaluate.outcomes import outcomes
+from advsim.evaluate.outcomes import MessageOutcome, outcomes
 from advsim.evaluate.summary import (
     Example,
     FailureSummary,
@@ -44,6 +46,7 @@ from advsim.failures.taxonomy import Taxonomy, load_taxonomy
 from advsim.progress import Reporter
 from advsim.records import Assessment, Context, Conversation, Dialogue, NextTurn, Split, StopReason, user_turns
 from advsim.report.evaluation import render_evaluation
+from advsim.rollout.faults import user_turn_fault
 from advsim.run import Run
 from advsim.run_dir import RunDir
 from advsim.tables import from_table
@@ -144,9 +147,11 @@ class _Input:
     name: str
     is_reference: bool = False
     dialogues: tuple[Dialogue, ...] = ()
+    conversations: tuple[Conversation, ...] = ()  # the same, where somebody is to be blamed
     users: Mapping[str, str] = dataclasses.field(default_factory=dict)
     stop_reasons: Mapping[str, int] = dataclasses.field(default_factory=dict)
     next_turns: tuple[UserTexts, ...] = ()
+    instructions: str = ""  # the simulator's; it must not repeat them
 
     @property
     def texts(self) -> list[UserTexts]:
@@ -157,7 +162,7 @@ def evaluate_files(
     conversations: str | Path,
     *,
     reference: str | Path | None = None,
-    detector: str = "rules",
+    detector: str | Detector = "rules",
     taxonomy: str | Path | None = None,
     judge: JudgeOptions | None = None,
     out: str | Path | None = None,
@@ -168,7 +173,8 @@ def evaluate_files(
     """Evaluate a dialogue file, alone or against a second one; see :func:`advsim.evaluate_files`."""
     reporter = reporter or Reporter(file=sys.stderr)
     started_s = time.monotonic()
-    found, known = _detector(detector, taxonomy, judge)
+    vectors = _Embeddings(embedder)
+    found, known = _detector(detector, taxonomy, judge, vectors)
     file = read_dialogues(conversations)
     inputs = [_from_file(file.name, file.dialogues, is_reference=False)]
     notes: list[str] = []
@@ -188,7 +194,7 @@ def evaluate_files(
         notes=notes,
         seed=seed,
         reporter=reporter,
-        embedder=embedder or _embedder(),
+        embedder=vectors,
         started_s=started_s,
     )
     if out is not None:
@@ -200,7 +206,7 @@ def evaluate_files(
 def evaluate_run(
     run: Run,
     *,
-    detector: str = "rules",
+    detector: str | Detector = "rules",
     taxonomy: str | Path | None = None,
     judge: JudgeOptions | None = None,
     reporter: Reporter | None = None,
@@ -209,13 +215,14 @@ def evaluate_run(
     """Evaluate all rounds of a run against its held-out real dialogues; see :func:`advsim.evaluate_run`."""
     reporter = reporter or Reporter(file=sys.stderr)
     started_s = time.monotonic()
-    found, known = _detector(detector, taxonomy, judge)
+    vectors = _Embeddings(embedder)
+    found, known = _detector(detector, taxonomy, judge, vectors)
     config = Config.model_validate(run.manifest["config"])
     corpus = load_corpus(config.corpus)
     notes = []
     if corpus.sha256 != run.manifest["corpus"]["sha256"]:
         notes.append("The corpus is not the one that the run was trained on: its hash differs.")
-    inputs = [_real_of(run, corpus, notes), *_simulated_of(run, corpus)]
+    inputs = [_real_of(run, corpus, notes), *_simulated_of(run, corpus, config.prompt.instructions)]
     if len(inputs) == 1:
         raise RunError(
             f"run {run.folder.location} has neither conversations nor held-out turns yet; finish a round, then "
@@ -238,20 +245,24 @@ def evaluate_run(
         notes=notes,
         seed=config.seed,
         reporter=reporter,
-        embedder=embedder or _embedder(),
+        embedder=vectors,
         started_s=started_s,
     )
     _write(run.folder, evaluation, prefix="evaluation/", report=REPORT)
     return evaluation.result
 
 
-def _detector(name: str, taxonomy: str | Path | None, judge: JudgeOptions | None) -> tuple[Detector, Taxonomy]:
-    """The detector by its name.
+def _detector(
+    name: str | Detector, taxonomy: str | Path | None, judge: JudgeOptions | None, embedder: Embedder
+) -> tuple[Detector, Taxonomy]:
+    """The detector by its name, or the one given.
 
     Raises:
         ConfigError: there is no detector of that name, or the judge is not described.
     """
     known = load_taxonomy(taxonomy)
+    if not isinstance(name, str):
+        return name, known
     if name == "rules":
         from advsim.failures.rules import RulesDetector
 
@@ -259,7 +270,7 @@ def _detector(name: str, taxonomy: str | Path | None, judge: JudgeOptions | None
     if name == "learned":
         from advsim.failures.learned import load_learned
 
-        return load_learned(known), known
+        return load_learned(known, embedder=embedder), known
     if name == "judge":
         from advsim.failures.judge import Judge, JudgeConfig
         from advsim.failures.judge_client import OpenAIJudgeClient
@@ -285,15 +296,29 @@ def _detector(name: str, taxonomy: str | Path | None, judge: JudgeOptions | None
     raise ConfigError(f"detector: got {name!r}, expected one of {', '.join(DETECTORS)}")
 
 
-def _embedder() -> Embedder:
-    from transformers.utils import logging
+class _Embeddings:
+    """The embedder given, or the one that ships, loaded when it is first needed: a wrong file is told at once."""
 
-    logging.disable_progress_bar()  # loading takes under a second, and its bar would stand between ours
-    return MiniLmEmbedder()
+    def __init__(self, given: Embedder | None) -> None:
+        self._embedder = given
+
+    def embed(self, texts: Sequence[str]) -> FloatArray:
+        if self._embedder is None:
+            from transformers.utils import logging
+
+            logging.disable_progress_bar()  # loading takes under a second, and its bar would stand between ours
+            self._embedder = MiniLmEmbedder()
+        return self._embedder.embed(texts)
 
 
 def _from_file(name: str, dialogues: Sequence[Dialogue], *, is_reference: bool) -> _Input:
-    return _Input(name=name, is_reference=is_reference, dialogues=tuple(dialogues), users=_users(dialogues))
+    return _Input(
+        name=name,
+        is_reference=is_reference,
+        dialogues=tuple(dialogues),
+        conversations=() if is_reference else tuple(_as_conversation(one) for one in dialogues),
+        users=_users(dialogues),
+    )
 
 
 def _users(dialogues: Sequence[Dialogue]) -> dict[str, str]:
@@ -320,7 +345,7 @@ def _real_of(run: Run, corpus: Corpus, notes: list[str]) -> _Input:
     )
 
 
-def _simulated_of(run: Run, corpus: Corpus) -> list[_Input]:
+def _simulated_of(run: Run, corpus: Corpus, instructions: str) -> list[_Input]:
     """Zero-shot, SFT and the adapter of every round, as far as there is anything of them."""
     by_id = {dialogue.id: dialogue for dialogue in corpus.dialogues}
     users = _users(corpus.dialogues)
@@ -336,7 +361,9 @@ def _simulated_of(run: Run, corpus: Corpus) -> list[_Input]:
         found.append(
             _Input(
                 name={-1: "zero-shot", 0: "SFT"}.get(version, f"round {version}"),
-                dialogues=tuple(_as_dialogue(one, by_id) for one in conversations if one.turns),
+                dialogues=tuple(_as_dialogue(one, by_id) for one in conversations),
+                conversations=tuple(conversations),
+                instructions=instructions,
                 users={one.id: users.get(one.scenario_id, one.scenario_id) for one in conversations},
                 stop_reasons=Counter(one.stop_reason.value for one in conversations),
                 next_turns=tuple(next_turn_texts(turns, users)),
@@ -347,6 +374,22 @@ def _simulated_of(run: Run, corpus: Corpus) -> list[_Input]:
 
 def _next_turns(run: Run, name: str) -> list[NextTurn]:
     return from_table(run.folder.read_table(name), NextTurn) if run.folder.exists(name) else []
+
+
+def _as_conversation(dialogue: Dialogue) -> Conversation:
+    """A dialogue of a file for attribution: how it ended is not known, so that only its turns can show a fault."""
+    return Conversation(
+        id=dialogue.id,
+        scenario_id=dialogue.id,
+        chatbot=dialogue.source,
+        simulator_version=0,
+        simulator_sha256="",
+        turns=dialogue.turns,
+        stop_reason=StopReason.END_TOKEN,
+        num_prompt_tokens=0,
+        num_output_tokens=0,
+        seed=0,
+    )
 
 
 def _as_dialogue(conversation: Conversation, by_id: Mapping[str, Dialogue]) -> Dialogue:
@@ -389,6 +432,10 @@ def _evaluate(
     with reporter.stage(f"failures by {detector.name}", total=num_dialogues, unit="dialogue") as stage:
         for one in inputs:
             assessments[one.name] = detector.assess(one.dialogues, advance=stage.advance) if one.dialogues else []
+    rows = {
+        one.name: outcomes(one.name, one.dialogues, assessments[one.name], one.users, modes=taxonomy.ids)
+        for one in inputs
+    }
     reference = next((one for one in inputs if one.is_reference), None)
     budgets = {
         kind: common_token_budget([[text for said in texts for text in said.texts] for texts in each if texts])
@@ -398,12 +445,13 @@ def _evaluate(
         )
     }
     groups: list[Group] = []
-    num_parts = sum(6 * bool(one.dialogues) + 2 * bool(one.next_turns) for one in inputs)
+    num_parts = sum(7 * bool(one.dialogues) + 2 * bool(one.next_turns) for one in inputs)
     with reporter.stage("users: typing habits, classifiers, MAUVE", total=num_parts, unit="part") as stage:
         for one in inputs:
             compared = reference if one is not reference else None
             stage.note(one.name)
-            failures = _failures(one, assessments[one.name], taxonomy, groups)
+            failures = _failures(one, rows, assessments[one.name], compared, taxonomy, seed)
+            stage.advance(bool(one.dialogues))
             users = next_turns = None
             if one.texts:
                 against = compared.texts if compared is not None else None
@@ -455,13 +503,35 @@ def _evaluate(
 
 
 def _failures(
-    one: _Input, assessments: Sequence[Assessment], taxonomy: Taxonomy, groups: Sequence[Group]
+    one: _Input,
+    rows: Mapping[str, Sequence[MessageOutcome]],
+    assessments: Sequence[Assessment],
+    reference: _Input | None,
+    taxonomy: Taxonomy,
+    seed: int,
 ) -> FailureSummary | None:
     if not one.dialogues:
         return None
-    rows = outcomes(one.name, one.dialogues, assessments, one.users, modes=taxonomy.ids)
-    before = next((group.failures for group in groups if group.is_reference), None)
-    return summarise_failures(rows, assessments, modes=taxonomy.ids, reference=before)
+    blame = (
+        attribute(
+            one.name,
+            one.conversations,
+            assessments,
+            users=one.users,
+            user_turn_fault=partial(user_turn_fault, instructions=one.instructions),
+            seed=seed,
+        )
+        if one.conversations
+        else None
+    )
+    return summarise_failures(
+        rows[one.name],
+        assessments,
+        modes=taxonomy.ids,
+        reference=rows[reference.name] if reference is not None else None,
+        blame=blame,
+        seed=seed,
+    )
 
 
 def _group(

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from advsim.config import HeldOutConfig
 from advsim.embedding import Embedder
+from advsim.evaluate.ab_test import Difference, compare, compare_modes
+from advsim.evaluate.blame import BlameReport
+from advsim.evaluate.divergence import Divergence, mode_divergence
 from advsim.evaluate.diversity import Diversity, measure_diversity
 from advsim.evaluate.families import Family
 from advsim.evaluate.mauve import Mauve, measure_mauve
@@ -17,20 +19,25 @@ from advsim.evaluate.rates import failure_rate
 from advsim.evaluate.spread import HabitSummary, SpreadComparison, compare_spread, describe_habits
 from advsim.evaluate.two_sample import TwoSample, compare_dialogues
 from advsim.evaluate.user_texts import UserTexts, num_user_turns_in_common
-from advsim.records import Assessment, Dialogue, FailureLabel, Rate, chatbot_turns
+from advsim.records import Assessment, Dialogue, FailureLabel, Rate
 
 ANY = "any"
 """Key of the rate of messages with any failure."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RateDifference:
-    """A failure rate less the reference's. Bounds are None where one of the rates has none."""
+class BlameSummary:
+    """Conversations by what they are attributed to (see :mod:`advsim.evaluate.blame`).
 
-    mode: str
-    estimate: float | None
-    low: float | None
-    high: float | None
+    Attributes:
+        num_by_blame: conversations by attribution.
+        num_by_fault: conversations by fault of the simulator, or of whoever wrote the user turns.
+        rate_without_simulator_faults: rate of any failure without the conversations that have such a fault.
+    """
+
+    num_by_blame: Mapping[str, int]
+    num_by_fault: Mapping[str, int]
+    rate_without_simulator_faults: Rate
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,14 +49,21 @@ class FailureSummary:
         severities: number of labels by severity, 1 minor to 3 severe.
         num_messages: chatbot messages.
         num_errors: of them, those that could not be judged at all.
-        differences: to the reference, ``any`` first; empty for the reference itself.
+        differences: rates less the reference's, any mode (None) first; empty for the reference itself. For the modes
+            ``p_adjusted`` is Benjamini and Hochberg's.
+        divergence: over modes given failure, from the reference.
+        divergence_with_none: the same with messages without failure as a category.
+        blame: of the conversations; None for the reference.
     """
 
     rates: Mapping[str, Rate]
     severities: Mapping[int, int]
     num_messages: int
     num_errors: int
-    differences: tuple[RateDifference, ...] = ()
+    differences: tuple[Difference, ...] = ()
+    divergence: Divergence | None = None
+    divergence_with_none: Divergence | None = None
+    blame: BlameSummary | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,39 +96,41 @@ def summarise_failures(
     assessments: Sequence[Assessment],
     *,
     modes: Sequence[str],
-    reference: FailureSummary | None = None,
+    reference: Sequence[MessageOutcome] | None = None,
+    blame: BlameReport | None = None,
+    seed: int = 0,
 ) -> FailureSummary:
-    """Rates by mode, severities and differences to the reference.
+    """Rates by mode and severities; with a reference also differences and divergence.
 
     Args:
         rows: outcomes of all messages of the group.
         assessments: the detector's, of the same messages.
         modes: ids of the taxonomy, in order.
-        reference: of the group to compare with.
+        reference: outcomes of the group to compare with.
+        blame: attribution of the conversations.
+        seed: of permutations and bootstrap.
     """
-    rates = {mode or ANY: failure_rate(rows, mode=mode) for mode in (None, *modes)}
     counted = Counter(label.severity for one in assessments for label in one.labels)
+    compared = reference is not None
+    real = reference or ()
     return FailureSummary(
-        rates=rates,
+        rates={mode or ANY: failure_rate(rows, mode=mode, seed=seed) for mode in (None, *modes)},
         severities={severity: counted[severity] for severity in (1, 2, 3)},
         num_messages=len(rows),
         num_errors=sum(row.error for row in rows),
-        differences=()
-        if reference is None
-        else tuple(_difference(mode, rate, reference.rates[mode]) for mode, rate in rates.items()),
+        differences=(compare(rows, real, seed=seed), *compare_modes(rows, real, modes=modes, seed=seed))
+        if compared
+        else (),
+        divergence=mode_divergence(rows, real, modes=modes, seed=seed) if compared else None,
+        divergence_with_none=mode_divergence(rows, real, modes=modes, with_none=True, seed=seed) if compared else None,
+        blame=None
+        if blame is None
+        else BlameSummary(
+            num_by_blame={key.value: num for key, num in blame.num_by_blame.items()},
+            num_by_fault={key.value: num for key, num in blame.num_by_fault.items()},
+            rate_without_simulator_faults=blame.rate_without_simulator_faults,
+        ),
     )
-
-
-def _difference(mode: str, rate: Rate, reference: Rate) -> RateDifference:
-    """Difference of two independent rates from their own intervals (Newcombe 1998; MOVER, Zou and Donner 2008)."""
-    if rate.estimate is None or reference.estimate is None:
-        return RateDifference(mode=mode, estimate=None, low=None, high=None)
-    estimate = rate.estimate - reference.estimate
-    if rate.low is None or rate.high is None or reference.low is None or reference.high is None:
-        return RateDifference(mode=mode, estimate=estimate, low=None, high=None)
-    below = math.hypot(rate.estimate - rate.low, reference.high - reference.estimate)
-    above = math.hypot(rate.high - rate.estimate, reference.estimate - reference.low)
-    return RateDifference(mode=mode, estimate=estimate, low=estimate - below, high=estimate + above)
 
 
 def choose_examples(
@@ -207,8 +223,3 @@ def compare_users(
         )
         advance()
     return tuple(found)
-
-
-def num_chatbot_messages(dialogues: Sequence[Dialogue]) -> int:
-    """Chatbot turns of all dialogues."""
-    return sum(len(chatbot_turns(dialogue)) for dialogue in dialogues)

@@ -44,6 +44,16 @@ LEGEND: tuple[tuple[str, str], ...] = (
         "independent.",
     ),
     (
+        "divergence",
+        "base-2 Jensen-Shannon, 0 to 1, between the distributions over modes. It is above 0 even between two halves of "
+        "one group: compare it with the value under which 95 % of random relabellings stay.",
+    ),
+    (
+        "by fault",
+        "what each conversation is attributed to; user side: the user turns repeat themselves, are empty or out of "
+        "role. The last rate leaves those conversations out.",
+    ),
+    (
         "typing habits",
         "mean over dialogues, each counted once; the small figure is the standard deviation between dialogues.",
     ),
@@ -73,6 +83,8 @@ def evaluation_table(evaluation: EvaluationPart) -> FigureTable:
         RowGroup(title="Dialogues", rows=_filled(_size_rows(groups))),
         RowGroup(title="Failure rate, % of messages", rows=_filled(_rate_rows(evaluation))),
         RowGroup(title="Difference to ref., points", rows=_filled(_difference_rows(evaluation))),
+        RowGroup(title="Divergence over modes, bits", rows=_filled(_divergence_rows(groups))),
+        RowGroup(title="Conversations by fault", rows=_filled(_blame_rows(groups))),
         RowGroup(title="Failures by severity", rows=_filled(_severity_rows(groups))),
         RowGroup(title="Typing habits over dialogues", rows=_filled(_habit_rows([group.users for group in groups]))),
         RowGroup(title="Spread between users, ratio", rows=_filled(_ratio_rows([group.users for group in groups]))),
@@ -180,13 +192,63 @@ def _difference_rows(evaluation: EvaluationPart) -> Iterable[Row]:
         cells = []
         for group in evaluation.groups:
             differences = group.failures.differences if group.failures is not None else ()
-            one = next((each for each in differences if each.mode == mode), None)
+            one = next((each for each in differences if (each.mode or ANY) == mode), None)
             cells.append(
                 Cell()
-                if one is None or one.estimate is None
-                else Cell(value=f"{100 * one.estimate:+.1f}", interval=points_interval(one.low, one.high))
+                if one is None or one.difference is None
+                else Cell(value=f"{100 * one.difference:+.1f}", interval=points_interval(one.low, one.high))
             )
         yield Row(label="any failure" if mode == ANY else evaluation.modes[mode].lower(), cells=tuple(cells))
+
+
+def _divergence_rows(groups: Sequence[GroupPart]) -> Iterable[Row]:
+    failures = [group.failures for group in groups]
+    for label, found in (
+        ("given failure", [one.divergence if one is not None else None for one in failures]),
+        ("with messages that do not fail", [one.divergence_with_none if one is not None else None for one in failures]),
+    ):
+        yield Row(
+            label=label,
+            cells=tuple(
+                Cell()
+                if one is None
+                else Cell(
+                    value=format_figure(one.jensen_shannon, 3), interval=format_interval(one.low, one.high, digits=3)
+                )
+                for one in found
+            ),
+        )
+        yield Row(
+            label="  95 % of relabelled, and p",
+            cells=tuple(
+                Cell()
+                if one is None or one.p_value is None
+                else Cell(value=format_figure(one.null_high, 3), interval=f"p {one.p_value:.3f}")
+                for one in found
+            ),
+        )
+
+
+def _blame_rows(groups: Sequence[GroupPart]) -> Iterable[Row]:
+    blames = [group.failures.blame if group.failures is not None else None for group in groups]
+    for key in keys_of(dict.fromkeys(one.num_by_blame) for one in blames if one is not None):
+        yield _counts(
+            {"none": "no failure found"}.get(key, words(key)),
+            [None if one is None else one.num_by_blame.get(key, 0) for one in blames],
+        )
+    for key in keys_of(dict.fromkeys(one.num_by_fault) for one in blames if one is not None):
+        counts = [None if one is None else one.num_by_fault.get(key, 0) for one in blames]
+        yield _counts(f"user side: {words(key)}", counts, is_detail=not any(counts))
+    rates = [None if one is None else one.rate_without_simulator_faults for one in blames]
+    yield Row(
+        label="% failing without these",
+        cells=tuple(
+            Cell()
+            if rate is None
+            else Cell(value=percent(rate.estimate), interval=percent_interval(rate.low, rate.high))
+            for rate in rates
+        ),
+    )
 
 
 def _severity_rows(groups: Sequence[GroupPart]) -> Iterable[Row]:

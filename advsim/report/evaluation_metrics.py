@@ -22,12 +22,38 @@ class RatePart(Part):
 
 
 class DifferencePart(Part):
-    """A failure rate less the reference's."""
+    """A failure rate less the reference's; ``mode`` None is any mode."""
 
-    mode: str
-    estimate: Figure = None
+    mode: str | None = None
+    difference: Figure = None
     low: Figure = None
     high: Figure = None
+    p_value: Figure = None
+    p_adjusted: Figure = None
+
+
+class DivergencePart(Part):
+    """Divergence of the distribution over modes from the reference's."""
+
+    jensen_shannon: Figure = None
+    low: Figure = None
+    high: Figure = None
+    kl_real_simulated: Figure = None
+    kl_simulated_real: Figure = None
+    null_mean: Figure = None
+    null_high: Figure = None
+    p_value: Figure = None
+    num_simulated_messages: int = 0
+    num_real_messages: int = 0
+    reason: str = ""
+
+
+class BlamePart(Part):
+    """Conversations by attribution."""
+
+    num_by_blame: dict[str, int] = Field(default_factory=dict)
+    num_by_fault: dict[str, int] = Field(default_factory=dict)
+    rate_without_simulator_faults: RatePart = RatePart()
 
 
 class FailuresPart(Part):
@@ -38,6 +64,9 @@ class FailuresPart(Part):
     num_messages: int = 0
     num_errors: int = 0
     differences: tuple[DifferencePart, ...] = ()
+    divergence: DivergencePart | None = None
+    divergence_with_none: DivergencePart | None = None
+    blame: BlamePart | None = None
 
 
 class HabitPart(Part):

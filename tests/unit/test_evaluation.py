@@ -1,0 +1,270 @@
+"""advsim evaluate on dialogue files and on a run folder, with a detector that looks for one word."""
+
+import dataclasses
+import json
+import warnings
+
+import numpy as np
+import pytest
+
+from advsim.cli import main
+from advsim.config import parse_config
+from advsim.corpus.load import load_corpus
+from advsim.errors import ConfigError, CorpusError, RunError
+from advsim.evaluation import evaluate_files, evaluate_run
+from advsim.progress import Reporter
+from advsim.records import (
+    Assessment,
+    Conversation,
+    FailureLabel,
+    NextTurn,
+    Split,
+    StopReason,
+    chatbot_turns,
+    user_turns,
+)
+from advsim.report.evaluation_tables import evaluation_tables
+from advsim.run import Run
+from advsim.run_dir import RunDir
+from advsim.tables import conversations_table, to_table, turns_table
+from advsim.training import manifest
+
+
+class FindsShould:
+    """Every chatbot message with "should" is premature advice."""
+
+    name = "finds-should"
+    modes = ("premature_advice", "overload")
+
+    def assess(self, dialogues, *, advance=None):
+        found = []
+        for dialogue in dialogues:
+            for turn, said in chatbot_turns(dialogue):
+                label = FailureLabel(
+                    conversation_id=dialogue.id,
+                    turn=turn,
+                    mode="premature_advice",
+                    severity=2,
+                    span="should",
+                    detector=self.name,
+                    confidence=0.9,
+                )
+                labels = (label,) if "should" in said.text else ()
+                found.append(Assessment(conversation_id=dialogue.id, turn=turn, detector=self.name, labels=labels))
+            if advance is not None:
+                advance(1)
+        return found
+
+
+class ByLength:
+    def embed(self, texts):
+        vectors = np.array([[1.0, len(text) % 7, len(text) % 5] for text in texts]).reshape(-1, 3)
+        return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+
+def write(path, *, num=14, turns=3, advice=0.5, chatbot=True, ending="."):
+    """Dialogues in the messages shape; the first ``advice`` of the chatbot's messages of each give advice."""
+    with path.open("w") as stream:
+        for number in range(num):
+            messages = []
+            for turn in range(turns):
+                said = f"I feel {('sad', 'tired', 'lost')[(number + turn) % 3]} about thing {number} {turn}{ending}"
+                messages.append({"role": "user", "content": said})
+                if chatbot:
+                    reply = "You should sleep." if turn < advice * turns else "What happened?"
+                    messages.append({"role": "assistant", "content": f"{reply} {turn}"})
+            line = {"id": f"{path.stem}-{number}", "user_id": f"u{number}", "messages": messages}
+            stream.write(json.dumps(line) + "\n")
+    return path
+
+
+def evaluate(conversations, **options):
+    """No warning is allowed, and no figure that is not finite."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = evaluate_files(
+            conversations,
+            detector=FindsShould(),
+            embedder=ByLength(),
+            reporter=Reporter(force_plain=True),
+            **options,
+        )
+        for _ in evaluation_tables(found.to_json()):
+            pass
+    json.dumps(found.to_json(), allow_nan=False)
+    return found
+
+
+def test_file_alone_gives_rates_with_intervals_and_writes_its_folder(tmp_path):
+    found = evaluate(write(tmp_path / "a.jsonl", advice=1 / 3), out=tmp_path / "out")
+    rate = found.groups[0].failures.rates["any"]
+    assert rate.estimate == pytest.approx(1 / 3)
+    assert rate.low <= 1 / 3 <= rate.high
+    assert (rate.num_messages, rate.num_dialogues) == (42, 14)
+    assert found.groups[0].failures.severities == {1: 0, 2: 14, 3: 0}
+    assert found.groups[0].failures.rates["missed_risk"].num_messages == 42  # no abstention was made
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {
+        "metrics.json",
+        "failures.parquet",
+        "evaluation.html",
+    }
+    assert json.loads((tmp_path / "out" / "metrics.json").read_text()) == found.to_json()
+
+
+def test_two_files_are_compared_in_rates_modes_habits_and_classifiers(tmp_path):
+    reference = write(tmp_path / "real.jsonl", advice=0.3)
+    found = evaluate(write(tmp_path / "made.jsonl", advice=1.0, ending=""), reference=reference)
+    real, made = found.groups
+    assert real.is_reference
+    assert not made.is_reference
+    assert made.failures.differences[0].difference == pytest.approx(2 / 3)
+    assert made.failures.divergence.jensen_shannon == pytest.approx(0.0)  # one mode on both sides
+    assert made.failures.divergence_with_none.jensen_shannon > 0.3
+    habits = {one.habit.value: one for one in made.users.spread.habits}
+    assert habits["no_end_punctuation"].p_adjusted < 0.05
+    assert {one.family.value for one in made.users.realism} == {"surface", "context"}
+    assert made.users.realism[0].auc.value > 0.9
+    assert made.failures.blame.num_by_blame["chatbot"] == 14
+    assert "turns a side" in made.users.mauve.reason
+    assert real.users.spread is None
+
+
+def test_same_file_twice_differs_in_nothing(tmp_path):
+    file = write(tmp_path / "a.jsonl")
+    found = evaluate(file, reference=file)
+    assert any("same dialogues" in note for note in found.notes)
+    made = found.groups[1]
+    assert made.name != found.groups[0].name
+    assert made.failures.differences[0].difference == 0
+    assert all(one.wasserstein in (None, 0.0) for one in made.users.spread.habits)
+    assert made.users.realism[0].auc.value == pytest.approx(0.5, abs=0.05)
+
+
+@pytest.mark.parametrize(("advice", "share"), [(0.0, 0.0), (1.0, 1.0)])
+def test_no_failure_and_only_failures_have_intervals_with_a_width(tmp_path, advice, share):
+    found = evaluate(write(tmp_path / "a.jsonl", advice=advice), reference=write(tmp_path / "b.jsonl", advice=advice))
+    rate = found.groups[1].failures.rates["any"]
+    assert rate.estimate == share
+    assert rate.high - rate.low > 0.05
+    assert (not advice) == any("found no failure" in note for note in found.notes)
+
+
+def test_file_without_chatbot_turns_says_so_and_still_describes_the_users(tmp_path):
+    path = tmp_path / "a.jsonl"
+    path.write_text(
+        "".join(json.dumps({"id": n, "messages": [{"role": "user", "content": "hi."}]}) + "\n" for n in "abc")
+    )
+    found = evaluate(path, reference=write(tmp_path / "b.jsonl"))
+    made = found.groups[1]
+    assert made.failures.rates["any"].estimate is None
+    assert made.failures.differences[0].difference is None
+    assert any("no chatbot turns" in note for note in found.notes)
+    assert made.users.habits[0].mean == 1.0
+
+
+def test_one_dialogue_has_figures_but_no_intervals(tmp_path):
+    found = evaluate(write(tmp_path / "a.jsonl", num=1), reference=write(tmp_path / "b.jsonl", num=1))
+    rate = found.groups[1].failures.rates["any"]
+    assert rate.estimate is not None
+    assert rate.low is None
+    assert found.groups[1].users.realism[0].auc.value is None
+
+
+def test_files_that_name_only_a_test_split_are_read(tmp_path):
+    path = tmp_path / "a.jsonl"
+    turns = [{"speaker": "user", "text": "Hello."}, {"speaker": "chatbot", "text": "You should rest."}]
+    path.write_text(json.dumps({"id": "d", "split": "test", "turns": turns}) + "\n")
+    assert evaluate(path).groups[0].failures.rates["any"].estimate == 1.0
+
+
+def test_bad_input_is_refused_with_its_place(tmp_path):
+    file = write(tmp_path / "a.jsonl")
+    with pytest.raises(ConfigError, match="detector: got 'rule', expected one of rules, learned, judge"):
+        evaluate_files(file, detector="rule")
+    with pytest.raises(ConfigError, match="--judge-model"):
+        evaluate_files(file, detector="judge")
+    with pytest.raises(CorpusError, match=r"none\.jsonl"):
+        evaluate(tmp_path / "none.jsonl")
+    (tmp_path / "empty.jsonl").write_text("")
+    with pytest.raises(CorpusError, match="no dialogues"):
+        evaluate(tmp_path / "empty.jsonl")
+    (tmp_path / "bad.jsonl").write_text('{"id": "x", "turns": []}\n{"id": \n')
+    with pytest.raises(CorpusError, match=r"2 bad dialogues[\s\S]*line 1[\s\S]*line 2"):
+        evaluate(tmp_path / "bad.jsonl")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ([], "neither a run nor --conversations"),
+        (["runs/x", "--conversations", "a.jsonl"], "a run and --conversations"),
+        (["runs/x", "--reference", "a.jsonl"], "go with --conversations"),
+        (["no-such-run"], "no manifest.json"),
+    ],
+)
+def test_command_line_refuses_with_exit_code_2(capsys, arguments, said):
+    assert main(["evaluate", *arguments]) == 2
+    assert said in capsys.readouterr().err
+
+
+@pytest.fixture
+def run(tmp_path, tiny_model):
+    """A run of one round on the sample dialogues: everybody says what the real user said, the chatbot gives advice."""
+    config = parse_config({"name": "r", "output_dir": str(tmp_path), "model": {"path": str(tiny_model)}})
+    corpus = load_corpus(config.corpus)
+    folder = RunDir(config.run_path)
+    folder.write_json("manifest.json", manifest(config, corpus, tiny_model))
+    conversations = [
+        Conversation(
+            id=f"c{number}",
+            scenario_id=dialogue.id,
+            chatbot="bot",
+            simulator_version=0,
+            simulator_sha256="0" * 64,
+            turns=tuple(
+                dataclasses.replace(turn, text="You should rest.") if turn.speaker == "chatbot" else turn
+                for turn in dialogue.turns
+            )
+            if number
+            else (),
+            stop_reason=StopReason.MAX_TURNS if number else StopReason.ERROR,
+            num_prompt_tokens=1,
+            num_output_tokens=1,
+            seed=0,
+        )
+        for number, dialogue in enumerate(corpus.split(Split.TRAIN)[:12])
+    ]
+    folder.write_table("rounds/01/conversations.parquet", conversations_table(conversations))
+    folder.write_table("rounds/01/turns.parquet", turns_table(conversations))
+    for name, text in (("zero_shot", "As an assistant, I can help."), ("v0", "i am sad"), ("v1", "I am sad.")):
+        turns = [
+            NextTurn(dialogue_id=dialogue.id, turn=user_turns(dialogue)[0][0], text=text)
+            for dialogue in corpus.split(Split.VALIDATION)
+        ]
+        folder.write_table(f"held_out/{name}.parquet", to_table(turns, NextTurn))
+    return Run(folder)
+
+
+def test_run_is_evaluated_by_round_against_its_real_dialogues(run):
+    found = evaluate_run(run, detector=FindsShould(), embedder=ByLength(), reporter=Reporter(force_plain=True))
+    groups = {group.name: group for group in found.groups}
+    assert list(groups) == ["real", "zero-shot", "SFT", "round 1"]
+    assert groups["SFT"].failures.rates["any"].estimate == 1.0
+    assert groups["SFT"].num_ended_by_error == 1
+    assert groups["SFT"].failures.blame.num_by_blame["infrastructure"] == 1
+    assert groups["zero-shot"].failures is None
+    assert groups["round 1"].next_turns.spread is not None
+    assert groups["real"].next_turns is not None
+    assert groups["SFT"].users.realism
+    assert all(run.folder.exists(f"evaluation/{name}") for name in ("metrics.json", "failures.parquet"))
+    assert run.folder.exists("report/evaluation.html")
+    rows = run.folder.read_table("evaluation/failures.parquet").to_pylist()
+    assert {row["group"] for row in rows if row["verdict"] == "failure"} >= {"SFT"}
+
+
+def test_run_with_nothing_simulated_yet_is_refused(tmp_path, tiny_model):
+    config = parse_config({"name": "r", "output_dir": str(tmp_path), "model": {"path": str(tiny_model)}})
+    folder = RunDir(config.run_path)
+    folder.write_json("manifest.json", manifest(config, load_corpus(config.corpus), tiny_model))
+    with pytest.raises(RunError, match="finish a round"):
+        evaluate_run(Run(folder), detector=FindsShould(), embedder=ByLength())
