@@ -24,6 +24,7 @@ advsim learns realistic users from real chats and lets chatbot variants meet tho
   advsim report runs/quickstart               write the report of a run again
   advsim evaluate runs/quickstart             failures, realism, diversity of a run against held-out real dialogues
   advsim evaluate --conversations a.jsonl --reference b.jsonl   the same for any two dialogue files
+  advsim lab configs/lab.yaml                 do the estimators find truths that are known? no model needed
   advsim corpus stats chats.jsonl.gz          counts, lengths and typing habits of dialogues
   advsim submit configs/paper.yaml --address http://head:8265   train on a Ray cluster
 
@@ -106,6 +107,10 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--judge-model", default="", metavar="NAME", help="name of the model there")
     evaluate.add_argument("--judge-key-env", metavar="NAME", help="NAME of the environment variable with the key")
     evaluate.add_argument("--json", action="store_true", help="print all figures as JSON instead of the tables")
+
+    lab = _command(commands, "lab", _lab, "try the estimators on scripted users and chatbots whose truth is known")
+    _config_arguments(lab)
+    lab.add_argument("--json", action="store_true", help="print the configuration and all figures as JSON")
 
     corpus = commands.add_parser("corpus", help="look at dialogues", description="Look at dialogues.")
     corpus_commands = corpus.add_subparsers(required=True, metavar="COMMAND")
@@ -238,6 +243,16 @@ def _evaluate(options: argparse.Namespace) -> None:
         console.print(part)
     if written:
         print(f"report: {written}")
+
+
+def _lab(options: argparse.Namespace) -> None:
+    from rich.console import Console
+
+    from advsim.evaluate.lab.command import lab_command
+    from advsim.progress import Reporter
+
+    console = Console(width=None if sys.stdout.isatty() else 120)
+    lab_command(options.config, options.overrides, as_json=options.json, console=console, reporter=Reporter())
 
 
 def _corpus_stats(options: argparse.Namespace) -> None:

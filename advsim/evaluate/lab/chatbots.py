@@ -31,7 +31,7 @@ MODES = (
 )
 """Ids of the modes, as in the taxonomy."""
 
-_TYPICAL = np.array([0.35, 0.30, 0.05, 0.12, 0.08, 0.04, 0.06, 0.05, 0.03, 0.02, 0.03, 0.05])
+_TYPICAL = np.array([0.35, 0.30, 0.05, 0.12, 0.08, 0.04, 0.06, 0.05, 0.03, 0.04, 0.03, 0.05])
 """Median probability of failing on full occasion, a mode."""
 
 _SD_QUALITY, _SD_MODE = 0.3, 1.2
@@ -52,7 +52,7 @@ class Chatbots:
 
     def probabilities(self, chatbot: int) -> npt.NDArray[np.float64]:
         """Probability of each failure in each state, given independently; shape (states, modes)."""
-        return np.multiply(OCCASION, self.on_occasion[chatbot])
+        return np.asarray(OCCASION * self.on_occasion[chatbot])
 
 
 def draw_chatbots(num_chatbots: int, *, rng: np.random.Generator) -> Chatbots:

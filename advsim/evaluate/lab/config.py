@@ -66,14 +66,20 @@ class LabConfig(Section):
     seed: Annotated[int, Field(ge=0)] = 0
     num_repetitions: Annotated[int, Field(ge=2)] = 40
     """Studies to repeat. The benchmark takes at least 500; these are enough for a first look."""
+    num_workers: Annotated[int, Field(ge=1)] = 2
+    """Processes that share the repetitions; results do not depend on it."""
     num_chatbots: Annotated[int, Field(ge=2)] = 24
     """Chatbot configurations a study, drawn anew in each from the same population of chatbots."""
-    num_users: Annotated[int, Field(ge=2)] = 80
+    num_users: Annotated[int, Field(ge=2)] = 60
     """Users who meet one chatbot, real and simulated each; everyone has one to three sessions."""
     max_user_turns: Annotated[int, Field(ge=2)] = 12
     """Longest dialogue."""
-    num_bootstrap: Annotated[int, Field(ge=100)] = 500
+    num_bootstrap: Annotated[int, Field(ge=100)] = 300
     """Bootstrap samples an interval."""
+    num_permutations: Annotated[int, Field(ge=39)] = 399
+    """Permutations of the test that flags a simulator."""
+    alpha: Annotated[float, Field(ge=0.01, lt=1.0)] = 0.025
+    """Level of that test: the share of right simulators that it may flag."""
     num_truth_users: Annotated[int, Field(ge=1000)] = 200_000
     """Users of the sample that true rates come from."""
     num_truth_chatbots: Annotated[int, Field(ge=100)] = 20_000

@@ -98,7 +98,7 @@ def draw_dialogues(
     shape = (len(user), max_user_turns)
 
     def happens(name: str) -> npt.NDArray[np.bool_]:
-        return np.less(rng.random(shape), trait[name][:, None])
+        return np.asarray(rng.random(shape) < trait[name][:, None])
 
     turn = np.arange(max_user_turns)
     num_turns = 1 + rng.geometric(np.maximum(trait["leaving"], 1e-9))
@@ -135,7 +135,7 @@ def phase_of(turn: npt.NDArray[np.intp]) -> npt.NDArray[np.intp]:
 
 def shown_in(state: npt.NDArray[np.intp], name: str) -> npt.NDArray[np.bool_]:
     """Whether states show the named bit of ``STATE_BITS``."""
-    return np.equal((state >> STATE_BITS.index(name)) & 1, 1)
+    return np.asarray((state >> STATE_BITS.index(name)) & 1 == 1)
 
 
 def _beta(means: npt.NDArray[np.float64], concentration: float, rng: np.random.Generator) -> npt.NDArray[np.float64]:

@@ -25,12 +25,14 @@ class Study:
 
     Attributes:
         chatbots: the chatbots of this study.
-        real: outcomes of real users, by chatbot.
+        real: outcomes of real users, by chatbot; every chatbot meets users of its own.
+        replayed: outcomes of other real users, by chatbot; every chatbot answers the same users and dialogues.
         simulated: outcomes by simulator, then chatbot; other users than the real ones.
     """
 
     chatbots: Chatbots
     real: Outcomes
+    replayed: Outcomes
     simulated: Mapping[str, Outcomes]
 
 
@@ -49,6 +51,7 @@ def draw_study(config: LabConfig, *, repetition: int) -> Study:
     return Study(
         chatbots=chatbots,
         real=draw(population, 0),
+        replayed=_replay(config, population, chatbots, rng=np.random.default_rng((config.seed, 4, repetition))),
         simulated={
             name: draw(simulator_of(population, simulator), number)
             for number, (name, simulator) in enumerate(config.simulators.items(), start=1)
@@ -63,24 +66,39 @@ def draw_outcomes(
     found: Outcomes = {}
     for number, name in enumerate(chatbots.names):
         dialogues = draw_dialogues(population, num_users=num_users, max_user_turns=max_user_turns, rng=rng)
-        found[name] = rows_of(name, dialogues, draw_failures(dialogues, chatbots, number, rng=rng))
+        found[name] = rows_of(name, dialogues, draw_failures(dialogues, chatbots, number, rng=rng), users_of=name)
     return found
 
 
-def rows_of(configuration: str, dialogues: DrawnDialogues, failures: npt.NDArray[np.bool_]) -> list[MessageOutcome]:
+def _replay(config: LabConfig, population: Population, chatbots: Chatbots, *, rng: np.random.Generator) -> Outcomes:
+    dialogues = draw_dialogues(population, num_users=config.num_users, max_user_turns=config.max_user_turns, rng=rng)
+    return {
+        name: rows_of(name, dialogues, draw_failures(dialogues, chatbots, number, rng=rng), users_of="all")
+        for number, name in enumerate(chatbots.names)
+    }
+
+
+def rows_of(
+    configuration: str, dialogues: DrawnDialogues, failures: npt.NDArray[np.bool_], *, users_of: str
+) -> list[MessageOutcome]:
     """The outcomes table of dialogues: the user speaks first, so the message to user turn t has the index 2 t + 1.
 
     Args:
         configuration: name of the chatbot.
         dialogues: the dialogues.
         failures: shape (dialogues, max user turns, modes).
+        users_of: put before the ids of users and dialogues: two chatbots with the same word here meet the same people.
     """
     dialogue, turn = np.nonzero(dialogues.present)
     codes = failures[dialogue, turn] @ (1 << np.arange(len(MODES)))
     users = dialogues.user[dialogue]
     return [
         MessageOutcome(
-            configuration=configuration, dialogue_id=f"d{d}", user_id=f"u{u}", turn=2 * t + 1, modes=_modes(code)
+            configuration=configuration,
+            dialogue_id=f"{users_of}/d{d}",
+            user_id=f"{users_of}/u{u}",
+            turn=2 * t + 1,
+            modes=_modes(code),
         )
         for d, u, t, code in zip(dialogue.tolist(), users.tolist(), turn.tolist(), codes.tolist(), strict=True)
     ]

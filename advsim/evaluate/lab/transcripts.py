@@ -41,7 +41,7 @@ _FAILING = {
 def example_dialogues(
     population: Population, chatbots: Chatbots, chatbot: int, *, num_users: int, max_user_turns: int, seed: int
 ) -> list[Dialogue]:
-    """Dialogues of one chatbot in words. A user turn's labels say what it shows, a message's in which modes it fails."""
+    """Dialogues of one chatbot in words. A user turn's labels say what it shows, a message's where it fails."""
     rng = np.random.default_rng(seed)
     drawn = draw_dialogues(population, num_users=num_users, max_user_turns=max_user_turns, rng=rng)
     failures = draw_failures(drawn, chatbots, chatbot, rng=rng)

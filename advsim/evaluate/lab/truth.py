@@ -4,7 +4,7 @@ A true rate is the expected number of failing messages over the expected number 
 users. It is computed from the frequencies of states in a very large sample of dialogues and the known probabilities of
 failing in each state, so that no noise of single failures is in it.
 
-**What the true correlation is.** The configurations of a study are taken as a sample of those that one could have built;
+**What the true correlation is.** The configurations of a study are taken as a sample of those one could have built;
 what is asked is whether a simulator ranks *configurations like these* as people would. So every repetition draws new
 chatbots, and the true r, concordance and so on are those of the whole population of chatbots. An interval has to carry
 the choice of the configurations; about the studied ones alone it could be narrower.
@@ -70,7 +70,7 @@ def true_rates(
     """
     if mode is not None:
         column = MODES.index(mode)
-        return np.multiply(chatbots.on_occasion[:, column], frequencies @ OCCASION[:, column])
+        return np.asarray(chatbots.on_occasion[:, column] * (frequencies @ OCCASION[:, column]))
     found = []
     kept = frequencies > 0
     for first in range(0, len(chatbots.on_occasion), _CHATBOTS_AT_ONCE):
@@ -92,7 +92,7 @@ def state_frequencies(
         num_now = min(_USERS_AT_ONCE, num_users - first)
         drawn = draw_dialogues(population, num_users=num_now, max_user_turns=max_user_turns, rng=rng)
         counts += np.bincount(drawn.states[drawn.present], minlength=NUM_STATES)
-    return counts / counts.sum()
+    return np.asarray(counts / counts.sum())
 
 
 def compute_truth(config: LabConfig) -> Truth:
@@ -110,9 +110,22 @@ def compute_truth(config: LabConfig) -> Truth:
 
 
 def true_mode_shares(frequencies: npt.NDArray[np.float64], chatbots: Chatbots) -> npt.NDArray[np.float64]:
-    """Expected share of each mode among all failures, summed over the chatbots; shape (modes,)."""
-    expected = (frequencies @ OCCASION) * chatbots.on_occasion.sum(axis=0)
-    return np.asarray(expected / expected.sum())
+    """Expected share of each mode among failing messages, over all chatbots; shape (modes,).
+
+    As in :mod:`advsim.evaluate.divergence`, a message with k modes counts 1 / k for each. With S other modes failing
+    independently, E[1 / (1 + S)] is the integral over t from 0 to 1 of the product of 1 - p + p t over these modes, a
+    polynomial, which Gauss-Legendre nodes integrate exactly.
+    """
+    nodes, weights = np.polynomial.legendre.leggauss(len(MODES) // 2)
+    kept = frequencies > 0
+    total = np.zeros(len(MODES))
+    for chatbot in range(len(chatbots.names)):
+        p = chatbots.probabilities(chatbot)[kept]  # (states, modes)
+        for t, weight in zip((nodes + 1) / 2, weights / 2, strict=True):
+            factors = 1 - p + p * t
+            others = factors.prod(axis=1, keepdims=True) / factors  # t > 0, so that no factor is 0
+            total += weight * (frequencies[kept] @ (p * others))
+    return np.asarray(total / total.sum())
 
 
 def _frequencies(population: Population, config: LabConfig) -> npt.NDArray[np.float64]:

@@ -68,7 +68,7 @@ def test_real_and_right_simulated_users_are_different_people(config: LabConfig) 
         ("too_polite", "courteous", 0.94, 1.0),
         ("too_short", "brief", 0.92, 1.0),
         ("never_in_crisis", "crisis", 0.0, 0.0),
-        ("repeats_itself", "repeats", 0.5, 0.75),
+        ("repeats_itself", "repeats", 0.5, 0.8),
     ],
 )
 def test_a_wrong_simulator_is_wrong_in_what_its_name_says(
