@@ -268,7 +268,7 @@ def percentile_interval(method: str, draws: Floats, num_configurations: int) -> 
         return _too_few(method, num_configurations)
     defined = draws[np.isfinite(draws)]
     num_undefined = len(draws) - len(defined)
-    if num_undefined > len(draws) / 10:
+    if num_undefined > len(draws) / 10 or not len(defined):
         return Interval(
             method=method, low=None, high=None, reason=f"undefined in {num_undefined} of {len(draws)} bootstrap draws"
         )

@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from advsim.evaluate.outcomes import MessageOutcome
+from advsim.evaluate.agreement import configuration_rates
+from advsim.evaluate.outcomes import MessageOutcome, Tally
 
 
 def rows_of(configuration, counts, *, mode="boundary", user_of=lambda i: None, prefix="d"):
@@ -33,6 +34,15 @@ def study(rates, *, seed, **kwargs):
     """Messages by configuration, one configuration for each rate."""
     rng = np.random.default_rng(seed)
     return {f"c{k}": rows_of(f"c{k}", drawn_counts(rate, rng=rng, **kwargs)) for k, rate in enumerate(rates)}
+
+
+def counted_study(rates, *, rng, **kwargs):
+    """What :func:`study` comes to, counted: for simulations of many studies."""
+    tallies = []
+    for rate in rates:
+        failing, judged = np.array(drawn_counts(rate, rng=rng, **kwargs), dtype=float).T
+        tallies.append(Tally(failing=failing, judged=judged, num_dialogues=len(judged), num_not_judged=0))
+    return configuration_rates(tallies)
 
 
 def spread_rates(num_configurations, *, seed=5, centre=-2.2, spread=0.8):

@@ -1,0 +1,258 @@
+import dataclasses
+import math
+
+import numpy as np
+import pytest
+from made_up_studies import counted_study, rows_of, spread_rates, study
+from scipy import stats
+
+from advsim.evaluate.agreement import concordance, deming_slope, fisher_interval, kendall, pearson, spearman
+from advsim.evaluate.ceiling import split_half_ceiling
+from advsim.evaluate.comparison import Comparison
+from advsim.evaluate.population_check import simulator_verdict
+from advsim.evaluate.rates_agreement import equivalence_p, rates_agree
+from advsim.evaluate.validity import ValidityVerdict, predictive_validity
+
+RATES = spread_rates(20)
+
+
+def never_nan(value):
+    """Whether a result holds no NaN and no infinity anywhere."""
+    if isinstance(value, float):
+        return math.isfinite(value)
+    if dataclasses.is_dataclass(value):
+        return all(never_nan(getattr(value, field.name)) for field in dataclasses.fields(value))
+    if isinstance(value, tuple):
+        return all(never_nan(item) for item in value)
+    return True
+
+
+def test_coefficients_are_those_of_scipy_for_one_sample_and_for_many_at_once():
+    rng = np.random.default_rng(0)
+    x, y = rng.integers(0, 8, size=(2, 30, 12)) / 10  # with ties
+    for mine, theirs in ((pearson, stats.pearsonr), (spearman, stats.spearmanr), (kendall, stats.kendalltau)):
+        expected = [theirs(a, b).statistic for a, b in zip(x, y, strict=True)]
+        assert mine(x, y) == pytest.approx(expected)
+        assert float(mine(x[0], y[0])) == pytest.approx(expected[0])
+
+
+def test_concordance_is_pearson_times_the_bias_factor_of_lin():
+    x, y = np.random.default_rng(1).normal(size=(2, 15))
+    y = x + 0.3 * y + 0.5
+    sx, sy, shift = x.std(ddof=1), y.std(ddof=1), x.mean() - y.mean()
+    bias = 2 / (sx / sy + sy / sx + shift**2 / (sx * sy))
+    assert float(concordance(x, y)) == pytest.approx(stats.pearsonr(x, y).statistic * bias)
+    assert float(concordance(x, x)) == pytest.approx(1)
+    assert float(concordance(x, x + 1)) < float(pearson(x, x + 1)) == pytest.approx(1)
+
+
+def test_deming_slope_with_equal_noise_is_the_first_principal_axis():
+    x, y = np.random.default_rng(2).normal(size=(2, 40))
+    y = 2 * x + 0.3 * y
+    _, vectors = np.linalg.eigh(np.cov(x, y))
+    assert float(deming_slope(1.0)(x, y)) == pytest.approx(vectors[1, -1] / vectors[0, -1])
+    assert float(deming_slope(1e9)(x, y)) == pytest.approx(stats.linregress(x, y).slope, rel=1e-4)
+
+
+@pytest.mark.parametrize(("n", "low", "high"), [(10, 0.39, 0.96), (20, 0.59, 0.93)])
+def test_plain_interval_of_the_published_correlation_is_as_wide_as_it_should_be_known(n, low, high):
+    interval = fisher_interval(0.818, n)
+    assert (round(interval.low, 2), round(interval.high, 2)) == (low, high)
+
+
+def test_plain_interval_is_that_of_scipy():
+    x, y = np.random.default_rng(3).normal(size=(2, 12))
+    expected = stats.pearsonr(x, y).confidence_interval(0.95)
+    interval = fisher_interval(float(pearson(x, y)), 12)
+    assert (interval.low, interval.high) == pytest.approx((expected.low, expected.high))
+
+
+def test_a_simulator_equal_to_the_population_is_supported_reaches_the_ceiling_and_has_a_slope_of_one():
+    found = predictive_validity(study(RATES, seed=1), study(RATES, seed=2), num_bootstrap=300)
+    assert found.verdict is ValidityVerdict.SUPPORTED and found.sentence.startswith("Supported: r = ")
+    assert found.pearson.estimate >= found.ceiling.pearson - 0.1
+    assert found.pearson.interval("disattenuated").high == 1 == found.concordance.interval("disattenuated").high
+    assert found.deming_slope.interval("jackknife").low < 1 < found.deming_slope.interval("jackknife").high
+    assert (found.num_configurations, found.num_simulated_dialogues, found.num_real_dialogues) == (20, 800, 800)
+    assert [interval.method for interval in found.pearson.intervals] == ["disattenuated", "joint_bootstrap", "fisher_z"]
+    assert never_nan(found)
+
+
+def test_a_reversed_simulator_is_not_supported_and_few_configurations_are_not_enough_evidence():
+    reversed_ = predictive_validity(study(RATES.max() + 0.02 - RATES, seed=1), study(RATES, seed=2), num_bootstrap=100)
+    assert reversed_.verdict is ValidityVerdict.NOT_SUPPORTED
+    related = 0.6 * RATES[:6] + 0.4 * np.roll(RATES[:6], 1)
+    few = predictive_validity(study(related, seed=1), study(RATES[:6], seed=2), num_bootstrap=100)
+    assert few.verdict is ValidityVerdict.NOT_ENOUGH_EVIDENCE
+    assert "which includes 0.50" in few.sentence and "over 6 configurations" in few.sentence
+
+
+def test_bias_lowers_concordance_and_not_correlation():
+    biased = predictive_validity(study(RATES / 2, seed=1), study(RATES, seed=2), num_bootstrap=300)
+    assert biased.pearson.disattenuated > 0.9 > 0.75 > biased.concordance.disattenuated
+    assert biased.deming_slope.estimate > 1.5
+
+
+def drawn_comparison(correlation, *, seed, num_bootstrap, num_messages=6):
+    """Simulated and real rates of 20 configurations whose true rates have that correlation in their population."""
+    rng = np.random.default_rng(seed)
+    true = 0.15 + 0.05 * rng.multivariate_normal([0, 0], [[1, correlation], [correlation, 1]], size=20).clip(-2.5, 2.5)
+    x, y = (counted_study(true[:, i], rng=rng, num_messages=num_messages) for i in range(2))
+    return Comparison.of(x, y, num_bootstrap=num_bootstrap, rng=rng)
+
+
+def test_correlation_without_noise_is_unbiased_where_the_observed_one_is_too_low():
+    found = [drawn_comparison(0.8, seed=seed, num_bootstrap=1, num_messages=4).pearson() for seed in range(100)]
+    assert np.mean([agreement.estimate for agreement in found]) < 0.7
+    corrected = [agreement.disattenuated for agreement in found if agreement.disattenuated is not None]
+    assert len(corrected) >= 95 and np.mean(corrected) == pytest.approx(0.79, abs=0.05)
+
+
+def test_interval_without_noise_covers_where_the_others_do_not():
+    truth, num = 0.85, 100
+    covered = dict.fromkeys(("disattenuated", "joint_bootstrap", "fisher_z"), 0)
+    for seed in range(num):
+        found = drawn_comparison(truth, seed=seed, num_bootstrap=60).pearson()
+        for method in covered:
+            interval = found.interval(method)
+            covered[method] += interval.low is not None and interval.low <= truth <= interval.high
+    assert covered["disattenuated"] >= 0.89 * num
+    assert covered["joint_bootstrap"] < 0.7 * num
+
+
+def test_ceiling_is_the_correlation_of_two_independent_real_studies():
+    ceilings, between = [], []
+    for seed in range(40):
+        rng = np.random.default_rng(seed)
+        one, other = (counted_study(RATES, rng=rng) for _ in range(2))
+        ceilings.append(split_half_ceiling(one, num_splits=20, num_bootstrap=1, rng=rng).pearson)
+        between.append(float(pearson(one.rates, other.rates)))
+    assert np.mean(ceilings) == pytest.approx(np.mean(between), abs=0.03)
+    assert 0.8 < np.mean(ceilings) < 0.98
+
+
+def test_one_configuration_has_no_correlation_and_the_result_says_so():
+    found = predictive_validity(study([0.1], seed=1), study([0.1], seed=2))
+    assert found.pearson.estimate is None and found.verdict is ValidityVerdict.NOT_ENOUGH_EVIDENCE
+    assert "undefined for 1 configuration" in found.sentence
+    assert found.pairs[0].real.estimate is not None
+    assert never_nan(found)
+
+
+@pytest.mark.parametrize(
+    ("simulated", "real", "reason"),
+    [
+        ([], [], "undefined for 0 configurations"),
+        ([0.1, 0.2], [0.1, 0.2], "two configurations"),
+        ([0] * 8, RATES[:8], "the simulated rates are the same"),
+        ([0] * 8, [0] * 8, "the simulated and the real rates are the same"),
+        ([1] * 8, [1] * 8, "the simulated and the real rates are the same"),
+    ],
+)
+def test_where_agreement_is_undefined_the_result_is_none_with_the_reason(simulated, real, reason):
+    found = predictive_validity(study(simulated, seed=1), study(real, seed=2), num_bootstrap=50, num_splits=5)
+    for agreement in (found.pearson, found.spearman, found.kendall, found.concordance, found.deming_slope):
+        assert agreement.estimate is None and reason in agreement.reason and agreement.preferred.low is None
+    assert never_nan(found)
+
+
+def test_identical_files_on_both_sides_agree_fully():
+    same = study(RATES, seed=1)
+    found = predictive_validity(same, same, num_bootstrap=100, num_splits=20)
+    assert found.pearson.estimate == found.pearson.disattenuated == found.concordance.estimate == 1
+    assert found.deming_slope.estimate == pytest.approx(1)
+    assert never_nan(found) and simulator_verdict(same, same, num_permutations=99).p_value > 0.9
+
+
+def test_one_dialogue_a_configuration_gives_the_observed_coefficient_without_a_correction():
+    one = {"num_dialogues": 1, "num_messages": 30, "within": 0.01}
+    found = predictive_validity(study(RATES, seed=1, **one), study(RATES, seed=2, **one), num_bootstrap=50)
+    assert found.pearson.estimate is not None and found.pearson.disattenuated is None
+    assert "single simulated user or dialogue" in found.sentence
+    assert "cannot be halved" in found.ceiling.reason
+    assert never_nan(found)
+
+
+def test_rates_that_differ_by_no_more_than_noise_are_not_corrected():
+    found = predictive_validity(study([0.1] * 12, seed=1), study([0.1] * 12, seed=4), num_bootstrap=50)
+    assert "hardly more than sampling noise" in found.pearson.reason
+    assert found.verdict is ValidityVerdict.NOT_ENOUGH_EVIDENCE and never_nan(found)
+
+
+def test_one_failing_configuration_among_perfect_ones_is_defined_without_nan():
+    rates = [0.3] + [0] * 9
+    found = predictive_validity(study(rates, seed=1), study(rates, seed=2), num_bootstrap=200)
+    assert found.pearson.estimate == pytest.approx(1)
+    assert never_nan(found)
+
+
+def test_a_configuration_on_one_side_only_is_refused_and_one_without_judged_messages_left_out():
+    with pytest.raises(ValueError, match="one side only: c2"):
+        predictive_validity(study([0.1, 0.2, 0.3], seed=1), study([0.1, 0.2], seed=1))
+    real = study([0.1, 0.2, 0.3], seed=2)
+    real["c1"] = [dataclasses.replace(row, error=True) for row in real["c1"]]
+    assert predictive_validity(study([0.1, 0.2, 0.3], seed=1), real).left_out == ("c1",)
+    with pytest.raises(ValueError, match="min_correlation 1"):
+        predictive_validity(real, real, min_correlation=1)
+
+
+def test_a_right_simulator_is_flagged_at_most_at_the_nominal_rate_and_wrong_ones_often():
+    num, flagged, small = 60, np.zeros(3), {"num_dialogues": 12, "num_messages": 4}
+    for seed in range(num):
+        real = study(RATES[:6], seed=seed, **small)
+        for kind, rates in enumerate((RATES[:6], RATES[:6] * 0.2, RATES[:6] + 0.2)):
+            simulated = study(rates, seed=1000 + seed, **small)
+            flagged[kind] += simulator_verdict(simulated, real, num_permutations=99, seed=seed).flagged
+    assert flagged[0] <= 8  # binomial(60, .05) exceeds it once in 500
+    assert flagged[1] >= 0.8 * num and flagged[2] >= 0.8 * num
+
+
+def test_flag_says_which_configuration_or_mode_is_off():
+    wrong = RATES[:8].copy()
+    wrong[3] += 0.4
+    verdict = simulator_verdict(study(wrong, seed=1), study(RATES[:8], seed=2), num_permutations=199)
+    assert verdict.flagged and "configuration c3" in verdict.reasons[0] and "above the real" in verdict.reasons[0]
+    low = simulator_verdict(study(RATES[:8] * 0.4, seed=1), study(RATES[:8], seed=2), num_permutations=199)
+    assert low.flagged and any("over all configurations" in reason and "below" in reason for reason in low.reasons)
+
+
+def test_the_same_people_answered_by_every_chatbot_are_not_taken_for_independent():
+    """Users who fail often do so with every chatbot; permuting configurations one by one would flag far too often."""
+    num, flagged = 60, 0
+    for seed in range(num):
+        rng = np.random.default_rng(seed)
+        sides = []
+        for _ in range(2):
+            own = rng.beta(0.5, 2, size=12)
+            sides.append({c: rows_of(c, [(int(k), 4) for k in rng.binomial(4, own)]) for c in "abcdef"})
+        flagged += simulator_verdict(*sides, num_permutations=99, seed=seed).flagged
+    assert flagged <= 8
+
+
+def test_nothing_to_compare_is_said_and_is_no_flag():
+    nothing = simulator_verdict(study([0] * 3, seed=1), study([0] * 3, seed=2))
+    assert (nothing.flagged, nothing.p_value) == (False, None) and "nothing to compare" in nothing.reasons[0]
+    assert simulator_verdict({}, {}).p_value is None
+    with pytest.raises(ValueError, match="permutations"):
+        simulator_verdict({}, {}, num_permutations=9)
+
+
+def test_rates_agree_measures_bias_and_shows_equivalence_only_where_there_is_enough():
+    close = rates_agree(study(RATES, seed=1), study(RATES, seed=2), margin=0.03, num_bootstrap=200)
+    assert close.equivalent and close.mean_difference_interval.low < 0 < close.mean_difference_interval.high
+    assert close.mean_absolute_difference == pytest.approx(close.expected_by_noise, rel=0.5)
+    far = rates_agree(study(RATES * 0.5, seed=1), study(RATES, seed=2), margin=0.03, num_bootstrap=200)
+    assert not far.equivalent and far.mean_difference_interval.high < 0
+    assert far.mean_absolute_difference_interval.low > close.mean_absolute_difference
+    assert "not shown" in far.sentence and never_nan(far)
+    for rates in ([], [0.1], [0] * 6):
+        assert never_nan(rates_agree(study(rates, seed=1), study(rates, seed=2), num_bootstrap=20))
+
+
+def test_equivalence_is_the_larger_of_two_one_sided_t_tests_of_scipy():
+    values = np.random.default_rng(0).normal(0.005, 0.02, size=12)
+    expected = max(
+        stats.ttest_1samp(values, 0.02, alternative="less").pvalue,
+        stats.ttest_1samp(values, -0.02, alternative="greater").pvalue,
+    )
+    assert equivalence_p(values, 0.02) == pytest.approx(expected)
