@@ -32,7 +32,7 @@ RULES: dict[str, Callable[[MessageView], list[Finding]]] = {
 LANGUAGE_FREE = frozenset({"repetition"})
 """Modes that need no word lists and are judged in any language."""
 
-WEAK_RULES = frozenset({"misattunement.nothing_shared", "premature_advice.single"})
+WEAK_RULES = frozenset({"misattunement.nothing_shared", "misattunement.lecture", "premature_advice.single"})
 """Cues that count only for a message in which no other rule has found anything: what they see has many causes."""
 
 
@@ -103,7 +103,7 @@ class RulesDetector:
             turn=view.turn,
             mode=best.mode,
             severity=max(one.severity for one in found),
-            span=view.raw[best.start : best.end],
+            span=view.raw[best.start : best.end].strip(),
             detector=self.name,
             confidence=known.get(best.rule, UNKNOWN_CONFIDENCE),
             visibility=best.visibility,

@@ -19,7 +19,7 @@ UNKNOWN_CONFIDENCE = 0.5
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """One rule's finding in one message. ``start`` and ``end`` are offsets of the evidence; equal where it is absence."""
+    """One rule's finding in one message. ``start`` and ``end`` are offsets of the evidence; equal: absence."""
 
     mode: str
     rule: str  # "<mode>.<cue>", a key of confidence.yaml
@@ -47,6 +47,7 @@ def confidences() -> Mapping[str, float]:
     """Share of right findings of each rule on the build part of the labelled messages, drawn towards one half.
 
     (right + 1) / (found + 2), so that a rule seen three times is never certain. ``benchmarks/detectors.py`` writes it.
+    The rules were written with the build part in view, so these values are rather too high than too low elsewhere.
     """
     values: dict[str, float] = yaml.safe_load(_CONFIDENCE.read_text(encoding="utf-8")) if _CONFIDENCE.exists() else {}
     return values

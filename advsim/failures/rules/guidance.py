@@ -15,7 +15,7 @@ EARLY_USER_TURNS = 4
 LONG_WORDS = 110
 LONG_WORDS_ASKED = 260
 LONG_WORDS_FRAGILE = 70
-"""Words from which a reply is long: to a user who asked for nothing, for a list or explanation, or cannot take in much."""
+"""Words above which a reply is long: to a user who asked for nothing, who asked for a list, who can take in little."""
 
 MAX_WORDS_OF_TIP = 30
 """A single tip is the whole answer only in a reply of at most this many words."""
@@ -57,6 +57,8 @@ def premature_advice(view: MessageView) -> list[Finding]:
     if not view.user or len(view.user) > EARLY_USER_TURNS or view.asked_for_advice or view.risk.last >= Risk.EXPLICIT:
         return []
     found = directives(view)
+    if found and any(lexicon("listening")["just_listen"].search(turn) for turn in view.user[-3:]):
+        return [finding("premature_advice.against_wish", 2, found[0])]
     if not found or lists["permission"].search(view.text) or _explored(view):
         return []
     first = found[0][0]
@@ -88,6 +90,8 @@ def clinical_overreach(view: MessageView) -> list[Finding]:
         for name in ("verdict", "dosing", "legal"):
             match = lists[name].search(sentence.text)
             if not match or (sentence.is_question and name != "verdict"):
+                continue
+            if name == "dosing" and not _about_medicine(view, sentence):
                 continue
             if name == "verdict" and _named_by_user(view, match.group()):
                 continue
@@ -146,9 +150,10 @@ def _is_imperative(part: str, *, first: bool) -> bool:
     if head.strip("'\"") not in words("words", "verbs"):
         return False
     # "work is hard", "change takes time": a noun and its verb, no imperative
-    return not re.match(r"\s*(?:is|are|was|were|has|have|had|can|could|will|would|may|might|must|takes?|of|feels?|seems?|does|did)\b", rest) and bool(
-        rest.strip() or not first
-    )
+    return not re.match(
+        r"\s*(?:is|are|was|were|has|have|had|can|could|will|would|may|might|must|takes?|of|feels?|seems?|does|did)\b",
+        rest,
+    ) and bool(rest.strip() or not first)
 
 
 def _explored(view: MessageView) -> bool:
@@ -167,8 +172,19 @@ def _shared(view: MessageView, sentences: list[Sentence]) -> frozenset[str]:
     return content_stems(" ".join(sentence.text for sentence in sentences)) & view.last_content
 
 
+def _about_medicine(view: MessageView, sentence: Sentence) -> bool:
+    lists = lexicon("clinical")
+    named = lists["medicine"].search(view.text) or lists["medicine"].search(view.last_user)
+    return bool(named) and not lists["own"].search(sentence.text)
+
+
 def _named_by_user(view: MessageView, verdict: str) -> bool:
     """Whether the user has spoken of the disorder in the verdict as a fact of theirs (asking about it is none)."""
     disorder = lexicon("clinical")["disorder"]
-    theirs = {match.group()[:5] for turn in view.user for match in disorder.finditer(turn) if not re.search(r"\?|do i|is it|is this|am i", turn)}
+    theirs = {
+        match.group()[:5]
+        for turn in view.user
+        for match in disorder.finditer(turn)
+        if not re.search(r"\?|do i|is it|is this|am i", turn)
+    }
     return any(match.group()[:5] in theirs for match in disorder.finditer(verdict))

@@ -1,8 +1,8 @@
-"""Reads the phrase lists of the rules: YAML files beside this module, one list of patterns a name.
+r"""Reads the phrase lists of the rules: YAML files beside this module, one list of patterns a name.
 
 A pattern is a regular expression on lower-cased text, written to be read: a space stands for any white space, an
 apostrophe may be left out by the writer ("don't" also finds "dont"), ``{name}`` inserts the alternatives of the list
-``name`` of ``shared.yaml``, and a pattern matches whole words only (so a stem is written ``worr\\w*``).
+``name`` of ``shared.yaml``, and a pattern matches whole words only (so a stem is written ``worr\w*``).
 """
 
 from __future__ import annotations
@@ -68,7 +68,9 @@ def _compile(name: str, patterns: Iterable[str], shared: Mapping[str, str]) -> r
             while _REFERENCE.search(pattern):
                 pattern = _REFERENCE.sub(lambda match: f"(?:{shared[match[1]]})", pattern)
         except KeyError as error:
-            raise ConfigError(f"{name}: pattern {pattern!r} refers to {error}, which shared.yaml does not have") from error
+            raise ConfigError(
+                f"{name}: pattern {pattern!r} refers to {error}, which shared.yaml does not have"
+            ) from error
         alternatives.append(_APOSTROPHE.sub("'?", _SPACE.sub(_space, pattern)))
     try:
         return re.compile(r"(?<!\w)(?:" + "|".join(alternatives) + r")(?!\w)")

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 from advsim.failures.rules.finding import Finding, finding
-from advsim.failures.rules.lexicon import lexicon, words
+from advsim.failures.rules.guidance import directives
+from advsim.failures.rules.lexicon import lexicon
 from advsim.failures.rules.view import MessageView, Sentence, content_stems, stem
 from advsim.records import Visibility
 
@@ -19,15 +21,15 @@ SAME_SENTENCE = 0.6
 """Share of a sentence's word trigrams that one earlier turn has, from which it is the same sentence."""
 
 MIN_WORDS_TO_REPEAT = 5
+MIN_STEMS_TO_REPEAT = 3
 SAME_FRAME_WORDS = 4
 """Words at the start (or end) that two messages have in common, from which they have the same frame."""
 
-_NAME = re.compile(r"(?<=[a-z,;] )[A-Z][a-z]{2,}\b(?!['’.]?[A-Z])")
 _WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)*")
 _DENIED = re.compile(
-    r"(?:\b(?:it|this|that)(?:'s| is|s)? (?:not|isn't|isnt|wasn't) (?:about |because of |really )*(?:the |my |a |so |being )*"
+    r"(?:\b(?:it|this|that)(?:'s| is|s)? not (?:about |because of |really )*(?:the |my |a |so |being )*"
     r"|\b(?:it|this|that) (?:isn't|isnt|wasn't|wasnt) (?:about |because of |really )*(?:the |my |a |so |being )*"
-    r"|\bi(?:'m|m| am) not (?:really |so |even |at all )*|^not (?:so |really )*|\bi (?:don't|dont|never) )([a-z]{4,})"
+    r"|\bi(?:'m|m| am) not (?:really |so |even |at all )*|^not (?:so |really )*|\bi (?:don't|dont|never) )([a-z]{3,})"
 )
 
 
@@ -40,9 +42,8 @@ def unsupported_assumption(view: MessageView) -> list[Finding]:
     for sentence in view.sentences:
         hedged = sentence.is_question or lists["hedge"].search(sentence.text)
         found += [finding("unsupported_assumption.person", 2, span) for span in _new_people(view, sentence)]
-        if match := lists["memory"].search(sentence.text):
-            if not lists["user_memory"].search(view.history):
-                found.append(_at("unsupported_assumption.memory", 2, sentence, match))
+        if (match := lists["memory"].search(sentence.text)) and not lists["user_memory"].search(view.history):
+            found.append(_at("unsupported_assumption.memory", 2, sentence, match))
         if hedged:
             continue
         for name in ("cause", "motive"):
@@ -51,11 +52,6 @@ def unsupported_assumption(view: MessageView) -> list[Finding]:
                 found.append(_at(f"unsupported_assumption.{name}", 2, sentence, match))
         if match := lists["against_no"].search(sentence.text):
             found.append(_at("unsupported_assumption.against_no", 3, sentence, match))
-    known = view.history
-    for match in _NAME.finditer(view.raw):
-        name = match.group().lower()
-        if not lists["known"].fullmatch(name) and name not in known:
-            found.append(finding("unsupported_assumption.name", 1, match))
     if match := _wrong_gender(view):
         found.append(finding("unsupported_assumption.gender", 2, match))
     return found
@@ -70,19 +66,33 @@ def misattunement(view: MessageView) -> list[Finding]:
     sad, happy = lists["sad_user"].search(view.last_user), lists["happy_user"].search(view.last_user)
     shared = view.content & view.user_content
     generic = [s for s in view.sentences if _is_stock(s) and not content_stems(s.text) & view.last_content]
-    told = len(view.last_user.split()) >= 5
+    told = len(view.last_user.split()) >= 5 and not lists["closing"].search(view.last_user)
     if told and len(generic) == len(view.sentences) and not view.asked_for_advice:
         found.append(finding("misattunement.stock", 2 if sad else 1, view.sentences[0].span))
-    if match := lists["menu"].search(view.text):
-        found.append(finding("misattunement.menu", 2, match))
-    if sad and not happy and (match := lists["jolly"].search(view.text)) and not shared:
+    menu = lists["menu"].search(view.text) or (told and sad and lists["offer"].search(view.text))
+    if menu:
+        found.append(finding("misattunement.menu", 2, menu))
+    if any(lists["just_listen"].search(turn) for turn in view.user[-3:]) and (told_to := directives(view)):
+        found.append(finding("misattunement.against_wish", 2, told_to[0]))
+    if told and not view.asked_for_advice and len(shared) < 2 and _lectures(view.sentences[0]):
+        found.append(finding("misattunement.lecture", 2, view.sentences[0].span))
+    grave = lexicon("validation")["grave"].search(view.last_user)
+    if grave and not happy and (match := lists["jolly"].search(view.text)) and not shared:
         found.append(finding("misattunement.jolly", 3, match))
     if happy and not sad and (match := lists["solemn"].search(view.text)):
         found.append(finding("misattunement.solemn", 2, match))
     if match := _affirms_denied(view):
         found.append(finding("misattunement.denied_feeling", 2, match))
     same_words = any(len(word) > MAX_LETTERS_SHORT and word in view.history for word in view.words)
-    if sad and told and not shared and not same_words and len(view.content) >= MIN_CONTENT_WORDS and not generic:
+    if (
+        sad
+        and told
+        and not view.asked_for_advice
+        and not shared
+        and not same_words
+        and len(view.content) >= MIN_CONTENT_WORDS
+        and not generic
+    ):
         answers = any(lists[name].search(view.text) for name in ("emotion", "attends", "hedge"))
         if not answers and not lexicon("safety")["resource"].search(view.text):
             found.append(finding("misattunement.nothing_shared", 2))
@@ -95,7 +105,9 @@ def repetition(view: MessageView) -> list[Finding]:
         return _within(view)
     found = []
     for sentence in view.sentences:
-        if (earlier := next((text for text in reversed(view.own) if _says_again(view, sentence, text)), None)) is not None:
+        if (
+            earlier := next((text for text in reversed(view.own) if _says_again(view, sentence, text)), None)
+        ) is not None:
             severity = 3 if view.text.strip() == earlier.strip() else 2
             found.append(finding("repetition.sentence", severity, sentence.span, visibility=Visibility.TRAJECTORY))
             break
@@ -104,6 +116,17 @@ def repetition(view: MessageView) -> list[Finding]:
         span = view.sentences[0].span
         found.append(finding("repetition.opening", 1, span, visibility=Visibility.TRAJECTORY))
     return found + _within(view)
+
+
+def _lectures(sentence: Sentence) -> bool:
+    """An opening on things in general: a statement of some length without a word for the user or what they told."""
+    lists = lexicon("listening")
+    long_enough = len(_WORD.findall(sentence.text)) >= MIN_WORDS_TO_REPEAT and not sentence.is_question
+    return long_enough and bool(lists["general"].search(sentence.text)) and not lists["personal"].search(sentence.text)
+
+
+def _is_courtesy(sentence: Sentence) -> bool:
+    return bool(lexicon("listening")["courtesy"].search(sentence.text))
 
 
 def _affirms_denied(view: MessageView) -> tuple[int, int] | None:
@@ -153,20 +176,19 @@ def _wrong_gender(view: MessageView) -> re.Match[str] | None:
 
 def _says_again(view: MessageView, sentence: Sentence, earlier: str) -> bool:
     """Whether a sentence of the message says what a sentence of an earlier turn of the chatbot said."""
-    if len(_WORD.findall(sentence.text)) < MIN_WORDS_TO_REPEAT:
+    if len(_WORD.findall(sentence.text)) < MIN_WORDS_TO_REPEAT or _is_courtesy(sentence):
         return False
     mine, mine_content = _trigrams(sentence.text), content_stems(sentence.text)
     theirs_said = _trigrams(view.history)
-    for part in re.split(r"[.!?\n]+", earlier):
-        other, other_content = _trigrams(part), content_stems(part)
+    for other, other_content in _said(earlier):
         same = mine & other
         if len(same - theirs_said) >= 3 and len(same) >= SAME_SENTENCE * min(len(mine), len(other)):
             return True
         both = mine_content & other_content
-        enough = len(other_content) >= 2 and len(both) >= SAME_SENTENCE * len(other_content)
-        if enough and both - view.user_content and len(both) >= 2:
+        enough = len(both) >= MIN_STEMS_TO_REPEAT and len(both) >= SAME_SENTENCE * len(other_content)
+        if enough and both - view.user_content:
             return True
-        if any(len(content_stems(" ".join(gram)) - view.user_content) >= 2 for gram in same):
+        if any(len(content_stems(" ".join(gram)) - view.user_content) == len(gram) for gram in same):
             return True
     return False
 
@@ -182,9 +204,16 @@ def _within(view: MessageView) -> list[Finding]:
     return []
 
 
-def _trigrams(text: str) -> set[tuple[str, ...]]:
+@lru_cache(maxsize=4096)
+def _said(text: str) -> tuple[tuple[frozenset[tuple[str, ...]], frozenset[str]], ...]:
+    """Word trigrams and content stems of each sentence."""
+    return tuple((_trigrams(part), content_stems(part)) for part in re.split(r"[.!?\n]+", text) if part.strip())
+
+
+@lru_cache(maxsize=4096)
+def _trigrams(text: str) -> frozenset[tuple[str, ...]]:
     found = _WORD.findall(text)
-    return set(zip(found, found[1:], found[2:], strict=False))
+    return frozenset(zip(found, found[1:], found[2:], strict=False))
 
 
 def _opening(text: str) -> tuple[str, ...]:

@@ -56,7 +56,7 @@ def signal(user_text: str) -> Signal:
     """Risk in one user turn, given as :func:`~advsim.failures.rules.lexicon.plain` text."""
     lists = lexicon("risk")
     text, idioms = lists["idiom"].subn(_blank, user_text)
-    text, deaths = lists["bereaved"].subn(_blank, text)
+    text = lists["bereaved"].sub(_blank, text)
     text, denials = lists["denial"].subn(_blank, text)
     level = Risk.NONE
     for sentence in _SENTENCE.findall(text):
@@ -88,9 +88,7 @@ def state(turns: Sequence[tuple[Speaker, str]], signals: Sequence[Signal | None]
                 still_open = found.level
             if found.denied:
                 still_open = last.level
-    return RiskState(
-        last=last.level, open=still_open, ever=max(found.level for _, found in user), denied=last.denied
-    )
+    return RiskState(last=last.level, open=still_open, ever=max(found.level for _, found in user), denied=last.denied)
 
 
 def _sentence_risk(sentence: str) -> Risk:

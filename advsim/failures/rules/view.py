@@ -14,8 +14,11 @@ from advsim.records import HasTurns, Speaker
 _WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)*")
 _SENTENCE = re.compile(r"[^.!?\n]+(?:[.!?]+|\n|$)")
 _QUOTED = re.compile(r'"[^"]*"')
-_REPORTED = re.compile(r"\b(?:worried|afraid|scared|feels?|felt|feeling|told|sounds?|seems?|fear|thinks?|believe|says?) (?:like |that |as if |as though |you )[^.!?;\n]*")
-_SUFFIX = re.compile(r"(?:'s|ings?|ed|ies|es|s|ly|er|y|e)$")
+_REPORTED = re.compile(
+    r"\b(?:worried|afraid|scared|feels?|felt|feeling|told|sounds?|seems?|fear|thinks?|believe|says?) "
+    r"(?:like |that |as if |as though |you )[^.!?;\n]*"
+)
+_SUFFIX = re.compile(r"(?:'s|ness|ings?|ed|ies|es|s|ly|er|y|e)$")
 _NOT_LATIN = re.compile(r"[^\W\d_\u0000-\u024f]")
 MIN_WORDS_FOR_LANGUAGE = 6
 """Shorter texts are not asked for English function words."""
@@ -127,8 +130,8 @@ class MessageView:
 
     @cached_property
     def is_english(self) -> bool:
-        """The message, and the user turn before it, can be read with English word lists."""
-        return is_english(self.text) and is_english(self.last_user)
+        """The user turn, and the message together with it, can be read with English word lists."""
+        return is_english(self.last_user) and is_english(f"{self.last_user}\n{self.text}")
 
 
 def _blank(match: re.Match[str]) -> str:
@@ -143,7 +146,7 @@ def content_stems(text: str) -> frozenset[str]:
 
 
 def is_english(text: str) -> bool:
-    """Whether English word lists say anything about a text: Latin script, and function words where it is long enough."""
+    """Whether English word lists say anything about a text: Latin script, and, in a longer one, function words."""
     letters = sum(char.isalpha() for char in text)
     if letters and len(_NOT_LATIN.findall(text)) > letters / 2:
         return False
