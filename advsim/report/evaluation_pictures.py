@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from matplotlib import rc_context
@@ -117,7 +117,10 @@ def _told_apart(evaluation: EvaluationPart) -> Picture | None:
             if estimate.value is not None:
                 dots.append(Dot(row=row, x=estimate.value, low=estimate.low, high=estimate.high, is_solid=not what))
         series.append(Series(label=group.name, dots=tuple(dots), style=evaluation.groups.index(group)))
-    names = [{"": f"{family}", "length": "by length alone"}.get(what, control_name(what)) for family, what in rows]
+    names = [
+        {"": f"{family} classifier", "length": "– length alone"}.get(what, f"– {control_name(what)}")
+        for family, what in rows
+    ]
     return _rows_picture(
         series,
         names,
@@ -144,8 +147,14 @@ def _rows_picture(
     digits: int,
     reference: float | None = None,
 ) -> Picture | None:
-    if not any(one.dots for one in series):
+    filled = sorted({dot.row for one in series for dot in one.dots})
+    if not filled:
         return None
+    place_of = {row: place for place, row in enumerate(filled)}
+    names = [names[row] for row in filled]
+    series = [
+        replace(one, dots=tuple(replace(dot, row=place_of[dot.row]) for dot in one.dots)) for one in series if one.dots
+    ]
     figure, axes = panel(1.1 + (0.24 + 0.11 * len(series)) * len(names))
     for index, one in enumerate(series):
         colour = SERIES[one.style % len(SERIES)]
@@ -173,7 +182,7 @@ def _rows_picture(
     axes.tick_params(axis="x", labelcolor=MUTED)
     axes.set_axisbelow(True)
     low, high = axes.get_xlim()
-    axes.set_xlim(max(0.0, low), high)
+    axes.set_xlim(max(-0.015 * (high - low), low), high)  # no share is negative, but a mark at 0 is a whole mark
     if len(series) > 1:
         legend(axes, len(series))
     text = "; ".join(f"{one.label}: {_describe(one, names, digits)}" for one in series)

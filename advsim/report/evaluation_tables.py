@@ -96,7 +96,9 @@ def _table(figures: FigureTable) -> Table:
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 0, 0, 1))
     table.add_column("", no_wrap=True, max_width=32)
     for label in figures.columns:
-        table.add_column(label, justify="right", min_width=9, max_width=22 if on_one_line else 17, overflow="fold")
+        table.add_column(
+            Text(label), justify="right", min_width=9, max_width=22 if on_one_line else 17, overflow="fold"
+        )
     for group in figures.groups:
         table.add_row(Text(group.title, style="bold", no_wrap=True, overflow="ellipsis"), *[""] * len(figures.columns))
         for row in group.rows:

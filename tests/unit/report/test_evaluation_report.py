@@ -1,0 +1,204 @@
+"""Page and tables of an evaluation."""
+
+import io
+import json
+import re
+from html.parser import HTMLParser
+
+import pytest
+from rich.console import Console
+
+from advsim.errors import RunError
+from advsim.report.evaluation import MAX_SHOWN_CHARACTERS, render_evaluation
+from advsim.report.evaluation_figures import evaluation_table
+from advsim.report.evaluation_metrics import read_evaluation
+from advsim.report.evaluation_tables import evaluation_tables
+
+EVIL = '<script>alert("x")</script>'
+
+
+def rate(estimate, *, low=None, high=None):
+    return {
+        "estimate": estimate,
+        "low": low,
+        "high": high,
+        "num_messages": 80,
+        "num_dialogues": 20,
+        "num_not_judged": 1,
+    }
+
+
+def users(*, compared):
+    habit = {"habit": "lowercase_start", "mean": 0.25, "std": 0.3, "num_dialogues": 20}
+    comparison = {
+        "habit": "lowercase_start",
+        "real": habit,
+        "simulated": habit,
+        "wasserstein": 0.11,
+        "p_adjusted": 0.04,
+        "std_ratio": 0.31,
+        "std_ratio_low": 0.12,
+        "std_ratio_high": 0.55,
+    }
+    estimate = {"value": 0.71, "low": 0.64, "high": 0.78, "num_turns": 160, "num_dialogues": 40}
+    return {
+        "diversity": {"mattr": 0.83, "mean_turn_words": 14.6},
+        "habits": [habit],
+        "spread": {"habits": [comparison], "turn_budget": 6} if compared else None,
+        "realism": [
+            {
+                "family": "surface",
+                "auc": estimate,
+                "auc_dialogue": estimate,
+                "length_only": estimate,
+                "power": {"truncated": estimate},
+                "measurable": False,
+                "gate": "the surface classifier finds its control truncated with AUC 0.71 (< 0.85)",
+            }
+        ]
+        if compared
+        else [],
+        "mauve": {"score": None, "ceiling": None, "reason": "12 turns a side, 50 are needed"} if compared else None,
+    }
+
+
+@pytest.fixture
+def metrics():
+    failures = {
+        "rates": {
+            "any": rate(0.18, low=0.14, high=0.23),
+            "overload": rate(0.18, low=0.14, high=0.23),
+            "boundary": rate(None),
+        },
+        "severities": {"1": 4, "2": 9, "3": 1},
+        "num_messages": 81,
+        "num_errors": 0,
+    }
+    example = {
+        "mode": "overload",
+        "severity": 3,
+        "confidence": 0.9,
+        "dialogue_id": "d-1",
+        "turn": 5,
+        "user": f"help {EVIL}",
+        "message": f"Listen. {EVIL} So many words. Bye.",
+        "span": "So many words.",
+    }
+    return {
+        "title": f"file {EVIL}",
+        "detector": "rules",
+        "modes": {"overload": "Overload", "boundary": "Boundary"},
+        "modes_judged": ["overload"],
+        "groups": [
+            {
+                "name": "real",
+                "is_reference": True,
+                "num_dialogues": 20,
+                "num_user_turns": 90,
+                "failures": failures,
+                "users": users(compared=False),
+            },
+            {
+                "name": "made",
+                "num_dialogues": 20,
+                "num_user_turns": 90,
+                "failures": failures
+                | {
+                    "differences": [{"mode": None, "difference": 0.02, "low": -0.03, "high": 0.07}],
+                    "divergence": {"jensen_shannon": 0.05, "low": 0.0, "high": 0.1, "null_high": 0.06, "p_value": 0.2},
+                    "blame": {"num_by_blame": {"chatbot": 9, "none": 11}, "num_by_fault": {"repetition": 0}},
+                },
+                "users": users(compared=True),
+                "examples": [example],
+            },
+        ],
+        "notes": ["A note."],
+        "seconds": 1.0,
+    }
+
+
+class Parsed(HTMLParser):
+    def __init__(self, page):
+        super().__init__()
+        self.tags = []
+        self.feed(page)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+
+
+def test_page_is_one_file_without_scripts_and_escapes_what_was_written(metrics):
+    page = render_evaluation(metrics)
+    tags = Parsed(page).tags
+    assert not any(tag in ("script", "link", "iframe", "img") for tag, _ in tags)
+    assert not re.search(r"(src|href)=\"https?:", page)
+    assert page.count("&lt;script&gt;") >= 4  # title twice, the user's turn, the message
+    assert render_evaluation(metrics) == page
+
+
+def test_evidence_is_marked_inside_its_message(metrics):
+    assert "<mark>So many words.</mark> Bye." in render_evaluation(metrics)
+
+
+def test_long_messages_are_cut_around_the_evidence(metrics):
+    example = metrics["groups"][1]["examples"][0]
+    example["message"] = "a" * 5000 + "EVIDENCE" + "b" * 5000
+    example["span"] = "EVIDENCE"
+    page = render_evaluation(metrics)
+    assert "… " + "a" * MAX_SHOWN_CHARACTERS + "<mark>EVIDENCE</mark>" + "b" * MAX_SHOWN_CHARACTERS + " …" in page
+    assert "a" * (MAX_SHOWN_CHARACTERS + 1) not in page
+
+
+def test_absent_evidence_and_absent_figures_are_shown_as_such(metrics):
+    metrics["groups"][1]["examples"][0]["span"] = "not in the message"
+    page = render_evaluation(metrics)
+    assert "<mark>" not in page
+    assert "50 are needed" in page
+    assert "an AUC near 0.5 would say nothing" in page
+    assert "NaN" not in page and "None" not in page
+
+
+def test_page_of_a_file_alone_and_of_nothing_renders(metrics):
+    metrics["groups"] = metrics["groups"][:1]
+    assert "Failing messages, real" in render_evaluation(metrics)
+    metrics["groups"] = []
+    assert "No dialogue with a chatbot message" in render_evaluation(metrics)
+
+
+def test_rows_without_any_figure_are_left_out(metrics):
+    table = evaluation_table(read_evaluation(metrics))
+    labels = {row.label for group in table.groups for row in group.rows}
+    assert "overload" in labels
+    assert "boundary" not in labels
+    assert "with emoji" not in labels
+
+
+@pytest.mark.parametrize("num_groups", [1, 2, 6])
+def test_tables_stay_within_100_columns_and_keep_the_reference(metrics, num_groups):
+    made = metrics["groups"][1]
+    metrics["groups"] = [metrics["groups"][0], *({**made, "name": f"round {n}"} for n in range(num_groups - 1))]
+    console = Console(width=100, record=True, file=io.StringIO())
+    for part in evaluation_tables(metrics):
+        console.print(part)
+    text = console.export_text()
+    assert max(map(len, text.splitlines())) <= 100
+    assert text.count("real (ref.)") == (2 if num_groups == 6 else 1)
+    assert "18.0" in text
+    assert "14.0–23.0" in text
+    assert all(f"round {n}" in text for n in range(num_groups - 1))
+
+
+def test_terminal_prints_markup_in_names_as_text(metrics):
+    metrics["groups"][1]["name"] = "[bold]x[/bold]"
+    console = Console(width=100, record=True, file=io.StringIO())
+    for part in evaluation_tables(metrics):
+        console.print(part)
+    text = console.export_text()
+    assert "[bold]x[/bold]: rules finds" in text
+    assert text.count("[bold]x[/bold]") >= 2  # the sentence and the column
+
+
+def test_metrics_of_another_kind_are_refused_by_key(metrics):
+    metrics["groups"][0]["failures"]["rates"]["any"]["num_messages"] = "many"
+    with pytest.raises(RunError, match=r"groups\.0\.failures\.rates\.any\.num_messages"):
+        render_evaluation(json.loads(json.dumps(metrics)))
