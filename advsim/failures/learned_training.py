@@ -143,19 +143,23 @@ def cross_validate_learned(
     return [found[row] for row in range(num_labelled)]
 
 
-def choose_threshold(probabilities: FloatArray, shows: BoolArray) -> float:
-    """The threshold of the best F1, midway between the probabilities beside it; of equal ones, the highest.
+def choose_threshold(probabilities: FloatArray) -> float:
+    """The threshold of the highest expected F1 if the probabilities are right (see arXiv 1402.1892).
+
+    Expected F1 of the k most probable messages is taken as 2 (sum of their p) / (k + sum of all p). With a dozen or two
+    of positives the threshold that is best on the labels themselves follows single messages: on the build part that
+    ships, thresholds of training folds gave a macro-F1 of .46 on the others when chosen so, .48 when chosen as here.
 
     Args:
-        probabilities: out of fold, shape (messages,).
-        shows: whether each message shows the mode, same shape; at least one does.
+        probabilities: calibrated, of messages not trained on, shape (messages,); at least one is above 0.
+
+    Returns:
+        Midway between the last probability above it and the first below.
     """
-    order = np.argsort(-probabilities, kind="stable")
-    sorted_p = probabilities[order]
-    num_found = np.cumsum(shows[order])
-    f1 = 2 * num_found / (np.arange(1, len(order) + 1) + shows.sum())
+    sorted_p = np.sort(probabilities)[::-1]
+    expected_f1 = 2 * np.cumsum(sorted_p) / (np.arange(1, len(sorted_p) + 1) + sorted_p.sum())
     cuts = np.flatnonzero(np.append(np.diff(sorted_p) < 0, True))  # between equal probabilities there is no cut
-    best = cuts[np.argmax(f1[cuts])]
+    best = cuts[np.argmax(expected_f1[cuts])]
     below = sorted_p[best + 1] if best + 1 < len(sorted_p) else 0.0
     return float((sorted_p[best] + below) / 2)
 
@@ -242,7 +246,7 @@ def _fit_mode(
         intercept=float(fitted.estimator.intercept_[0]),
         slope=float(platt.a_),
         offset=float(platt.b_),
-        threshold=choose_threshold(platt.predict(scores), shows),
+        threshold=choose_threshold(platt.predict(scores)),
         severity=median_high(severities) if severities else 2,
         num_positive=int(shows.sum()),
         num_negative=int((~shows).sum()),

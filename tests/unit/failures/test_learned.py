@@ -279,15 +279,17 @@ def test_fewer_positives_than_folds_are_refused_in_the_configuration():
         LearnedConfig(min_positives=3)
 
 
-def test_threshold_gives_the_best_f1():
+def test_threshold_gives_the_best_f1_where_probabilities_are_right():
     rng = np.random.default_rng(0)
-    for _ in range(20):
-        shows = rng.random(50) < 0.3
-        shows[0] = True
-        p = np.round(np.clip(0.3 * shows + 0.6 * rng.random(50), 0, 1), 2)  # with ties
-        threshold = choose_threshold(p, shows)
-        best = max(f1_score(shows, p >= cut) for cut in p)
-        assert f1_score(shows, p >= threshold) == pytest.approx(best)
+    p = rng.beta(0.4, 2.0, size=4000)
+    shows = rng.random(4000) < p
+    best = max(f1_score(shows, p >= cut) for cut in np.linspace(0.05, 0.95, 91))
+    assert f1_score(shows, p >= choose_threshold(p[:500])) == pytest.approx(best, abs=0.02)
+
+
+def test_threshold_is_never_between_equal_probabilities():
+    assert choose_threshold(np.array([0.9, 0.9, 0.9, 0.1, 0.1])) == pytest.approx(0.5)
+    assert choose_threshold(np.full(10, 0.3)) < 0.3
 
 
 @pytest.mark.parametrize(
