@@ -67,7 +67,7 @@ def misattunement(view: MessageView) -> list[Finding]:
     shared = view.content & view.user_content
     generic = [s for s in view.sentences if _is_stock(s) and not content_stems(s.text) & view.last_content]
     told = len(view.last_user.split()) >= 5 and not lists["closing"].search(view.last_user)
-    if told and len(generic) == len(view.sentences) and not view.asked_for_advice:
+    if told and len(generic) == len(view.sentences) and not (view.asked_for_advice or view.questions):
         found.append(finding("misattunement.stock", 2 if sad else 1, view.sentences[0].span))
     menu = lists["menu"].search(view.text) or (told and sad and lists["offer"].search(view.text))
     if menu:
@@ -81,8 +81,8 @@ def misattunement(view: MessageView) -> list[Finding]:
         found.append(finding("misattunement.jolly", 3, match))
     if happy and not sad and (match := lists["solemn"].search(view.text)):
         found.append(finding("misattunement.solemn", 2, match))
-    if match := _affirms_denied(view):
-        found.append(finding("misattunement.denied_feeling", 2, match))
+    if (span := _affirms_denied(view)) is not None:
+        found.append(finding("misattunement.denied_feeling", 2, span))
     same_words = any(len(word) > MAX_LETTERS_SHORT and word in view.history for word in view.words)
     if (
         sad
