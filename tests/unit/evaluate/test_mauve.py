@@ -1,6 +1,7 @@
 """MAUVE beside its real-against-real ceiling, on vectors made by hand."""
 
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -53,10 +54,20 @@ def test_score_and_ceiling_are_taken_at_one_stated_number_of_turns_and_buckets()
 
 
 def test_next_turns_on_real_prefixes_stand_for_the_half_they_answer():
-    """With paired dialogues the simulated side holds the second half only: about half of its turns."""
+    """With paired dialogues only simulated turns of the users of the second half are drawn."""
+    seen = []
+
+    class Recording(ByNumber):
+        def embed(self, texts):
+            seen.extend(texts)
+            return super().embed(texts)
+
     real = people(60, range(6), prefix="r", seed=1)
-    found = measure_mauve(real, people(60, range(6), prefix="r", seed=2), embedder=ByNumber(), num_seeds=2)
+    written = [replace(one, texts=tuple(f"{text} written" for text in one.texts)) for one in real]
+    found = measure_mauve(real, written, embedder=Recording(), num_seeds=1)
+    users = {text.split()[1].split("-")[0] for text in seen if text.endswith("written")}
     assert found.num_turns == 240
+    assert len(users) == 30
 
 
 def test_our_call_gives_what_the_reference_package_gives():

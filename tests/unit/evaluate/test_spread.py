@@ -108,6 +108,12 @@ def test_dialogues_are_compared_on_as_many_turns_as_both_sides_have():
     assert of(comparison, Habit.USER_TURNS).wasserstein == pytest.approx(26.0)
 
 
+def test_later_turns_of_longer_dialogues_do_not_count_in_the_comparison():
+    real = [UserTexts(dialogue_id=f"r{n}", user=f"r{n}", texts=("hello.",) * 4 + ("Hello.",) * 26) for n in range(12)]
+    short = [UserTexts(dialogue_id=f"s{n}", user=f"s{n}", texts=("hello.",) * 4) for n in range(12)]
+    assert of(compare_spread(real, short, habits=ONE, num_permutations=1), Habit.LOWERCASE_START).wasserstein == 0.0
+
+
 def test_habits_are_counted_by_dialogue():
     turns = ("Hi!", "what now?", "ok \U0001f642", "(fine.)")
     summary = {one.habit: one for one in describe_habits([UserTexts(dialogue_id="d", user="d", texts=turns)])}
