@@ -229,8 +229,8 @@ class FailureLabel:
 class Assessment:
     """What one detector says of one chatbot message. No label and no abstention means: no failure found.
 
-    ``abstained`` are modes on which the detector gives no verdict; they are neither failures nor passes. ``error`` is set
-    where the message could not be judged at all (time-out, unreadable answer): all modes count as abstained.
+    ``abstained`` are modes on which the detector gives no verdict; they are neither failures nor passes. ``error`` is
+    set where the message could not be judged at all (time-out, unreadable answer): all modes count as abstained.
     """
 
     conversation_id: str

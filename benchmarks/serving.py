@@ -1,7 +1,7 @@
 """Serving speed of one engine, side by side in one run: `python benchmarks/serving.py [--json]`.
 
-Rows: the base model, also with vLLM's own choice of cores; an adapter served as LoRA, as advsim does it on CPU and as vLLM
-itself does; an adapter merged into the weights. Columns: generated tokens a second with short prompts, prompt tokens
+Rows: the base model, also with vLLM's own choice of cores; an adapter served as LoRA, as advsim does it on CPU and as
+vLLM itself does; an adapter merged into the weights. Columns: generated tokens a second with short prompts, prompt tokens
 a second with long ones, each over 32 requests at once; and the share of tokens that greedy requests *without* adapter
 keep when requests with an adapter are in the same batch (right is nearly 1). Each row is an engine of its own.
 """
@@ -134,6 +134,10 @@ def write_adapter(folder: Path) -> None:
     save_adapter(peft_model, folder)
 
 
+def with_ratio(speed: float, base: float) -> str:
+    return f"{speed:.0f} ({speed / base:.2f})"
+
+
 def main() -> None:
     found: dict[str, Speed] = {}
     with tempfile.TemporaryDirectory() as folder:
@@ -150,8 +154,8 @@ def main() -> None:
         return
     print(f"{'':30}{'generated tok/s':>22}{'prompt tok/s':>22}{'kept in mixed batch':>22}")
     for name, speed in found.items():
-        generated = f"{speed.generated_tokens_per_s:.0f} ({speed.generated_tokens_per_s / base.generated_tokens_per_s:.2f})"
-        read = f"{speed.prompt_tokens_per_s:.0f} ({speed.prompt_tokens_per_s / base.prompt_tokens_per_s:.2f})"
+        generated = with_ratio(speed.generated_tokens_per_s, base.generated_tokens_per_s)
+        read = with_ratio(speed.prompt_tokens_per_s, base.prompt_tokens_per_s)
         kept = "" if speed.kept_in_mixed_batch is None else f"{speed.kept_in_mixed_batch:.3f}"
         print(f"{name:30}{generated:>22}{read:>22}{kept:>22}")
     print("in parentheses: ratio to base, same run")
