@@ -1,9 +1,9 @@
 """Serving speed of one engine, side by side in one run: `python benchmarks/serving.py [--json]`.
 
-Rows: the base model, also with vLLM's own choice of cores; an adapter served as LoRA, as advsim does it on CPU and as
-vLLM itself does; an adapter merged into the weights. Columns: generated tokens a second with short prompts, prompt tokens
-a second with long ones, each over 32 requests at once; and the share of tokens that greedy requests *without* adapter
-keep when requests with an adapter are in the same batch (right is nearly 1). Each row is an engine of its own.
+Rows: the base model, also with the choice of cores that vLLM makes; an adapter served as LoRA, as advsim does it on CPU
+and as vLLM itself does; an adapter merged into the weights. Columns: generated tokens a second with short prompts,
+prompt tokens a second with long ones, each over 32 requests at once; and the share of tokens that greedy requests
+*without* adapter keep when adapter requests are in the same batch (right: nearly 1). Each row is an engine of its own.
 """
 
 from __future__ import annotations
