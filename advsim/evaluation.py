@@ -42,6 +42,7 @@ from advsim.evaluate.summary import (
 )
 from advsim.evaluate.user_texts import UserTexts, next_turn_texts, user_texts
 from advsim.failures.detector import Detector
+from advsim.failures.judge import Judge, JudgeConfig, build_judge
 from advsim.failures.taxonomy import Taxonomy, load_taxonomy
 from advsim.progress import Reporter
 from advsim.records import Assessment, Context, Conversation, Dialogue, NextTurn, Split, StopReason, user_turns
@@ -272,9 +273,6 @@ def _detector(
 
         return load_learned(known, embedder=embedder), known
     if name == "judge":
-        from advsim.failures.judge import Judge, JudgeConfig
-        from advsim.failures.judge_client import OpenAIJudgeClient
-
         if judge is None or not judge.base_url or not judge.model:
             raise ConfigError(
                 "detector judge: got no endpoint and model, expected both; give --judge-url http://host:port/v1 and "
@@ -284,15 +282,7 @@ def _detector(
             config = JudgeConfig(base_url=judge.base_url, model=judge.model, api_key_env=judge.api_key_env)
         except ValidationError as error:
             raise ConfigError(f"detector judge: {'; '.join(one['msg'] for one in error.errors())}") from None
-        client = OpenAIJudgeClient(
-            base_url=config.base_url,
-            model=config.model,
-            api_key_env=config.api_key_env,
-            timeout_s=config.timeout_s,
-            temperature=config.temperature,
-            max_tokens=config.max_tokens,
-        )
-        return Judge(client, known, config), known
+        return build_judge(config, known), known
     raise ConfigError(f"detector: got {name!r}, expected one of {', '.join(DETECTORS)}")
 
 
@@ -562,6 +552,13 @@ def _warnings(groups: Sequence[Group], detector: Detector, taxonomy: Taxonomy) -
     not_judged = [mode for mode in taxonomy.ids if mode not in detector.modes]
     if not_judged:
         notes.append(f"The detector {detector.name} does not judge: {', '.join(not_judged)}.")
+    if isinstance(detector, Judge):
+        cost = detector.cost
+        notes.append(
+            f"The judge took {cost.num_calls} calls ({cost.num_retries} of them repeated), "
+            f"{cost.num_prompt_tokens} prompt and {cost.num_completion_tokens} completion tokens as far as the server "
+            f"reported them; {cost.num_errors} of {cost.num_messages} messages got no verdict."
+        )
     for group in groups:
         if group.failures is None:
             continue

@@ -20,4 +20,4 @@ if [ "$profile" = gpu ]; then
 elif ! ls "${links:-/nonexistent}"/torch-*+cpu-*.whl >/dev/null 2>&1; then
     set -- "$@" --torch-backend cpu
 fi
-.venv/bin/uv pip install --python .venv/bin/python "$@" --editable ".[$profile,embedded,dev]"
+.venv/bin/uv pip install --python .venv/bin/python "$@" --editable ".[$profile,embedded,mauve,dev]"

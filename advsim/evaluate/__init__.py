@@ -1,5 +1,7 @@
-"""Measures simulators without the discriminator they were trained against.
+"""Measures simulators, and chatbots through them, without the discriminator that the simulators were trained against.
 
-Lexical diversity (:mod:`~advsim.evaluate.diversity`), realism by fresh classifiers with their power on controls
-(:mod:`~advsim.evaluate.realism`), and the decision when the rounds end (:mod:`~advsim.evaluate.stop_rule`).
+Of users: realism by fresh classifiers with their power on controls (:mod:`~advsim.evaluate.realism`,
+:mod:`~advsim.evaluate.two_sample`), MAUVE, spread between users, lexical diversity, and when the rounds end. Of failures:
+rates, divergence over modes, predictive validity, A/B comparisons and blame, all on the one table of
+:mod:`~advsim.evaluate.outcomes`; and :mod:`~advsim.evaluate.lab`, where their truth is known.
 """

@@ -8,12 +8,12 @@ score is the first half against as many simulated turns.
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from mauve import compute_mauve
 
 from advsim.embedding import Embedder
 from advsim.evaluate.user_texts import UserTexts
@@ -163,6 +163,8 @@ def _draw(texts: Sequence[str], num: int, rng: np.random.Generator) -> list[str]
 
 
 def _reason(*, num_users: int, num_turns: int, num_buckets: int, texts: dict[str, list[str]]) -> str:
+    if importlib.util.find_spec("mauve") is None:
+        return "the package mauve-text is not installed; pip install 'advsim[mauve]' brings it"
     if num_users < 2:
         return f"the ceiling needs two halves of real users; there are {num_users} users"
     if num_turns < MIN_TURNS:
@@ -174,6 +176,8 @@ def _reason(*, num_users: int, num_turns: int, num_buckets: int, texts: dict[str
 
 
 def _mauve(left: npt.NDArray[np.float64], right: npt.NDArray[np.float64], *, num_buckets: int, seed: int) -> float:
+    from mauve import compute_mauve  # an extra of its own: its licence is the GPL
+
     found = compute_mauve(
         p_features=left, q_features=right, num_buckets=num_buckets, kmeans_max_iter=100, verbose=False, seed=seed
     )

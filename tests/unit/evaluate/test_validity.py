@@ -6,7 +6,15 @@ import pytest
 from made_up_studies import counted_study, rows_of, spread_rates, study
 from scipy import stats
 
-from advsim.evaluate.agreement import concordance, deming_slope, fisher_interval, kendall, pearson, spearman
+from advsim.evaluate.agreement import (
+    concordance,
+    corrected_interval,
+    deming_slope,
+    fisher_interval,
+    kendall,
+    pearson,
+    spearman,
+)
 from advsim.evaluate.ceiling import split_half_ceiling
 from advsim.evaluate.comparison import Comparison
 from advsim.evaluate.population_check import simulator_verdict
@@ -118,6 +126,15 @@ def test_interval_without_noise_covers_where_the_others_do_not():
             covered[method] += interval.low is not None and interval.low <= truth <= interval.high
     assert covered["disattenuated"] >= 0.89 * num
     assert covered["joint_bootstrap"] < 0.7 * num
+
+
+def test_interval_without_noise_is_never_upside_down_and_holds_the_observed_correlation():
+    x = np.linspace(0.1, 0.4, 20)
+    y = x + np.tile([0.004, -0.004], 10)
+    for sign in (1, -1):
+        observed = float(pearson(x, sign * y))
+        found = corrected_interval(pearson, x, sign * y, correction=1.1)
+        assert -1 <= found.low <= observed <= found.high <= 1
 
 
 def test_ceiling_is_the_correlation_of_two_independent_real_studies():
