@@ -202,7 +202,7 @@ def corrected_interval(coefficient: Coefficient, x: Floats, y: Floats, *, correc
     On Fisher's z scale the observed coefficient gets the jackknife's standard error over configurations, which adapts
     to rates that are far from normal, and Student's t with n - 1 degrees of freedom. Both ends are then multiplied by
     ``correction`` (Hunter and Schmidt 2004, chapter 3) and cut at -1 and 1, so that perfect agreement can be inside.
-    The observed coefficient always lies inside: near perfect agreement the corrected lower end can be above 1.
+    Near perfect agreement both corrected ends can be above 1: the observed coefficient then stands for the lower one.
 
     Coverage of a nominal 95 % in 250 seeded repetitions each (20 configurations, 40 dialogues of 6 messages a side,
     true r of .6 to 1, rates normal, logit-normal or a few bad ones among good ones, with and without bias): r 94 to
@@ -227,7 +227,11 @@ def corrected_interval(coefficient: Coefficient, x: Floats, y: Floats, *, correc
     half = _t(n) * math.sqrt(_jackknife_variance(z))
     observed = float(coefficient(x, y))
     low, high = (math.tanh(_z(observed) + side * half) * correction for side in (-1, 1))
-    return Interval(method="disattenuated", low=max(-1.0, min(low, observed)), high=min(1.0, max(high, observed)))
+    return Interval(
+        method="disattenuated",
+        low=max(-1.0, low if low < 1 else observed),
+        high=min(1.0, high if high > -1 else observed),
+    )
 
 
 def jackknife_interval(coefficient: Coefficient, x: Floats, y: Floats) -> Interval:
