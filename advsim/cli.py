@@ -233,16 +233,23 @@ def _evaluate(options: argparse.Namespace) -> None:
         written = f"{options.out}/evaluation.html" if options.out else ""
     if options.json:
         print(json.dumps(evaluation.to_json(), indent=2, allow_nan=False, ensure_ascii=False))
-        return
+    else:
+        _print_evaluation(evaluation.to_json())
+        if written:
+            print(f"report: {written}")
+    judged = [group.failures for group in evaluation.groups if group.failures is not None]
+    if options.detector == "judge" and judged and all(one.num_errors == one.num_messages for one in judged):
+        raise RunError("the judge gave no verdict on any message; see the notes, mend the endpoint and run it again")
+
+
+def _print_evaluation(values: dict[str, Any]) -> None:
     from rich.console import Console
 
     from advsim.report.evaluation_tables import evaluation_tables
 
     console = Console(width=None if sys.stdout.isatty() else 100)
-    for part in evaluation_tables(evaluation.to_json()):
+    for part in evaluation_tables(values):
         console.print(part)
-    if written:
-        print(f"report: {written}")
 
 
 def _lab(options: argparse.Namespace) -> None:

@@ -153,6 +153,7 @@ class _Input:
     stop_reasons: Mapping[str, int] = dataclasses.field(default_factory=dict)
     next_turns: tuple[UserTexts, ...] = ()
     instructions: str = ""  # the simulator's; it must not repeat them
+    openings: frozenset[tuple[str, int]] = frozenset()  # messages taken from the real dialogue, not the chatbot's own
 
     @property
     def texts(self) -> list[UserTexts]:
@@ -220,9 +221,13 @@ def evaluate_run(
     found, known = _detector(detector, taxonomy, judge, vectors)
     config = Config.model_validate(run.manifest["config"])
     corpus = load_corpus(config.corpus)
-    notes = []
     if corpus.sha256 != run.manifest["corpus"]["sha256"]:
-        notes.append("The corpus is not the one that the run was trained on: its hash differs.")
+        raise ConfigError(
+            f"run {run.folder.location}: the corpus has hash {corpus.sha256[:12]}, expected "
+            f"{run.manifest['corpus']['sha256'][:12]}, which the run was trained on; restore the file: real and "
+            "simulated turns cannot be set side by side without it"
+        )
+    notes: list[str] = []
     inputs = [_real_of(run, corpus, notes), *_simulated_of(run, corpus, config.prompt.instructions)]
     if len(inputs) == 1:
         raise RunError(
@@ -355,6 +360,7 @@ def _simulated_of(run: Run, corpus: Corpus, instructions: str) -> list[_Input]:
                 conversations=tuple(conversations),
                 instructions=instructions,
                 users={one.id: users.get(one.scenario_id, one.scenario_id) for one in conversations},
+                openings=frozenset((one.id, 0) for one in conversations if by_id[one.scenario_id].opening),
                 stop_reasons=Counter(one.stop_reason.value for one in conversations),
                 next_turns=tuple(next_turn_texts(turns, users)),
             )
@@ -421,9 +427,18 @@ def _evaluate(
     num_dialogues = sum(len(one.dialogues) for one in inputs)
     with reporter.stage(f"failures by {detector.name}", total=num_dialogues, unit="dialogue") as stage:
         for one in inputs:
-            assessments[one.name] = detector.assess(one.dialogues, advance=stage.advance) if one.dialogues else []
+            said = detector.assess(one.dialogues, advance=stage.advance) if one.dialogues else []
+            assessments[one.name] = [said for said in said if (said.conversation_id, said.turn) not in one.openings]
     rows = {
-        one.name: outcomes(one.name, one.dialogues, assessments[one.name], one.users, modes=taxonomy.ids)
+        one.name: outcomes(
+            one.name,
+            one.dialogues,
+            assessments[one.name],
+            one.users,
+            modes=taxonomy.ids,
+            judged_modes=detector.modes,
+            left_out=one.openings,
+        )
         for one in inputs
     }
     reference = next((one for one in inputs if one.is_reference), None)
@@ -440,7 +455,7 @@ def _evaluate(
         for one in inputs:
             compared = reference if one is not reference else None
             stage.note(one.name)
-            failures = _failures(one, rows, assessments[one.name], compared, taxonomy, seed)
+            failures = _failures(one, rows, assessments[one.name], compared, taxonomy, detector, seed)
             stage.advance(bool(one.dialogues))
             users = next_turns = None
             if one.texts:
@@ -498,6 +513,7 @@ def _failures(
     assessments: Sequence[Assessment],
     reference: _Input | None,
     taxonomy: Taxonomy,
+    detector: Detector,
     seed: int,
 ) -> FailureSummary | None:
     if not one.dialogues:
@@ -509,6 +525,9 @@ def _failures(
             assessments,
             users=one.users,
             user_turn_fault=partial(user_turn_fault, instructions=one.instructions),
+            modes=taxonomy.ids,
+            judged_modes=detector.modes,
+            left_out=one.openings,
             seed=seed,
         )
         if one.conversations
@@ -562,6 +581,10 @@ def _warnings(groups: Sequence[Group], detector: Detector, taxonomy: Taxonomy) -
     for group in groups:
         if group.failures is None:
             continue
+        rates = group.failures.rates
+        unclear = [mode for mode in taxonomy.ids if mode in detector.modes and not rates[mode].num_messages]
+        if unclear and group.failures.num_messages:
+            notes.append(f"{group.name}: the detector gave no verdict on any message for {', '.join(unclear)}.")
         if not group.failures.num_messages:
             notes.append(f"{group.name}: no chatbot turns, so there is nothing to judge.")
         elif not any(group.failures.severities.values()):

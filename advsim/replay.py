@@ -175,7 +175,7 @@ def replay_outcomes(
     assessments = [a for a in detector.assess(answered, advance=advance) if a.turn == last[a.conversation_id].turn]
     rows = [
         dataclasses.replace(row, dialogue_id=last[row.dialogue_id].dialogue_id, user_id=last[row.dialogue_id].user_id)
-        for row in outcomes(configuration, answered, assessments)
+        for row in outcomes(configuration, answered, assessments, judged_modes=detector.modes)
         if row.turn == last[row.dialogue_id].turn
     ]
     failed = [

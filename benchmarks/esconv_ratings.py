@@ -263,7 +263,10 @@ def check(
     longer = rated_messages(both, assessments, since_last_rating=True)
     if not rated:
         raise SystemExit("no supporter message with a rating: expected user turns with labels.feedback of 1 to 5")
-    sides = [side_outcomes(name, side, assessments) for name, side in (("accepted", accepted), ("rejected", rejected))]
+    sides = [
+        side_outcomes(name, side, assessments, detector)
+        for name, side in (("accepted", accepted), ("rejected", rejected))
+    ]
 
     def relations(messages: Sequence[RatedMessage]) -> tuple[Relation, ...]:
         often = [mode for mode in detector.modes if sum(mode in one.modes for one in messages) >= MIN_FLAGGED]
@@ -283,9 +286,12 @@ def check(
     )
 
 
-def side_outcomes(name: str, dialogues: Sequence[Dialogue], assessments: Sequence[Assessment]) -> list[MessageOutcome]:
+def side_outcomes(
+    name: str, dialogues: Sequence[Dialogue], assessments: Sequence[Assessment], detector: Detector
+) -> list[MessageOutcome]:
     ids = {dialogue.id for dialogue in dialogues}
-    return outcomes(name, dialogues, [one for one in assessments if one.conversation_id in ids])
+    own = [one for one in assessments if one.conversation_id in ids]
+    return outcomes(name, dialogues, own, judged_modes=detector.modes)
 
 
 def shown(value: float | None, low: float | None, high: float | None) -> str:

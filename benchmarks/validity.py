@@ -354,7 +354,7 @@ def simulated_outcomes(
     scenario = {conversation.id: dialogues[conversation.scenario_id] for conversation in conversations}
     rows = [
         row
-        for row in outcomes(chatbot, conversations, detector.assess(conversations))
+        for row in outcomes(chatbot, conversations, detector.assess(conversations), judged_modes=detector.modes)
         if row.turn > 0 or not scenario[row.dialogue_id].opening
     ]
     rows += [

@@ -7,11 +7,11 @@ conversations in which the simulator was at fault.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from advsim.evaluate.outcomes import MessageOutcome, never_judged, outcomes
+from advsim.evaluate.outcomes import MessageOutcome, outcomes
 from advsim.evaluate.rates import failure_rate
 from advsim.records import Assessment, Conversation, Rate, StopReason, user_turns
 
@@ -94,6 +94,9 @@ def attribute(
     user_turn_fault: UserTurnFault | None = None,
     min_confidence: float = 0.5,
     mode: str | None = None,
+    modes: Collection[str] | None = None,
+    judged_modes: Collection[str] | None = None,
+    left_out: Collection[tuple[str, int]] = (),
     num_bootstrap: int = 2000,
     seed: int = 0,
 ) -> BlameReport:
@@ -108,6 +111,9 @@ def attribute(
             and the stop reason are looked at.
         min_confidence: labels of a lower confidence are the detector's doubt.
         mode: of the rates; None: any mode. Attribution is always by any mode.
+        modes: see :func:`advsim.evaluate.outcomes.outcomes`.
+        judged_modes: see there.
+        left_out: see there.
         num_bootstrap: see :func:`advsim.evaluate.rates.failure_rate`.
         seed: see there.
 
@@ -116,7 +122,9 @@ def attribute(
     """
     if not 0 <= min_confidence <= 1:
         raise ValueError(f"min_confidence: got {min_confidence}, expected 0 to 1")
-    rows = outcomes(configuration, conversations, assessments, users)
+    rows = outcomes(
+        configuration, conversations, assessments, users, modes=modes, judged_modes=judged_modes, left_out=left_out
+    )
     confidence: dict[tuple[str, int], float] = {}
     for assessment in assessments:
         for label in assessment.labels:
@@ -125,7 +133,6 @@ def attribute(
     by_dialogue: dict[str, list[MessageOutcome]] = {conversation.id: [] for conversation in conversations}
     for row in rows:
         by_dialogue[row.dialogue_id].append(row)
-    not_known = never_judged(rows)
     blamed = tuple(
         _blame(
             conversation,
@@ -133,7 +140,6 @@ def attribute(
             confidence=confidence,
             faults=simulator_faults(conversation, user_turn_fault),
             min_confidence=min_confidence,
-            not_known=not_known,
         )
         for conversation in conversations
     )
@@ -190,11 +196,12 @@ def _blame(
     confidence: Mapping[tuple[str, int], float],
     faults: tuple[SimulatorFault, ...],
     min_confidence: float,
-    not_known: frozenset[str],
 ) -> DialogueBlame:
     sure = {row.turn for row in rows if row.modes and confidence[row.dialogue_id, row.turn] >= min_confidence}
     doubtful = {
-        row.turn for row in rows if not row.error and row.turn not in sure and (row.modes or row.abstained - not_known)
+        row.turn
+        for row in rows
+        if not row.error and row.turn not in sure and (row.modes or row.abstained - row.not_known)
     }
     num_not_judged = sum(row.error for row in rows)
     failed = bool(sure or doubtful)

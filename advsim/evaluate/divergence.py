@@ -15,7 +15,7 @@ from scipy.spatial.distance import jensenshannon
 from scipy.stats import entropy
 
 from advsim.evaluate.intervals import LEVEL, MIN_CLUSTERS_FOR_BOUNDS, Floats
-from advsim.evaluate.outcomes import MessageOutcome, cluster_of, is_judged, never_judged
+from advsim.evaluate.outcomes import MessageOutcome, cluster_of, is_judged
 
 SMOOTHING = 0.5
 """Added to the count of every category for the KL divergences (Dirichlet prior of .5); without it a mode that one side
@@ -138,13 +138,12 @@ class _Side:
 
 def _counts(rows: Sequence[MessageOutcome], categories: Sequence[str]) -> _Side:
     column = {category: c for c, category in enumerate(categories)}
-    not_known = never_judged(rows)
     counts: dict[tuple[str, str], Floats] = {}
     dialogues: set[tuple[str, str]] = set()
     num_messages = 0
     for row in rows:
         found = row.modes or ({NONE} if NONE in column else set())
-        if not found or not is_judged(row, None, not_known):
+        if not found or not is_judged(row, None):
             continue
         into = counts.setdefault(cluster_of(row), np.zeros(len(categories)))
         for category in found:
@@ -156,8 +155,13 @@ def _counts(rows: Sequence[MessageOutcome], categories: Sequence[str]) -> _Side:
 
 
 def _divergence(p: Floats, q: Floats) -> Floats:
-    """Base-2 Jensen-Shannon divergence over the last axis; scipy gives its square root."""
-    return np.asarray(jensenshannon(p, q, base=2, axis=-1) ** 2, dtype=np.float64)
+    """Base-2 Jensen-Shannon divergence over the last axis; scipy gives its square root.
+
+    Neither side is ever empty, so that a NaN is the root of a zero that rounding made negative.
+    """
+    with np.errstate(invalid="ignore"):
+        root = np.nan_to_num(jensenshannon(p, q, base=2, axis=-1), nan=0.0)
+    return np.asarray(root**2, dtype=np.float64)
 
 
 def _bootstrap(sides: Sequence[_Side], observed: float, num_draws: int, seed: int) -> tuple[float | None, float | None]:

@@ -27,6 +27,7 @@ class MessageOutcome:
         turn: index of the message among all turns.
         modes: failure modes found in it.
         abstained: modes without a verdict: neither failures nor passes.
+        not_known: those of them that the detector never judges: they play no part in "any mode".
         error: the message could not be judged at all (time-out, unreadable answer, never assessed).
     """
 
@@ -36,6 +37,7 @@ class MessageOutcome:
     turn: int
     modes: frozenset[str]
     abstained: frozenset[str] = frozenset()
+    not_known: frozenset[str] = frozenset()
     error: bool = False
 
 
@@ -78,6 +80,8 @@ def outcomes(
     users: Mapping[str, str] | None = None,
     *,
     modes: Collection[str] | None = None,
+    judged_modes: Collection[str] | None = None,
+    left_out: Collection[tuple[str, int]] = (),
 ) -> list[MessageOutcome]:
     """Join dialogues with what a detector said of them: one row a chatbot message, in the order of the dialogues.
 
@@ -91,8 +95,10 @@ def outcomes(
         holders: dialogues or conversations; those without chatbot turns give no rows.
         assessments: of their chatbot turns, in any order.
         users: user of each dialogue by dialogue id; a dialogue that is missing has no known user.
-        modes: the known mode ids; None accepts every name. A message on which all of them are unclear is one that
-            could not be judged.
+        modes: the known mode ids; None accepts every name.
+        judged_modes: those that the detector can judge (``detector.modes``); None: all. A message on which all of them
+            are unclear is one that could not be judged.
+        left_out: (dialogue id, turn) of chatbot turns that another than this chatbot wrote: they give no row.
 
     Raises:
         ValueError: two dialogues have one id, an assessment names a message that is not there, a label names another
@@ -106,6 +112,8 @@ def outcomes(
         ids.add(holder.id)
         for turn, _ in chatbot_turns(holder):
             given[holder.id, turn] = []
+    known = frozenset((modes if judged_modes is None else judged_modes) or ())
+    others = set(left_out)
     for assessment in assessments:
         key = (assessment.conversation_id, assessment.turn)
         if key not in given:
@@ -115,8 +123,9 @@ def outcomes(
         given[key].append(assessment)
     known_users = users or {}
     return [
-        _row(configuration, dialogue_id, known_users.get(dialogue_id), turn, found, frozenset(modes or ()))
+        _row(configuration, dialogue_id, known_users.get(dialogue_id), turn, found, known, judged_modes is not None)
         for (dialogue_id, turn), found in given.items()
+        if (dialogue_id, turn) not in others
     ]
 
 
@@ -138,6 +147,7 @@ def _row(
     turn: int,
     assessments: Sequence[Assessment],
     known: frozenset[str],
+    has_scope: bool,
 ) -> MessageOutcome:
     readable = [assessment for assessment in assessments if not assessment.error]
     found = [{label.mode for label in assessment.labels} for assessment in readable]
@@ -159,6 +169,7 @@ def _row(
         turn=turn,
         modes=frozenset(failing),
         abstained=frozenset(unclear),
+        not_known=frozenset(unclear) - known if has_scope else frozenset(),
         error=not readable or (bool(known) and known <= unclear),
     )
 
@@ -171,13 +182,7 @@ def by_configuration(rows: Sequence[MessageOutcome]) -> dict[str, list[MessageOu
     return dict(grouped)
 
 
-def never_judged(rows: Sequence[MessageOutcome]) -> frozenset[str]:
-    """Modes without a verdict on any message that could be judged: the detector does not know them."""
-    judged = [row.abstained for row in rows if not row.error]
-    return frozenset.intersection(*judged) if judged else frozenset()
-
-
-def is_judged(row: MessageOutcome, mode: str | None, not_known: frozenset[str]) -> bool:
+def is_judged(row: MessageOutcome, mode: str | None) -> bool:
     """Whether a message counts in a rate.
 
     For ``mode`` None (any mode) every mode that the detector knows must have a verdict. A message with a failure found
@@ -186,11 +191,10 @@ def is_judged(row: MessageOutcome, mode: str | None, not_known: frozenset[str]) 
     Args:
         row: the message.
         mode: one mode, or None for any.
-        not_known: modes that the detector never judges (:func:`never_judged`); they play no part in "any".
     """
     if row.error:
         return False
-    return not row.abstained - not_known if mode is None else mode not in row.abstained
+    return not row.abstained - row.not_known if mode is None else mode not in row.abstained
 
 
 def fails(row: MessageOutcome, mode: str | None) -> bool:
@@ -213,7 +217,6 @@ def tally(rows: Sequence[MessageOutcome], mode: str | None = None) -> Tally:
     Raises:
         ValueError: a message is there twice.
     """
-    not_known = never_judged(rows) if mode is None else frozenset()
     counts: dict[tuple[str, str], list[int]] = {}
     seen: set[tuple[str, str, int]] = set()
     dialogues: set[tuple[str, str]] = set()
@@ -223,7 +226,7 @@ def tally(rows: Sequence[MessageOutcome], mode: str | None = None) -> Tally:
         if key in seen:
             raise ValueError(f"configuration {key[0]}: got turn {key[2]} of {key[1]} twice, expected one row a message")
         seen.add(key)
-        if not is_judged(row, mode, not_known):
+        if not is_judged(row, mode):
             num_not_judged += 1
             continue
         dialogues.add(key[:2])
@@ -256,7 +259,6 @@ def mode_counts(rows: Sequence[MessageOutcome], modes: Sequence[str | None]) -> 
         rows: messages of one configuration.
         modes: mode ids, and None for any mode; none twice. Modes that are not named count in "any" alone.
     """
-    not_known = never_judged(rows)
     column = {mode: m for m, mode in enumerate(modes)}
     number: dict[tuple[str, str], int] = {}
     of_row = [number.setdefault(cluster_of(row), len(number)) for row in rows]
@@ -272,7 +274,7 @@ def mode_counts(rows: Sequence[MessageOutcome], modes: Sequence[str | None]) -> 
             if mode in column:
                 judged[cluster, column[mode]] -= 1
         if None in column:
-            clear = is_judged(row, None, not_known)
+            clear = is_judged(row, None)
             failing[cluster, column[None]] += clear and fails(row, None)
             judged[cluster, column[None]] -= not clear
     return ModeCounts(clusters=tuple(number), failing=failing, judged=judged)

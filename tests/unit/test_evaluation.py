@@ -262,6 +262,27 @@ def test_run_is_evaluated_by_round_against_its_real_dialogues(run):
     assert {row["group"] for row in rows if row["verdict"] == "failure"} >= {"SFT"}
 
 
+def test_opening_taken_from_the_real_dialogue_is_not_the_chatbots_message(run):
+    corpus = load_corpus(parse_config(run.manifest["config"]).corpus)
+    opened = {one.id for one in corpus.dialogues if one.opening}
+    conversations = [one for one in run.conversations(1) if one.turns]
+    assert any(one.scenario_id in opened for one in conversations)
+    own = sum(
+        len([turn for turn, _ in chatbot_turns(one) if turn > 0 or one.scenario_id not in opened])
+        for one in conversations
+    )
+    found = evaluate_run(run, detector=FindsShould(), embedder=ByLength(), reporter=Reporter(force_plain=True))
+    sft = next(group for group in found.groups if group.name == "SFT")
+    assert sft.failures.rates["any"].num_messages == sft.failures.num_messages == own
+
+
+def test_run_on_a_changed_corpus_is_refused_instead_of_mixing_texts(run):
+    changed = {**run.manifest, "corpus": {**run.manifest["corpus"], "sha256": "0" * 64}}
+    run.folder.write_json("manifest.json", changed)
+    with pytest.raises(ConfigError, match="restore the file"):
+        evaluate_run(run, detector=FindsShould(), embedder=ByLength())
+
+
 def test_run_with_nothing_simulated_yet_is_refused(tmp_path, tiny_model):
     config = parse_config({"name": "r", "output_dir": str(tmp_path), "model": {"path": str(tiny_model)}})
     folder = RunDir(config.run_path)

@@ -119,7 +119,9 @@ def test_short_answers_said_twice_and_turns_drawn_again_are_no_faults():
 
 def test_modes_that_the_detector_never_judges_are_no_doubt():
     conversations = [conversation(f"x{i}", FINE) for i in range(3)]
-    report = attribute("bot", conversations, [judged(f"x{i}", abstained=["sycophancy"]) for i in range(3)])
+    report = attribute(
+        "bot", conversations, [judged(f"x{i}", abstained=["sycophancy"]) for i in range(3)], judged_modes=["overload"]
+    )
     assert report.num_by_blame[Blame.NONE] == 3
 
 

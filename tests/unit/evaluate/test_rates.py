@@ -34,14 +34,15 @@ def assessment(name, turn, *modes, abstained=(), error="", detector="rules"):
     )
 
 
-def row(dialogue_id="d", turn=1, modes=(), abstained=(), error=False, user=None):
+def row(dialogue_id="d", turn=1, modes=(), abstained=(), not_known=(), error=False, user=None):
     return MessageOutcome(
         configuration="a",
         dialogue_id=dialogue_id,
         user_id=user,
         turn=turn,
         modes=frozenset(modes),
-        abstained=frozenset(abstained),
+        abstained=frozenset((*abstained, *not_known)),
+        not_known=frozenset(not_known),
         error=error,
     )
 
@@ -106,6 +107,22 @@ def test_a_message_on_which_every_known_mode_is_unclear_is_not_judged():
     assert found.error
 
 
+def test_abstaining_on_every_message_is_no_pass_but_a_mode_out_of_scope_is_left_out_of_any():
+    holders = [dialogue(f"x{i}", "hi", "yes") for i in range(12)]
+    said = [assessment(one.id, 1, abstained=["boundary", "mine"]) for one in holders]
+    modes = ["boundary", "overload", "mine"]
+    unsure = failure_rate(outcomes("a", holders, said, modes=modes, judged_modes=["boundary", "overload"]))
+    assert (unsure.estimate, unsure.num_messages, unsure.num_not_judged) == (None, 0, 12)
+    in_scope = outcomes("a", holders, said, modes=modes, judged_modes=["overload"])
+    assert (failure_rate(in_scope).estimate, failure_rate(in_scope).num_messages) == (0.0, 12)
+    assert failure_rate(in_scope, mode="mine").num_messages == 0
+
+
+def test_messages_that_another_wrote_give_no_row():
+    found = outcomes("a", [dialogue("x", "hi", "yes", "so", "no")], [assessment("x", 3)], left_out=[("x", 1)])
+    assert [(one.turn, one.error) for one in found] == [(3, False)]
+
+
 def test_abstentions_are_outside_of_the_rate_of_their_mode_and_counted_beside_it():
     rows = [row(turn=1, modes=["overload"]), row(turn=3, abstained=["overload"]), row(turn=5), row(turn=7, error=True)]
     rate = failure_rate(rows, mode="overload")
@@ -114,7 +131,7 @@ def test_abstentions_are_outside_of_the_rate_of_their_mode_and_counted_beside_it
 
 
 def test_modes_that_a_detector_never_judges_do_not_empty_the_rate_of_any_mode():
-    rows = [row(turn=1, modes=["overload"], abstained=["boundary"]), row(turn=3, abstained=["boundary"])]
+    rows = [row(turn=1, modes=["overload"], not_known=["boundary"]), row(turn=3, not_known=["boundary"])]
     assert failure_rate(rows).estimate == 0.5
     unclear = [*rows, row(turn=5, abstained=["boundary", "overload"])]
     assert (failure_rate(unclear).num_messages, failure_rate(unclear).num_not_judged) == (2, 1)
