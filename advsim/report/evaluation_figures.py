@@ -40,8 +40,8 @@ LEGEND: tuple[tuple[str, str], ...] = (
     ),
     (
         "difference",
-        "rate less that of the reference, in percentage points; from the two intervals, as if both groups were "
-        "independent.",
+        "rate less that of the reference, in percentage points; from the two intervals and the correlation of users "
+        "who are in both groups.",
     ),
     (
         "divergence",
