@@ -34,11 +34,12 @@ _TOLERANCE = 1e-9  # a truth of exactly 1 must not fall out of an interval that 
 
 
 class Standing(StrEnum):
-    """How a coverage stands to ``GOAL``, by its Monte-Carlo interval."""
+    """How a coverage stands to ``GOAL``; OPEN where too few repetitions tell."""
 
     WITHIN = "within"
     BELOW = "too short"
     ABOVE = "too long"
+    OPEN = "open"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,12 +80,14 @@ class Coverage:
 
     @property
     def standing(self) -> Standing | None:
-        """Whether the coverage lies within the goal, else on which side; None without intervals."""
-        if self.coverage is None:
+        """WITHIN where the coverage lies within the goal, OPEN where only its Monte-Carlo interval does."""
+        if self.coverage is None or self.coverage_low is None or self.coverage_high is None:
             return None
-        if self.coverage < GOAL[0]:
+        if self.coverage_high < GOAL[0]:
             return Standing.BELOW
-        return Standing.ABOVE if self.coverage > GOAL[1] else Standing.WITHIN
+        if self.coverage_low > GOAL[1]:
+            return Standing.ABOVE
+        return Standing.WITHIN if GOAL[0] <= self.coverage <= GOAL[1] else Standing.OPEN
 
     @property
     def is_shipped(self) -> bool:

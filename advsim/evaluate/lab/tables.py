@@ -74,15 +74,16 @@ def _coverage_cells(row: Coverage) -> list[str]:
 def _simulator_table(result: LabResult) -> Table:
     table = Table(
         title=f"Simulators, {result.num_repetitions} repetitions",
-        caption="flagged: told from the population by its failure rates. The right one should not be, the others "
-        "should. 'r supported' alone would not find them. A/B signs: pairs whose true rates differ by 5 points or more",
+        caption="true r, concordance and bias; observed r less the real-vs-real ceiling; flagged: told from the "
+        "population by its failure rates. The right one should not be, the others should. 'r supported' alone would not "
+        "find them. A/B signs: pairs whose true rates differ by 5 points or more",
     )
     for name in (
         "simulator",
         "true r",
-        "true concordance",
-        "true bias",
-        "observed r - ceiling",
+        "concordance",
+        "bias",
+        "r - ceiling",
         "flagged",
         "r supported",
         "A/B signs",
@@ -95,19 +96,21 @@ def _simulator_table(result: LabResult) -> Table:
             else "undefined"
         )
         table.add_row(
-            found.name + (" (the population)" if found.is_right else ""),
+            found.name + (" (population)" if found.is_right else ""),
             f"{found.true_pearson:.3f}",
             f"{found.true_concordance:.3f}",
             f"{100 * found.true_bias:+.1f} points",
             gap,
             _share(found.flagged),
-            _share(found.supported),
-            _share(found.right_signs),
+            _share(found.supported, bounds=False),
+            _share(found.right_signs, bounds=False),
         )
     return table
 
 
-def _share(share: Share | None) -> str:
+def _share(share: Share | None, *, bounds: bool = True) -> str:
     if share is None:
         return "none"
+    if not bounds:
+        return f"{100 * share.value:.1f} %"
     return f"{100 * share.value:.1f} % [{100 * share.low:.1f}, {100 * share.high:.1f}]"

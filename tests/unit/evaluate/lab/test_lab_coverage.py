@@ -90,7 +90,7 @@ def test_coverage_counts_sides_and_missing_intervals() -> None:
     found = summarise(config, compute_truth(config), [repetition])
     [row] = found.coverages
     assert (row.coverage, row.share_low, row.share_high) == pytest.approx((1 / 3, 1 / 3, 1 / 3))
-    assert (row.num_intervals, row.num_without, row.standing) == (3, 1, Standing.BELOW)
+    assert (row.num_intervals, row.num_without, row.standing) == (3, 1, Standing.OPEN)
     assert row.bias == pytest.approx(0.1)
     [right] = found.simulators
     assert right.flagged is not None and right.flagged.value == 1
