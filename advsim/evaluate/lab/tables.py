@@ -75,8 +75,8 @@ def _simulator_table(result: LabResult) -> Table:
     table = Table(
         title=f"Simulators, {result.num_repetitions} repetitions",
         caption="true r, concordance and bias; observed r less the real-vs-real ceiling; flagged: told from the "
-        "population by its failure rates. The right one should not be, the others should. 'r supported' alone would not "
-        "find them. A/B signs: pairs whose true rates differ by 5 points or more",
+        "population by its failure rates. The right one should not be, the others should. 'r supported' alone would "
+        "not find them. A/B signs: pairs whose true rates differ by 5 points or more",
     )
     for name in (
         "simulator",

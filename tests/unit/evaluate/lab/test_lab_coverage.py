@@ -90,11 +90,29 @@ def test_coverage_counts_sides_and_missing_intervals() -> None:
     found = summarise(config, compute_truth(config), [repetition])
     [row] = found.coverages
     assert (row.coverage, row.share_low, row.share_high) == pytest.approx((1 / 3, 1 / 3, 1 / 3))
-    assert (row.num_intervals, row.num_without, row.standing) == (3, 1, Standing.OPEN)
+    assert (row.num_intervals, row.num_without, row.standing) == (3, 1, Standing.BELOW)
     assert row.bias == pytest.approx(0.1)
     [right] = found.simulators
     assert right.flagged is not None and right.flagged.value == 1
     assert right.right_signs is None and right.ceiling_gap is None
+
+
+def test_few_repetitions_leave_open_whether_intervals_are_too_long() -> None:
+    config = load_lab_config(CONFIG, [*QUICK_TRUTH, "num_truth_users=1000", "simulators={right: {}}"])
+    check = Check(quantity=Quantity.RATE, simulator="real", method="m", estimate=0.5, low=0.4, high=0.6, truth=0.5)
+    truth = compute_truth(config)
+    found = {}
+    for num in (10, 1000):
+        repetition = Repetition(
+            checks=(check,) * num,
+            flagged={"right": False},
+            supported={"right": True},
+            ceiling_gap={},
+            right_signs={"right": 0},
+            num_signs=0,
+        )
+        found[num] = summarise(config, truth, [repetition]).coverages[0].standing
+    assert found == {10: Standing.OPEN, 1000: Standing.ABOVE}
 
 
 def test_the_command_prints_tables_or_json() -> None:
