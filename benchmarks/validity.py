@@ -352,11 +352,13 @@ def simulated_outcomes(
     two chatbots are compared on the same scenarios. A conversation that failed has one more row, with ``error``.
     """
     scenario = {conversation.id: dialogues[conversation.scenario_id] for conversation in conversations}
-    rows = [
-        row
-        for row in outcomes(chatbot, conversations, detector.assess(conversations), judged_modes=detector.modes)
-        if row.turn > 0 or not scenario[row.dialogue_id].opening
-    ]
+    rows = outcomes(
+        chatbot,
+        conversations,
+        detector.assess(conversations),
+        judged_modes=detector.modes,
+        left_out=[(conversation_id, 0) for conversation_id, dialogue in scenario.items() if dialogue.opening],
+    )
     rows += [
         MessageOutcome(
             configuration=chatbot,

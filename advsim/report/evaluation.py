@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import jinja2
-
 from advsim.report.evaluation_figures import (
     ANY,
     LEGEND,
@@ -20,7 +18,7 @@ from advsim.report.evaluation_metrics import EvaluationPart, ExamplePart, GroupP
 from advsim.report.evaluation_pictures import draw_evaluation
 from advsim.report.evaluation_tables import headline
 from advsim.report.figures import format_figure, format_interval
-from advsim.report.html import CONTENT_POLICY, KeyFigure
+from advsim.report.html import KeyFigure, render_page
 
 MAX_SHOWN_CHARACTERS = 600
 """Of a turn, and of what stands before and after the evidence in a message."""
@@ -58,15 +56,8 @@ def render_evaluation(metrics: Mapping[str, object]) -> str:
         RunError: a key holds something of another kind than the evaluation writes.
     """
     evaluation = read_evaluation(metrics)
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("advsim", "report"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template("evaluation.html").render(
-        content_policy=CONTENT_POLICY,
+    return render_page(
+        "evaluation.html",
         evaluation=evaluation,
         headline=headline(evaluation),
         key_figures=_key_figures(evaluation),

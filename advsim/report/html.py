@@ -37,6 +37,18 @@ class KeyFigure:
     note: str
 
 
+def render_page(template: str, **values: object) -> str:
+    """A page of the report package with these values, everything in them escaped; a value it lacks is an error."""
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("advsim", "report"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template(template).render(content_policy=CONTENT_POLICY, **values)
+
+
 def write_report(
     *,
     manifest: Mapping[str, object],
@@ -58,15 +70,8 @@ def write_report(
         RunError: a key of the metrics holds something of another kind than the run writes.
     """
     run = read_metrics(manifest=manifest, baseline=baseline, rounds=rounds)
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("advsim", "report"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template("report.html").render(
-        content_policy=CONTENT_POLICY,
+    return render_page(
+        "report.html",
         run=run,
         headline=make_headline(run),
         key_figures=_key_figures(run),
