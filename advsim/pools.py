@@ -220,6 +220,13 @@ class ScorerPool:
         with engine_failures("discriminator"):
             ray.get([actor.load.remote(shared) for actor in self._actors])
 
+    def release(self) -> None:
+        """Let all scorers drop their discriminator and its memory, for the stages that do not score."""
+        import ray
+
+        with engine_failures("discriminator"):
+            ray.get([actor.release.remote() for actor in self._actors])
+
     def score(self, views: Sequence[UserView], *, batch_size: int) -> Iterator[list[list[ScoredTurn]]]:
         """Scored user turns of each view, a batch at a time as they finish."""
         batches = [views[i : i + batch_size] for i in range(0, len(views), batch_size)]

@@ -224,6 +224,7 @@ class Training:
                 drawn[group[0].conversation_id, group[0].turn] = group
                 stage.advance()
         candidates = self._scored_candidates(drawn, conversations, scores, name)
+        self.scorers.release()
         pairs = pair_candidates(
             candidates,
             {

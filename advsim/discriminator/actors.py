@@ -5,7 +5,11 @@ A trained discriminator travels as the names and contents of its files, so that 
 
 from __future__ import annotations
 
+import ctypes
+import gc
 import os
+import platform
+import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -73,6 +77,18 @@ class DiscriminatorActor:
             self._discriminator = Discriminator.load(
                 folder, base=self._base, config=self._config, dtype=self._dtype, device=self._device
             )
+
+    def release(self) -> None:
+        """Drop the discriminator and give its memory back to the machine; :meth:`load` or :meth:`train` brings one again.
+
+        A process keeps what it has freed for its own later use; on a small machine the learner needs it.
+        """
+        self._discriminator = None
+        gc.collect()
+        if self._device == "cuda":
+            torch.cuda.empty_cache()
+        if sys.platform == "linux" and platform.libc_ver()[0] == "glibc":
+            ctypes.CDLL(None).malloc_trim(0)
 
     def score(self, views: Sequence[UserView]) -> list[list[ScoredTurn]]:
         """See :meth:`Discriminator.score`."""

@@ -227,6 +227,11 @@ def test_a_second_actor_loads_the_files_of_the_first_and_scores_alike(tiny_model
     assert repr(second.score(seen)) == repr(first.score(seen))  # rewards are NaN, which equals nothing
     request = candidate_request(seen[0], turn=2, texts=("sad", "Indeed."))
     assert second.score_candidates(request) == first.score_candidates(request)
+    second.release()
+    with pytest.raises(RuntimeError, match="no discriminator"):
+        second.score(seen)
+    second.load(files)
+    assert second.score_candidates(request) == first.score_candidates(request)
 
 
 def test_saved_files_say_nothing_of_the_machine(tiny_model, trained):
