@@ -174,7 +174,7 @@ class EngineConfig(Section):
     max_num_seqs: PositiveInt = 32
     """Requests decoded at once by one engine. Batching is worth 5 to 10 times even on two cores."""
     gpu_memory_utilization: Fraction = 0.85
-    kv_cache_gib: PositiveInt = 1
+    kv_cache_gib: PositiveFloat = 1.0
     """CPU only: GiB of KV cache for each engine."""
     cpu_threads_bind: str = "all"
     """CPU only: cores of an engine, vLLM's VLLM_CPU_OMP_THREADS_BIND form ("0-1"), or "all". vLLM's own default keeps
@@ -208,6 +208,13 @@ class RolloutConfig(Section):
     turn_timeout_s: PositiveFloat = 300.0
 
 
+class ExampleConfig(Section):
+    """One exchange that the chatbot is shown before the dialogue, as if it had been said."""
+
+    user: Annotated[str, Field(min_length=1)]
+    chatbot: Annotated[str, Field(min_length=1)]
+
+
 class ChatbotConfig(Section):
     """The chatbot under test."""
 
@@ -219,6 +226,8 @@ class ChatbotConfig(Section):
     system_prompt: str = (
         "You are a warm, brief support chatbot. Listen first, reflect what you hear, ask one open question at a time."
     )
+    examples: tuple[ExampleConfig, ...] | None = None
+    """Few-shot exchanges in front of every dialogue. A small model copies these where it hardly follows a prompt."""
     replies: tuple[str, ...] = ()
     """Replies of a scripted chatbot, used in turn."""
     sampling: SamplingConfig = SamplingConfig(temperature=0.7, top_p=0.95, max_tokens=64)

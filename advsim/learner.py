@@ -17,7 +17,6 @@ import os
 import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -28,6 +27,7 @@ from ray.train.torch import TorchTrainer
 
 from advsim.config import DpoConfig, LearnerConfig, ModelConfig, SftConfig
 from advsim.errors import RunError
+from advsim.step_board import Step, StepBoard
 
 if TYPE_CHECKING:
     from transformers import Trainer
@@ -72,7 +72,7 @@ def run_on_workers(
     Raises:
         RunError: a worker failed, or the cluster has no place for the workers.
     """
-    board = ray.remote(num_cpus=0)(_StepBoard).remote()
+    board = ray.remote(num_cpus=0)(StepBoard).remote()
     trainer = TorchTrainer(
         _worker,
         train_loop_config={"train": train, "job": ray.put(job), "board": board, "config": config},
@@ -176,27 +176,6 @@ def train_steps(trainer: Trainer, on_step: OnStep) -> list[Mapping[str, float]]:
     return steps
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Step:
-    step: int
-    num_steps: int
-    figures: Mapping[str, float]
-
-
-class _StepBoard:
-    """Actor between rank 0 and the driver: holds the steps that the driver has not seen."""
-
-    def __init__(self) -> None:
-        self._steps: list[_Step] = []
-
-    def post(self, step: _Step) -> None:
-        self._steps.append(step)
-
-    def drain(self) -> list[_Step]:
-        steps, self._steps = self._steps, []
-        return steps
-
-
 def _worker(loop: dict[str, Any]) -> Any:
     config: LearnerConfig = loop["config"]
     context = ray.train.get_context()
@@ -209,7 +188,7 @@ def _worker(loop: dict[str, Any]) -> Any:
 
     def on_step(step: int, num_steps: int, figures: Mapping[str, float]) -> None:
         if context.get_world_rank() == 0:
-            board.post.remote(_Step(step=step, num_steps=num_steps, figures=figures))
+            board.post.remote(Step(step=step, num_steps=num_steps, figures=figures))
 
     return loop["train"](ray.get(loop["job"]), on_step)
 

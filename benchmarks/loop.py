@@ -11,48 +11,40 @@ import platform
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from pathlib import Path
+
+import psutil
 
 import advsim
 
 
-def run_memory_gib() -> float:
-    """Proportional set size in GiB of every process that was started after this one by this user."""
-    total_kib = 0
-    for folder in Path("/proc").glob("[0-9]*"):
+def memory_gib(process: psutil.Process) -> dict[str, float]:
+    """Proportional set size in GiB of a process and all it has started, by name; engines and workers included."""
+    found: dict[str, float] = {}
+    for one in [process, *process.children(recursive=True)]:
         try:
-            name = (folder / "cmdline").read_bytes()
-            if not any(word in name for word in (b"ray", b"advsim", b"VLLM", b"vllm")):
-                continue
-            lines = (folder / "smaps_rollup").read_text().splitlines()
-        except OSError:
-            continue  # ended meanwhile, or not ours
-        total_kib += sum(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
-    return total_kib / 2**20
+            name = " ".join(one.cmdline())
+            name = name if name.startswith("ray::") else Path(name.split()[0]).name if name else one.name()
+            found[name] = found.get(name, 0.0) + one.memory_full_info().pss / 2**30
+        except psutil.Error:
+            continue  # ended meanwhile
+    return found
 
 
 def main() -> None:
     config, *options = sys.argv[1:]
-    peak_gib = 0.0
-    finished = threading.Event()
-
-    def watch() -> None:
-        nonlocal peak_gib
-        while not finished.wait(1.0):
-            peak_gib = max(peak_gib, run_memory_gib())
-
-    watcher = threading.Thread(target=watch)
-    watcher.start()
+    peak: dict[str, float] = {}
     started = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="advsim-benchmark-") as folder:
         command = [sys.executable, "-m", "advsim.cli", "train", config, *options, "-o", f"output_dir={folder}"]
-        try:
-            subprocess.run(command, check=True, stdout=sys.stderr)
-        finally:
-            finished.set()
-            watcher.join()
+        with subprocess.Popen(command, stdout=sys.stderr) as training:
+            process = psutil.Process(training.pid)
+            while training.poll() is None:
+                peak = max(peak, memory_gib(process), key=lambda found: sum(found.values()))
+                time.sleep(1.0)
+        if training.returncode:
+            raise SystemExit(training.returncode)
         wall_s = time.monotonic() - started
         (run_folder,) = Path(folder).iterdir()
         run = advsim.load_run(run_folder)
@@ -63,7 +55,8 @@ def main() -> None:
                     "config": config,
                     "machine": f"{platform.processor() or platform.machine()}, {platform.system()}",
                     "wall_s": round(wall_s, 1),
-                    "peak_memory_gib": round(peak_gib, 2),
+                    "peak_memory_gib": round(sum(peak.values()), 2),
+                    "peak_memory_gib_of": {name: round(gib, 2) for name, gib in peak.items() if gib >= 0.1},
                     "seconds": {line["stage"]: round(line["seconds"], 1) for line in journal},
                     "output_tokens_per_s": [metrics["rollout"]["output_tokens_per_s"] for metrics in run.rounds],
                     "versions": run.manifest["versions"],

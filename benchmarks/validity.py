@@ -97,12 +97,28 @@ class Study:
         return [chatbot.name for chatbot in self.chatbots]
 
     def missing_chatbots(self, simulator: Simulator) -> list[str]:
-        """Chatbots without finished conversations; the conversations' table is written after that of their turns."""
-        return [name for name in self.names if not self.output.exists(f"{cell(simulator, name)}/conversations.parquet")]
+        """Chatbots whose conversations are not there, or were ended by a failing engine: they are held again.
+
+        The conversations' table is written after that of their turns.
+        """
+
+        def is_missing(name: str) -> bool:
+            table = f"{cell(simulator, name)}/conversations.parquet"
+            if not self.output.exists(table):
+                return True
+            return StopReason.ERROR.value in self.output.read_table(table)["stop_reason"].to_pylist()
+
+        return [name for name in self.names if is_missing(name)]
 
     def missing_replays(self) -> list[str]:
-        """Chatbots without finished replays."""
-        return [name for name in self.names if not self.output.exists(replay_file(name))]
+        """Chatbots whose replays are not there, or hold an answer that failed."""
+
+        def is_missing(name: str) -> bool:
+            if not self.output.exists(replay_file(name)):
+                return True
+            return any(reply.error for reply in read_replies(self.output.read_table(replay_file(name))))
+
+        return [name for name in self.names if is_missing(name)]
 
     def tasks(self, simulator: Simulator, names: Sequence[str]) -> list[RolloutTask]:
         """All conversations of a simulator, a chatbot after the other; every chatbot meets the same scenarios."""
@@ -153,6 +169,9 @@ def plan(arguments: argparse.Namespace) -> Study:
     random.Random(arguments.seed).shuffle(order)
     if not order:
         raise ConfigError(f"{arguments.run} keeps no dialogue from training; raise corpus.validation_fraction")
+    # Nobody is on both sides: what one person brings would make simulated and real rates alike by itself.
+    num_scenarios = max(1, min(arguments.num_conversations, len(order) // 2))
+    scenarios, replayed = order[:num_scenarios], order[num_scenarios:] or order
     output = RunDir(arguments.output or f"{arguments.run.rstrip('/')}/validity")
     study = Study(
         run=run,
@@ -160,11 +179,11 @@ def plan(arguments: argparse.Namespace) -> Study:
         corpus=corpus,
         chatbots=tuple(load_chatbots(*arguments.chatbots)),
         simulators=choose_simulators(run, arguments.simulators),
-        scenarios=tuple(order[index % len(order)] for index in range(arguments.num_conversations)),
+        scenarios=tuple(scenarios[index % len(scenarios)] for index in range(arguments.num_conversations)),
         held_out=held_out,
         prefixes=tuple(
             choose_replay_prefixes(
-                held_out,
+                replayed,
                 num_prefixes=arguments.num_prefixes,
                 seed=arguments.seed,
                 max_user_turn=arguments.max_user_turns,
@@ -174,7 +193,7 @@ def plan(arguments: argparse.Namespace) -> Study:
         output=output,
     )
     check_names(study, arguments.baseline)
-    keep_settings(study, max_user_turns=arguments.max_user_turns)
+    keep_settings(study)
     return study
 
 
@@ -198,14 +217,14 @@ def check_names(study: Study, baseline: str) -> None:
         raise ConfigError(f"--baseline {baseline}: no such chatbot; expected one of {', '.join(study.names)}")
 
 
-def keep_settings(study: Study, *, max_user_turns: int) -> None:
+def keep_settings(study: Study) -> None:
     """Write what the output folder is about, or check that it is about the same."""
     settings = {
         "seed": study.seed,
-        "max_user_turns": max_user_turns,
         "scenarios": [dialogue.id for dialogue in study.scenarios],
         "prefixes": [f"{name}@{turn}" for name, turn in study.prefixes],
-        "sampling": study.config.rollout.sampling.model_dump(mode="json"),
+        **{part: getattr(study.config, part).model_dump(mode="json") for part in ("rollout", "prompt", "engine")},
+        "chatbot_model": (study.config.chatbot.model or study.config.model).model_dump(mode="json"),
         "model": study.run.manifest["model"],
         "adapters": {s.name: s.adapter.sha256 if s.adapter else "" for s in study.simulators},
         "chatbots": {chatbot.name: chatbot.model_dump(mode="json") for chatbot in study.chatbots},

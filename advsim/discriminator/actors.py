@@ -79,7 +79,7 @@ class DiscriminatorActor:
             )
 
     def release(self) -> None:
-        """Drop the discriminator and give its memory back to the machine; :meth:`load` or :meth:`train` brings one again.
+        """Drop the discriminator until the next :meth:`load` or :meth:`train`, and give its memory back to the machine.
 
         A process keeps what it has freed for its own later use; on a small machine the learner needs it.
         """

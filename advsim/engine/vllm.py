@@ -48,7 +48,8 @@ class VllmEngine:
         if spec.num_gpus:
             arguments |= {"gpu_memory_utilization": spec.config.gpu_memory_utilization}
         else:
-            arguments |= {"enforce_eager": True}
+            cache_bytes = int(spec.config.kv_cache_gib * 2**30)
+            arguments |= {"enforce_eager": True, "kv_cache_memory_bytes": cache_bytes}
         self._base = resolve_model(spec.model)
         try:
             self._llm = await asyncio.to_thread(
@@ -182,11 +183,11 @@ class VllmEngine:
 
 
 def _set_cpu_environment(spec: EngineSpec) -> None:
-    os.environ["VLLM_CPU_KVCACHE_SPACE"] = str(spec.config.kv_cache_gib)
     bind = spec.config.cpu_threads_bind
     if bind == "all":
         bind = ",".join(str(core) for core in sorted(os.sched_getaffinity(0)))
     os.environ["VLLM_CPU_OMP_THREADS_BIND"] = bind
+    os.environ.pop("VLLM_CPU_KVCACHE_SPACE", None)  # older than kv_cache_memory_bytes, and would win over it
     os.environ.pop("OMP_NUM_THREADS", None)  # Ray sets it to the actor's logical CPUs
     os.environ.setdefault(ENABLED, "1")  # set to 0 from outside: vLLM's own way with adapters, to compare
 

@@ -8,15 +8,12 @@ Every coefficient works on the last axis: one call gives the estimate (shape (co
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 
 import numpy as np
-import numpy.typing as npt
 from scipy import stats
 
-from advsim.evaluate.intervals import LEVEL, Floats, Interval, ratio_variance
-from advsim.evaluate.outcomes import MessageOutcome, Tally, tally
+from advsim.evaluate.intervals import LEVEL, Floats, Interval
 
 MIN_CONFIGURATIONS_FOR_BOUNDS = 5
 """Fisher's z has standard error 1 / sqrt(n - 3): with fewer configurations the interval is nearly all of [-1, 1]."""
@@ -24,97 +21,7 @@ MIN_CONFIGURATIONS_FOR_BOUNDS = 5
 MIN_RELIABILITY = 0.1
 """Below it the differences between configurations are nearly all sampling noise: a correction divides by nothing."""
 
-Indices = npt.NDArray[np.intp]
-
 _LARGEST_Z = math.atanh(1 - 1e-9)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ConfigurationRates:
-    """Counts of K configurations, padded with zeros to the most clusters C that one has.
-
-    Attributes:
-        failing: failing messages of each cluster, shape (K, C).
-        judged: judged messages of each cluster, shape (K, C).
-        num_clusters: clusters of each configuration, shape (K,), all above 0.
-        rates: failing / judged, shape (K,).
-        variances: sampling variance of each rate, over its clusters, shape (K,); NaN with a single cluster.
-        num_dialogues: dialogues in all configurations together.
-    """
-
-    failing: Floats
-    judged: Floats
-    num_clusters: Floats
-    rates: Floats
-    variances: Floats
-    num_dialogues: int
-
-    @property
-    def reliability(self) -> float | None:
-        """Share of the variance between configurations that is no sampling noise; None where it cannot be known."""
-        if len(self.rates) < 2 or not np.isfinite(self.variances).all() or np.ptp(self.rates) == 0:
-            return None
-        return max(0.0, 1 - float(self.variances.mean()) / float(self.rates.var(ddof=1)))
-
-    def resampled(self, configurations: Indices, rng: np.random.Generator) -> Floats:
-        """Rates with the clusters of each drawn configuration drawn anew.
-
-        Args:
-            configurations: indices of shape (draws, K).
-            rng: draws the clusters.
-
-        Returns:
-            Rates of shape (draws, K).
-        """
-        num_places = self.failing.shape[1]
-        sizes = self.num_clusters[configurations][..., None]
-        drawn = (rng.random((*configurations.shape, num_places), dtype=np.float32) * sizes).astype(np.intp)
-        flat = np.minimum(drawn, (sizes - 1).astype(np.intp)) + configurations[..., None] * num_places
-        there = np.arange(num_places) < sizes
-        failing = np.where(there, self.failing.ravel()[flat], 0).sum(-1)
-        return np.asarray(failing / np.where(there, self.judged.ravel()[flat], 0).sum(-1), dtype=np.float64)
-
-
-def configuration_rates(tallies: Sequence[Tally]) -> ConfigurationRates:
-    """Stack the counts of configurations. Each must have a judged message."""
-    sizes = np.array([t.num_clusters for t in tallies], dtype=np.float64)
-    shape = (len(tallies), int(sizes.max(initial=0)))
-    failing, judged = np.zeros(shape), np.zeros(shape)
-    for k, t in enumerate(tallies):
-        failing[k, : t.num_clusters], judged[k, : t.num_clusters] = t.failing, t.judged
-    return ConfigurationRates(
-        failing=failing,
-        judged=judged,
-        num_clusters=sizes,
-        rates=failing.sum(1) / judged.sum(1),
-        variances=np.array(
-            [ratio_variance(t.failing, t.judged) if t.num_clusters > 1 else math.nan for t in tallies], dtype=np.float64
-        ),
-        num_dialogues=sum(t.num_dialogues for t in tallies),
-    )
-
-
-def both_sides(
-    simulated: Mapping[str, Sequence[MessageOutcome]], real: Mapping[str, Sequence[MessageOutcome]], mode: str | None
-) -> tuple[tuple[str, ...], list[Tally], list[Tally], tuple[str, ...]]:
-    """Counts of the configurations that have a judged message on both sides.
-
-    Returns:
-        Names, simulated counts, real counts, and the names left out because a side has no judged message.
-
-    Raises:
-        ValueError: a configuration is there on one side only.
-    """
-    if alone := sorted(set(simulated) ^ set(real)):
-        raise ValueError(f"configurations on one side only: {', '.join(alone)}; expected the same ones on both sides")
-    counts = {name: (tally(simulated[name], mode), tally(real[name], mode)) for name in simulated}
-    kept = tuple(name for name, sides in counts.items() if all(side.num_clusters for side in sides))
-    return (
-        kept,
-        [counts[name][0] for name in kept],
-        [counts[name][1] for name in kept],
-        tuple(name for name in counts if name not in kept),
-    )
 
 
 Coefficient = Callable[[Floats, Floats], Floats]

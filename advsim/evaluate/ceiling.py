@@ -9,11 +9,11 @@ import numpy as np
 from advsim.evaluate.agreement import (
     MIN_CONFIGURATIONS_FOR_BOUNDS,
     Coefficient,
-    ConfigurationRates,
     concordance,
     pearson,
     percentile_interval,
 )
+from advsim.evaluate.configuration_rates import ConfigurationRates
 from advsim.evaluate.intervals import Floats, Interval
 
 
@@ -21,8 +21,9 @@ from advsim.evaluate.intervals import Floats, Interval
 class Ceiling:
     """Agreement of real with real rates, to be held against the observed (not the disattenuated) coefficients.
 
-    The mean over random halves of the users (dialogues where users are not known) of each configuration, stepped up to
-    the full number of dialogues by Spearman-Brown, 2 r / (1 + r) (Spearman 1910, Brown 1910).
+    The mean over random halves of the users (dialogues where users are not known), the same halves for all
+    configurations that met the same users, stepped up to the full number of dialogues by Spearman-Brown,
+    2 r / (1 + r) (Spearman 1910, Brown 1910).
 
     Attributes:
         pearson: None where undefined, as ``reason`` says.
@@ -64,7 +65,7 @@ def split_half_ceiling(
         reason = "the real rates are the same in all configurations"
     if reason:
         return _no_ceiling(reason, num_splits, n)
-    first, second = _halves(real, num_splits, rng)
+    first, second = real.halves(num_splits, rng)
     drawn = rng.integers(0, n, size=(num_bootstrap if n >= MIN_CONFIGURATIONS_FOR_BOUNDS else 0, n))
     split = rng.integers(0, num_splits, size=(len(drawn), 1))
     draws = (first[split, drawn], second[split, drawn])
@@ -85,15 +86,6 @@ def split_half_ceiling(
 
 
 _COEFFICIENTS: dict[str, Coefficient] = {"pearson": pearson, "concordance": concordance}
-
-
-def _halves(real: ConfigurationRates, num_splits: int, rng: np.random.Generator) -> tuple[Floats, Floats]:
-    """Rates in random halves of the clusters of each configuration, two arrays of shape (splits, K)."""
-    there = np.arange(real.failing.shape[1]) < real.num_clusters[:, None]
-    keys = np.where(there, rng.random((num_splits, *there.shape)), 2.0)
-    in_first = keys.argsort(-1).argsort(-1) < (real.num_clusters[:, None] // 2)
-    failing, judged = (in_first * real.failing).sum(-1), (in_first * real.judged).sum(-1)
-    return failing / judged, (real.failing.sum(1) - failing) / (real.judged.sum(1) - judged)
 
 
 def _stepped_up(r: Floats) -> Floats:

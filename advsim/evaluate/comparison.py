@@ -12,7 +12,6 @@ from advsim.evaluate.agreement import (
     MIN_CONFIGURATIONS_FOR_BOUNDS,
     MIN_RELIABILITY,
     Coefficient,
-    ConfigurationRates,
     concordance,
     corrected_interval,
     deming_slope,
@@ -22,6 +21,7 @@ from advsim.evaluate.agreement import (
     percentile_interval,
     spearman,
 )
+from advsim.evaluate.configuration_rates import ConfigurationRates
 from advsim.evaluate.intervals import Floats, Interval
 
 
@@ -121,9 +121,10 @@ class Comparison:
         var_x, var_y = float(x.rates.var(ddof=1)), float(y.rates.var(ddof=1))
         difference = x.rates - y.rates
         squared = float(difference.mean()) ** 2
-        without_noise = max(0.0, squared - float(difference.var(ddof=1)) / len(difference))
-        noise = float(x.variances.mean() + y.variances.mean())
-        return max(1.0, (var_x + var_y + squared) / (var_x + var_y - noise + without_noise))
+        # Noise that moves all rates of a side together is in the mean difference, but not in its spread.
+        of_mean = float(difference.var(ddof=1)) / len(difference) + x.common_noise + y.common_noise
+        without_noise = max(0.0, squared - of_mean)
+        return max(1.0, (var_x + var_y + squared) / (var_x + var_y - x.noise - y.noise + without_noise))
 
     def ranks(self, coefficient: Coefficient) -> Agreement:
         """Rank coefficients as observed: noise lowers them too, and there is no standard correction for it."""
@@ -148,7 +149,7 @@ class Comparison:
         """Deming slope of real on simulated rates."""
         if self.undefined:
             return self._nothing("jackknife", "joint_bootstrap")
-        noise_x, noise_y = float(self.x.variances.mean()), float(self.y.variances.mean())
+        noise_x, noise_y = self.x.noise, self.y.noise
         known = math.isfinite(noise_x) and math.isfinite(noise_y) and noise_x > 0 and noise_y > 0
         coefficient = deming_slope(noise_y / noise_x if known else 1.0)
         value = float(coefficient(self.x.rates, self.y.rates))

@@ -50,12 +50,14 @@ class Tally:
         judged: judged messages of each cluster, all above 0, shape (clusters,).
         num_dialogues: dialogues with a judged message.
         num_not_judged: messages without a verdict.
+        clusters: which they are; the same user has the same name in every tally.
     """
 
     failing: npt.NDArray[np.float64]
     judged: npt.NDArray[np.float64]
     num_dialogues: int
     num_not_judged: int
+    clusters: tuple[tuple[str, str], ...]
 
     @property
     def num_messages(self) -> int:
@@ -234,7 +236,13 @@ def tally(rows: Sequence[MessageOutcome], mode: str | None = None) -> Tally:
         count[0] += fails(row, mode)
         count[1] += 1
     table = np.array(list(counts.values()), dtype=np.float64).reshape(-1, 2)
-    return Tally(failing=table[:, 0], judged=table[:, 1], num_dialogues=len(dialogues), num_not_judged=num_not_judged)
+    return Tally(
+        failing=table[:, 0],
+        judged=table[:, 1],
+        num_dialogues=len(dialogues),
+        num_not_judged=num_not_judged,
+        clusters=tuple(counts),
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from advsim.evaluate.agreement import both_sides
+from advsim.evaluate.configuration_rates import both_sides
 from advsim.evaluate.intervals import Floats
 from advsim.evaluate.outcomes import MessageOutcome, ModeCounts, mode_counts
 

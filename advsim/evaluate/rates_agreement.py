@@ -11,11 +11,10 @@ from scipy import stats
 
 from advsim.evaluate.agreement import (
     MIN_CONFIGURATIONS_FOR_BOUNDS,
-    both_sides,
-    configuration_rates,
     percentile_interval,
 )
 from advsim.evaluate.ceiling import Ceiling
+from advsim.evaluate.configuration_rates import both_sides, configuration_rates
 from advsim.evaluate.intervals import LEVEL, Floats, Interval
 from advsim.evaluate.outcomes import MessageOutcome
 from advsim.evaluate.validity import Agreement, predictive_validity

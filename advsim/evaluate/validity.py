@@ -19,9 +19,10 @@ from enum import StrEnum
 
 import numpy as np
 
-from advsim.evaluate.agreement import both_sides, configuration_rates, kendall, spearman
+from advsim.evaluate.agreement import kendall, spearman
 from advsim.evaluate.ceiling import Ceiling, split_half_ceiling
 from advsim.evaluate.comparison import Agreement, Comparison
+from advsim.evaluate.configuration_rates import both_sides, configuration_rates
 from advsim.evaluate.outcomes import MessageOutcome
 from advsim.evaluate.rates import rate_of
 from advsim.records import Rate

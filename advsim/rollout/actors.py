@@ -99,11 +99,8 @@ class SimulatorActor:
         self._prompts = SimulatorPrompts(tokenizer, instructions=spec.instructions, budget_tokens=spec.budget_tokens)
         self._chatbots: tuple[ChatbotSpeaker, ...] = ()
         if spec.chatbot is not None:
-            prompts = ChatbotPrompts(
-                tokenizer,
-                system_prompt=spec.chatbot.system_prompt,
-                budget_tokens=spec.engine.config.max_model_len - spec.chatbot.sampling.max_tokens,
-            )
+            budget_tokens = spec.engine.config.max_model_len - spec.chatbot.sampling.max_tokens
+            prompts = chatbot_prompts(spec.chatbot, tokenizer, budget_tokens=budget_tokens)
             self._chatbots = (EngineChatbot(self._engine, prompts, spec.chatbot.sampling),)
         self._named: dict[str, tuple[ChatbotSpeaker, ...]] = {
             config.name: (named_chatbot(config, self._engine, spec.engine, tokenizer),)
@@ -324,7 +321,7 @@ class ChatbotActor:
         redirect_output(spec.log_file)
         self._engine = build_engine(spec.engine)
         tokenizer = load_tokenizer(resolve_model(spec.engine.model))
-        prompts = ChatbotPrompts(tokenizer, system_prompt=spec.chatbot.system_prompt, budget_tokens=spec.budget_tokens)
+        prompts = chatbot_prompts(spec.chatbot, tokenizer, budget_tokens=spec.budget_tokens)
         self._chatbot = EngineChatbot(self._engine, prompts, spec.chatbot.sampling)
         self._named = {
             config.name: named_chatbot(config, self._engine, spec.engine, tokenizer) for config in spec.named_chatbots
@@ -345,14 +342,20 @@ def named_chatbot(
     config: ChatbotConfig, engine: Engine, spec: EngineSpec, tokenizer: PreTrainedTokenizerBase
 ) -> EngineChatbot:
     """A chatbot that is a system prompt and a sampling on an engine that is there anyway; a scripted one needs none."""
-    prompts = ChatbotPrompts(
-        tokenizer,
-        system_prompt=config.system_prompt,
-        budget_tokens=spec.config.max_model_len - config.sampling.max_tokens,
-    )
+    prompts = chatbot_prompts(config, tokenizer, budget_tokens=spec.config.max_model_len - config.sampling.max_tokens)
     if config.kind == "scripted":
         engine = build_engine(EngineSpec(kind="scripted", config=spec.config, model=spec.model, replies=config.replies))
     return EngineChatbot(engine, prompts, config.sampling)
+
+
+def chatbot_prompts(config: ChatbotConfig, tokenizer: PreTrainedTokenizerBase, *, budget_tokens: int) -> ChatbotPrompts:
+    """The prompts that a chatbot's configuration describes."""
+    return ChatbotPrompts(
+        tokenizer,
+        system_prompt=config.system_prompt,
+        budget_tokens=budget_tokens,
+        examples=[(example.user, example.chatbot) for example in config.examples or ()],
+    )
 
 
 def redirect_output(log_file: str) -> None:

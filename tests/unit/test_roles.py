@@ -356,6 +356,19 @@ class TestPrompts:
             expected = rendered(tokenizer, family, "Be kind.", cue + [(roles[t.speaker], t.text) for t in turns])
             assert tokenizer.decode(prompts.prompt(turns)) == expected
 
+    def test_examples_stand_before_the_dialogue_as_the_template_renders_turns(
+        self, tokenizer: PreTrainedTokenizerFast, family: Family
+    ) -> None:
+        examples = [("i am sad", "That hurts."), ("nobody calls", "You miss them.")]
+        prompts = ChatbotPrompts(tokenizer, system_prompt="Be kind.", budget_tokens=1000, examples=examples)
+        before = [(role, text) for user, reply in examples for role, text in (("user", user), ("assistant", reply))]
+        said = [("user", USER_OPENS.turns[0].text)]
+        assert tokenizer.decode(prompts.prompt(USER_OPENS.turns[:1])) == rendered(
+            tokenizer, family, "Be kind.", before + said
+        )
+        messages = prompts.messages(USER_OPENS.turns[:1])[1:]
+        assert [(m["role"], m["content"]) for m in messages] == before + said
+
     def test_chatbot_messages_start_with_the_user_even_if_the_chatbot_opened(
         self, chatml: PreTrainedTokenizerFast
     ) -> None:
@@ -604,13 +617,16 @@ class TestWindow:
         self, chatml: PreTrainedTokenizerFast, seed: int
     ) -> None:
         dialogue = numbered(41, random.Random(seed), longest=10)
-        prompts = ChatbotPrompts(chatml, system_prompt="Be kind.", budget_tokens=200)
+        prompts = ChatbotPrompts(
+            chatml, system_prompt="Be kind.", budget_tokens=220, examples=[("not a number", "indeed")]
+        )
         firsts = []
         for position, turn in enumerate(dialogue.turns):
             if turn.speaker is Speaker.USER:
                 ids = prompts.prompt(dialogue.turns[: position + 1])
-                assert len(ids) <= 200
+                assert len(ids) <= 220
                 text = chatml.decode(ids)
+                assert text.count("not a number") == text.count("indeed") == 1
                 numbers = shown(text)
                 assert numbers == list(range(numbers[0], position + 1))
                 assert re.match(r"<\|im_start\|>system\nBe kind.<\|im_end\|>\n<\|im_start\|>user\n", text)

@@ -25,7 +25,9 @@ SHIPPED: dict[Quantity, str] = {
     Quantity.AB_DIFFERENCE: "mover",
     Quantity.AB_PAIRED: "mover",
     Quantity.PEARSON: "disattenuated",
+    Quantity.PEARSON_SAME_USERS: "disattenuated",
     Quantity.CONCORDANCE: "disattenuated",
+    Quantity.CONCORDANCE_SAME_USERS: "disattenuated",
     Quantity.DIVERGENCE: "cluster_bootstrap",
 }
 """The method that reports print first."""

@@ -44,7 +44,9 @@ class Quantity(StrEnum):
     AB_DIFFERENCE = "ab_difference"
     AB_PAIRED = "ab_difference_paired"
     PEARSON = "pearson"
+    PEARSON_SAME_USERS = "pearson_same_users"
     CONCORDANCE = "concordance"
+    CONCORDANCE_SAME_USERS = "concordance_same_users"
     DIVERGENCE = "divergence"
 
 
@@ -95,7 +97,13 @@ def run_repetition(config: LabConfig, truth: Truth, repetition: int) -> Repetiti
     clear = np.abs(true_differences) >= CLEAR_DIFFERENCE
     for name, simulated in study.simulated.items():
         validity = predictive_validity(simulated, study.real, num_bootstrap=config.num_bootstrap, seed=seed)
-        checks += _agreement_checks(name, truth, validity)
+        checks += _agreement_checks(name, truth, validity, (Quantity.PEARSON, Quantity.CONCORDANCE))
+        same_users = predictive_validity(
+            study.simulated_replayed[name], study.replayed, num_bootstrap=config.num_bootstrap, seed=seed
+        )
+        checks += _agreement_checks(
+            name, truth, same_users, (Quantity.PEARSON_SAME_USERS, Quantity.CONCORDANCE_SAME_USERS)
+        )
         checks.append(_divergence_check(name, config, truth, study, seed))
         flagged[name] = simulator_verdict(
             simulated,
@@ -165,11 +173,13 @@ def _ab_checks(truth: Truth, study: Study, seed: int) -> Iterator[Check]:
                 )
 
 
-def _agreement_checks(name: str, truth: Truth, validity: Validity) -> Iterator[Check]:
+def _agreement_checks(
+    name: str, truth: Truth, validity: Validity, quantities: tuple[Quantity, Quantity]
+) -> Iterator[Check]:
     true = truth.agreement[name]
     both: tuple[tuple[Quantity, Agreement, float], ...] = (
-        (Quantity.PEARSON, validity.pearson, true.pearson),
-        (Quantity.CONCORDANCE, validity.concordance, true.concordance),
+        (quantities[0], validity.pearson, true.pearson),
+        (quantities[1], validity.concordance, true.concordance),
     )
     for quantity, found, value in both:
         for interval in found.intervals:

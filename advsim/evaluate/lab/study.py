@@ -28,12 +28,14 @@ class Study:
         real: outcomes of real users, by chatbot; every chatbot meets users of its own.
         replayed: outcomes of other real users, by chatbot; every chatbot answers the same users and dialogues.
         simulated: outcomes by simulator, then chatbot; other users than the real ones.
+        simulated_replayed: the same, where every chatbot answers the same simulated users and dialogues.
     """
 
     chatbots: Chatbots
     real: Outcomes
     replayed: Outcomes
     simulated: Mapping[str, Outcomes]
+    simulated_replayed: Mapping[str, Outcomes]
 
 
 def draw_study(config: LabConfig, *, repetition: int) -> Study:
@@ -52,6 +54,15 @@ def draw_study(config: LabConfig, *, repetition: int) -> Study:
         chatbots=chatbots,
         real=draw(population, 0),
         replayed=_replay(config, population, chatbots, rng=np.random.default_rng((config.seed, 4, repetition))),
+        simulated_replayed={
+            name: _replay(
+                config,
+                simulator_of(population, simulator),
+                chatbots,
+                rng=np.random.default_rng((config.seed, 5, repetition, number)),
+            )
+            for number, (name, simulator) in enumerate(config.simulators.items())
+        },
         simulated={
             name: draw(simulator_of(population, simulator), number)
             for number, (name, simulator) in enumerate(config.simulators.items(), start=1)

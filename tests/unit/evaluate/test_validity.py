@@ -3,7 +3,7 @@ import math
 
 import numpy as np
 import pytest
-from made_up_studies import counted_study, rows_of, spread_rates, study
+from made_up_studies import counted_study, rows_of, same_users_study, spread_rates, study
 from scipy import stats
 
 from advsim.evaluate.agreement import (
@@ -17,6 +17,8 @@ from advsim.evaluate.agreement import (
 )
 from advsim.evaluate.ceiling import split_half_ceiling
 from advsim.evaluate.comparison import Comparison
+from advsim.evaluate.configuration_rates import configuration_rates
+from advsim.evaluate.outcomes import tally
 from advsim.evaluate.population_check import simulator_verdict
 from advsim.evaluate.rates_agreement import equivalence_p, rates_agree
 from advsim.evaluate.validity import ValidityVerdict, predictive_validity
@@ -147,6 +149,58 @@ def test_ceiling_is_the_correlation_of_two_independent_real_studies():
         between.append(float(pearson(one.rates, other.rates)))
     assert np.mean(ceilings) == pytest.approx(np.mean(between), abs=0.03)
     assert 0.8 < np.mean(ceilings) < 0.98
+
+
+def same_users_rates(correlation, *, seed, num_configurations=14):
+    """Simulated and real rates, each side over one set of users that all configurations meet."""
+    rng = np.random.default_rng(seed)
+    true = rng.multivariate_normal([0, 0], [[1, correlation], [correlation, 1]], size=num_configurations)
+    true = 0.3 + 0.1 * true.clip(-2.5, 2.5)
+    return tuple(same_users_study(true[:, i], rng=rng, within=0.5) for i in range(2)), rng
+
+
+def test_what_all_configurations_share_through_their_users_is_no_noise_between_them():
+    known, taken_as_own = [], []
+    for seed in range(150):
+        (x, y), rng = same_users_rates(0.8, seed=seed)
+        known.append(Comparison.of(x, y, num_bootstrap=1, rng=rng).pearson().disattenuated)
+        assert x.noise < x.variances.mean() - 0.3 * x.common_noise  # much of the variance is common
+        apart = 1 - x.variances.mean() / x.rates.var(ddof=1), 1 - y.variances.mean() / y.rates.var(ddof=1)
+        taken_as_own.append(float(pearson(x.rates, y.rates)) / np.sqrt(max(0.1, apart[0]) * max(0.1, apart[1])))
+    assert np.mean([r for r in known if r is not None]) == pytest.approx(0.79, abs=0.04)
+    assert np.mean(taken_as_own) > 0.88
+
+
+def test_shared_users_are_drawn_and_halved_once_for_all_configurations():
+    same = rows_of("a", [(i % 3 == 0, 1) for i in range(12)], user_of=str)
+    rates = configuration_rates([tally(same)] * 3)
+    rng = np.random.default_rng(0)
+    drawn = rates.resampled(np.tile(np.arange(3), (20, 1)), rng)
+    assert (drawn == drawn[:, :1]).all() and len(set(drawn[:, 0])) > 3
+    for half in rates.halves(20, rng):
+        assert (half == half[:, :1]).all() and len(set(half[:, 0])) > 1
+    assert rates.noise == pytest.approx(0) and rates.common_noise == pytest.approx(rates.variances.mean())
+
+
+def test_users_of_one_configuration_and_shared_ones_count_together():
+    one = rows_of("a", [(1, 2), (0, 4), (1, 1)], user_of=lambda i: f"u{i}")
+    other = rows_of("b", [(0, 3), (2, 2)], user_of=lambda i: f"u{i + 1}", prefix="e")
+    rates = configuration_rates([tally(one), tally(other)])
+    assert rates.shared.judged.tolist() == [[4, 1], [3, 2]] and rates.own.judged.tolist() == [[2], [0]]
+    assert rates.rates.tolist() == pytest.approx([2 / 7, 2 / 5])
+    first, second = rates.halves(8, np.random.default_rng(1))
+    finite = np.isfinite(first) & np.isfinite(second)
+    assert finite.any() and ((first >= 0) | ~np.isfinite(first)).all()
+
+
+def test_ceiling_over_the_same_users_is_the_correlation_of_two_such_studies():
+    ceilings, between = [], []
+    for seed in range(60):
+        rng = np.random.default_rng(seed)
+        one, other = (same_users_study(RATES + 0.2, rng=rng, num_messages=3) for _ in range(2))
+        ceilings.append(split_half_ceiling(one, num_splits=20, num_bootstrap=1, rng=rng).pearson)
+        between.append(float(pearson(one.rates, other.rates)))
+    assert np.mean(ceilings) == pytest.approx(np.mean(between), abs=0.03)
 
 
 def test_one_configuration_has_no_correlation_and_the_result_says_so():
