@@ -27,7 +27,7 @@ _USERS_AT_ONCE = 20_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Agreement:
+class TrueAgreement:
     """True agreement of simulated with real rates over the population of chatbots.
 
     Attributes:
@@ -55,7 +55,7 @@ class Truth:
 
     real: npt.NDArray[np.float64]
     simulated: dict[str, npt.NDArray[np.float64]]
-    agreement: dict[str, Agreement]
+    agreement: dict[str, TrueAgreement]
 
 
 def true_rates(
@@ -135,11 +135,11 @@ def _frequencies(population: Population, config: LabConfig) -> npt.NDArray[np.fl
     )
 
 
-def _agreement(simulated: npt.NDArray[np.float64], real: npt.NDArray[np.float64]) -> Agreement:
+def _agreement(simulated: npt.NDArray[np.float64], real: npt.NDArray[np.float64]) -> TrueAgreement:
     covariance = float(np.cov(simulated, real, bias=True)[0, 1])
     bias = float(simulated.mean() - real.mean())
     spreads: Sequence[float] = (float(simulated.var()), float(real.var()))
-    return Agreement(
+    return TrueAgreement(
         pearson=covariance / float(np.sqrt(spreads[0] * spreads[1])),
         concordance=2.0 * covariance / (spreads[0] + spreads[1] + bias**2),
         bias=bias,
