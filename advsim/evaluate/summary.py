@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from advsim.config import HeldOutConfig
 from advsim.embedding import Embedder
 from advsim.evaluate.ab_test import Difference, compare, compare_modes
 from advsim.evaluate.blame import BlameReport
+from advsim.evaluate.correction import CorrectedRate
 from advsim.evaluate.divergence import Divergence, mode_divergence
 from advsim.evaluate.diversity import Diversity, measure_diversity
 from advsim.evaluate.families import Family
@@ -54,6 +55,7 @@ class FailureSummary:
         divergence: over modes given failure, from the reference.
         divergence_with_none: the same with messages without failure as a category.
         blame: of the conversations; None for the reference.
+        corrected: rates without the detector's errors, keys as in ``rates``; empty where it was not calibrated.
     """
 
     rates: Mapping[str, Rate]
@@ -64,6 +66,7 @@ class FailureSummary:
     divergence: Divergence | None = None
     divergence_with_none: Divergence | None = None
     blame: BlameSummary | None = None
+    corrected: Mapping[str, CorrectedRate] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

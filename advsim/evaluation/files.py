@@ -28,6 +28,7 @@ def evaluate_files(
     detector: str | Detector = "rules",
     taxonomy: str | Path | None = None,
     judge: JudgeOptions | None = None,
+    calibration: str | Path | None = None,
     out: str | Path | None = None,
     seed: int = 0,
     reporter: Reporter | None = None,
@@ -36,14 +37,17 @@ def evaluate_files(
     """Evaluate a dialogue file, alone or against a second one; see :func:`advsim.evaluate_files`."""
     reporter = reporter or Reporter(file=sys.stderr)
     started_s = time.monotonic()
-    instruments = build_instruments(detector, taxonomy=taxonomy, judge=judge, embedder=embedder)
+    instruments = build_instruments(
+        detector, taxonomy=taxonomy, judge=judge, calibration=calibration, embedder=embedder
+    )
     file = read_dialogues(conversations)
-    inputs = [_from_file(file.name, file.dialogues, is_reference=False)]
+    text = "" if reference is None else "simulated"
+    inputs = [_from_file(file.name, file.dialogues, text=text)]
     notes: list[str] = []
     if reference is not None:
         second = read_dialogues(reference)
         name = second.name if second.name != file.name else f"{second.name} (reference)"
-        inputs.insert(0, _from_file(name, second.dialogues, is_reference=True))
+        inputs.insert(0, _from_file(name, second.dialogues, text="real", is_reference=True))
         notes.append("Files: users and chatbots can both differ between them, and no figure here tells which it is.")
         if [one.turns for one in file.dialogues] == [one.turns for one in second.dialogues]:
             notes.append("Both files hold the same dialogues: every difference is 0 by construction.")
@@ -62,10 +66,11 @@ def evaluate_files(
     return evaluation.result
 
 
-def _from_file(name: str, dialogues: Sequence[Dialogue], *, is_reference: bool) -> GroupInput:
+def _from_file(name: str, dialogues: Sequence[Dialogue], *, text: str, is_reference: bool = False) -> GroupInput:
     return GroupInput(
         name=name,
         is_reference=is_reference,
+        text=text,
         dialogues=tuple(dialogues),
         conversations=() if is_reference else tuple(_as_conversation(one) for one in dialogues),
         users=users_of(dialogues),

@@ -17,6 +17,7 @@ class GroupInput:
     Attributes:
         name: of the group.
         is_reference: real dialogues that the others are compared with.
+        text: ``real`` or ``simulated``; empty where it is not known.
         dialogues: judged and described.
         conversations: the same, where somebody is to be blamed.
         users: by dialogue id, where known.
@@ -28,6 +29,7 @@ class GroupInput:
 
     name: str
     is_reference: bool = False
+    text: str = ""
     dialogues: tuple[Dialogue, ...] = ()
     conversations: tuple[Conversation, ...] = ()
     users: Mapping[str, str] = dataclasses.field(default_factory=dict)

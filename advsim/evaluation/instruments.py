@@ -1,4 +1,4 @@
-"""What measures: the detector of failures by its name, the taxonomy it judges by, and the embedder."""
+"""What measures: the detector of failures, its taxonomy, labelled messages to calibrate it with, and the embedder."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from advsim.embedding import Embedder, FloatArray, MiniLmEmbedder
 from advsim.errors import ConfigError
+from advsim.evaluation.calibration import LabelledSet, load_calibration
 from advsim.failures.detector import Detector
 from advsim.failures.judge import JudgeConfig, build_judge
 from advsim.failures.taxonomy import Taxonomy, load_taxonomy
@@ -29,11 +30,12 @@ class JudgeOptions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Instruments:
-    """The same for all groups of an evaluation."""
+    """The same for all groups of an evaluation. Without labelled messages no rate is corrected."""
 
     detector: Detector
     taxonomy: Taxonomy
     embedder: Embedder
+    labelled: LabelledSet | None = None
 
 
 def build_instruments(
@@ -41,12 +43,14 @@ def build_instruments(
     *,
     taxonomy: str | Path | None = None,
     judge: JudgeOptions | None = None,
+    calibration: str | Path | None = None,
     embedder: Embedder | None = None,
 ) -> Instruments:
     """The detector by its name or as given, the taxonomy of a file or the shipped one, the embedder.
 
     Raises:
-        ConfigError: there is no detector of that name, the judge is not described, or the taxonomy is not valid.
+        ConfigError: there is no detector of that name, the judge is not described, or taxonomy or labelled messages
+            are not valid.
     """
     known = load_taxonomy(taxonomy)
     vectors = LazyEmbedder(embedder)
@@ -54,6 +58,7 @@ def build_instruments(
         detector=_detector(detector, known, judge, vectors) if isinstance(detector, str) else detector,
         taxonomy=known,
         embedder=vectors,
+        labelled=None if calibration is None else load_calibration(calibration, known),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -21,9 +22,10 @@ from advsim.evaluate.summary import (
 )
 from advsim.evaluate.two_sample import TwoSample
 from advsim.evaluate.user_texts import UserTexts
+from advsim.evaluation.calibration import calibrate, corrected_rates
 from advsim.evaluation.inputs import GroupInput
 from advsim.evaluation.instruments import Instruments
-from advsim.evaluation.notes import detector_notes, group_notes
+from advsim.evaluation.notes import calibration_notes, detector_notes, group_notes
 from advsim.evaluation.results import Evaluation, Group
 from advsim.progress import Reporter, Stage
 from advsim.records import Assessment, StopReason, user_turns
@@ -71,6 +73,17 @@ def measure(
         for one in inputs:
             found = detector.assess(one.dialogues, advance=stage.advance) if one.dialogues else []
             assessments[one.name] = [said for said in found if (said.conversation_id, said.turn) not in one.openings]
+    calibration = (
+        calibrate(
+            instruments.labelled,
+            detector=detector,
+            taxonomy=taxonomy,
+            texts={one.text for one in inputs if one.dialogues},
+            reporter=reporter,
+        )
+        if instruments.labelled is not None
+        else None
+    )
     rows = {
         one.name: outcomes(
             one.name,
@@ -93,6 +106,9 @@ def measure(
             compared = reference if one is not reference else None
             stage.note(one.name)
             failures = _failures(one, rows, assessments[one.name], compared, instruments, seed)
+            if failures is not None and calibration is not None:
+                corrected = corrected_rates(failures.rates, calibration, one.text)
+                failures = dataclasses.replace(failures, corrected=corrected)
             stage.advance(bool(one.dialogues))
             users = _users(one, compared, dialogue_budget, instruments, held_out, seed, stage)
             next_turns = _next_turns(one, compared, next_turn_budget, instruments, seed, stage)
@@ -103,8 +119,14 @@ def measure(
         modes={mode.id: mode.name for mode in taxonomy.modes},
         modes_judged=tuple(detector.modes),
         groups=tuple(groups),
-        notes=(*notes, *detector_notes(detector, taxonomy), *group_notes(groups, detector)),
+        notes=(
+            *notes,
+            *detector_notes(detector, taxonomy),
+            *(calibration_notes(calibration, detector, inputs) if calibration is not None else ()),
+            *group_notes(groups, detector),
+        ),
         seconds=time.monotonic() - started_s,
+        calibration=calibration,
     )
     return Measured(result=result, assessments=assessments)
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from advsim.evaluation.calibration import Calibration
+from advsim.evaluation.inputs import GroupInput
 from advsim.evaluation.results import Group
 from advsim.failures.detector import Detector
 from advsim.failures.judge import Judge
@@ -22,6 +24,29 @@ def detector_notes(detector: Detector, taxonomy: Taxonomy) -> list[str]:
             f"The judge took {cost.num_calls} calls ({cost.num_retries} of them repeated), "
             f"{cost.num_prompt_tokens} prompt and {cost.num_completion_tokens} completion tokens as far as the server "
             f"reported them; {cost.num_errors} of {cost.num_messages} messages got no verdict."
+        )
+    return notes
+
+
+def calibration_notes(calibration: Calibration, detector: Detector, inputs: Sequence[GroupInput]) -> list[str]:
+    """What the labelled messages are, and how far a correction by them carries."""
+    sizes = ", ".join(f"{num} {text}" for text, num in calibration.num_messages.items())
+    notes = [
+        f"Corrected rates take sensitivity and specificity of the detector {detector.name} from labelled messages of "
+        f"{calibration.source} ({sizes}), and hold where it errs alike on the dialogues here.",
+        "How many of the failing messages are found depends on which modes they show: the correction of any failure "
+        "holds for the labelled mix of modes, those of single modes do not need it.",
+    ]
+    if "written" in calibration.num_messages:
+        notes.append(
+            "The labelled messages were composed for calibration, plainer than logs: on real dialogues the detector "
+            "may err more, and the corrected rates be wrong by what it does. Label some of your own."
+        )
+    shared = [one.name for one in inputs if one.dialogues and calibration.text_for(one.text) != one.text]
+    if shared:
+        notes.append(
+            f"{', '.join(shared)}: one calibration with all labelled messages, because it is not known whether this "
+            "text is real or simulated, or no label says that of its message."
         )
     return notes
 

@@ -9,6 +9,7 @@ from enum import Enum
 from typing import Any
 
 from advsim.evaluate.summary import Example, FailureSummary, UserSummary
+from advsim.evaluation.calibration import Calibration
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +55,7 @@ class Evaluation:
         groups: the reference first, where there is one.
         notes: what a reader must know to read the figures.
         seconds: it took.
+        calibration: the detector's errors on labelled messages; None where there are none.
     """
 
     title: str
@@ -63,6 +65,7 @@ class Evaluation:
     groups: tuple[Group, ...]
     notes: tuple[str, ...]
     seconds: float
+    calibration: Calibration | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Nested plain values, keys as the fields; a figure that could not be given is null."""

@@ -34,13 +34,16 @@ def evaluate_run(
     detector: str | Detector = "rules",
     taxonomy: str | Path | None = None,
     judge: JudgeOptions | None = None,
+    calibration: str | Path | None = None,
     reporter: Reporter | None = None,
     embedder: Embedder | None = None,
 ) -> Evaluation:
     """Evaluate all rounds of a run against its held-out real dialogues; see :func:`advsim.evaluate_run`."""
     reporter = reporter or Reporter(file=sys.stderr)
     started_s = time.monotonic()
-    instruments = build_instruments(detector, taxonomy=taxonomy, judge=judge, embedder=embedder)
+    instruments = build_instruments(
+        detector, taxonomy=taxonomy, judge=judge, calibration=calibration, embedder=embedder
+    )
     config = Config.model_validate(run.manifest["config"])
     corpus = load_corpus(config.corpus)
     if corpus.sha256 != run.manifest["corpus"]["sha256"]:
@@ -92,6 +95,7 @@ def _real_of(run: Run, corpus: Corpus, notes: list[str]) -> GroupInput:
     return GroupInput(
         name="real",
         is_reference=True,
+        text="real",
         dialogues=dialogues,
         users=users_of(dialogues),
         next_turns=tuple(next_turn_texts(said, users_of(corpus.dialogues))),
@@ -114,6 +118,7 @@ def _simulated_of(run: Run, corpus: Corpus, instructions: str) -> list[GroupInpu
         found.append(
             GroupInput(
                 name={-1: "zero-shot", 0: "SFT"}.get(version, f"round {version}"),
+                text="simulated",
                 dialogues=tuple(_as_dialogue(one, by_id) for one in conversations),
                 conversations=tuple(conversations),
                 instructions=instructions,

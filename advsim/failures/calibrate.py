@@ -7,6 +7,7 @@ detector did not judge is neither right nor wrong: it is left out of the two-by-
 from __future__ import annotations
 
 import difflib
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -108,6 +109,41 @@ def detector_counts(
     return [table.counts(m, text, range(len(labelled))) for m in range(len(table.modes))]
 
 
+def any_counts(
+    assessments: Sequence[Assessment], labelled: Sequence[LabelledMessage], *, text: str, judged_modes: Collection[str]
+) -> DetectorCounts:
+    """Count the verdicts "some failure" and "no failure" against the labels; ``mode`` is ``any``.
+
+    As in a failure rate of any mode, a message counts only where each of ``judged_modes`` has a verdict. How many of
+    the failing messages are found depends on which modes they show: the count holds for the labelled mix.
+
+    Args:
+        assessments: as for :func:`detector_counts`.
+        labelled: the messages, of one kind of text.
+        text: that kind.
+        judged_modes: those that the detector can judge (``detector.modes``).
+
+    Raises:
+        CorpusError: as :func:`detector_counts`.
+    """
+    shown = {mode for message in labelled for mode in message.modes}
+    found = _assessed(assessments, labelled, sorted(shown))
+    scope = frozenset(judged_modes)
+    cells = Counter(
+        (bool(message.modes), bool(one.labels))
+        for message, one in zip(labelled, found, strict=True)
+        if not one.error and not scope & frozenset(one.abstained)
+    )
+    return DetectorCounts(
+        mode="any",
+        text=text,
+        num_true_positive=cells[True, True],
+        num_false_negative=cells[True, False],
+        num_true_negative=cells[False, False],
+        num_false_positive=cells[False, True],
+    )
+
+
 def score_detector(
     assessments: Sequence[Assessment],
     labelled: Sequence[LabelledMessage],
@@ -148,6 +184,31 @@ def precision(counts: DetectorCounts) -> Proportion:
     return wilson(counts.num_true_positive, counts.num_true_positive + counts.num_false_positive)
 
 
+def _assessed(
+    assessments: Sequence[Assessment], labelled: Sequence[LabelledMessage], known: Sequence[str]
+) -> list[Assessment]:
+    """The assessment of each labelled message, in their order."""
+    detectors = sorted({assessment.detector for assessment in assessments})
+    if len(detectors) > 1:
+        raise CorpusError(f"got assessments by {', '.join(detectors)}, expected those of one detector")
+    assessed = by_message(assessments)
+    seen: set[str] = set()
+    found: list[Assessment] = []
+    for message in labelled:
+        if message.id in seen:
+            raise CorpusError(f"labelled message {message.id}: got two labels of this id; give each message its own")
+        seen.add(message.id)
+        _check_modes(message, known)
+        assessment = assessed.get((message.id, len(message.context)))
+        if assessment is None:
+            raise CorpusError(
+                f"labelled message {message.id}: turn {len(message.context)} of that dialogue was not assessed; "
+                "let the detector assess the dialogues that the labels are of, or take the label out"
+            )
+        found.append(assessment)
+    return found
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Table:
     """Labels and verdicts. ``N`` labelled messages, ``M`` modes."""
@@ -163,26 +224,7 @@ class _Table:
         cls, assessments: Sequence[Assessment], labelled: Sequence[LabelledMessage], modes: Sequence[str] | None
     ) -> _Table:
         known = modes_or_shipped(modes)
-        detectors = sorted({assessment.detector for assessment in assessments})
-        if len(detectors) > 1:
-            raise CorpusError(f"got assessments by {', '.join(detectors)}, expected those of one detector")
-        assessed = by_message(assessments)
-        seen: set[str] = set()
-        found: list[Assessment] = []
-        for message in labelled:
-            if message.id in seen:
-                raise CorpusError(
-                    f"labelled message {message.id}: got two labels of this id; give each message its own"
-                )
-            seen.add(message.id)
-            _check_modes(message, known)
-            assessment = assessed.get((message.id, len(message.context)))
-            if assessment is None:
-                raise CorpusError(
-                    f"labelled message {message.id}: turn {len(message.context)} of that dialogue was not assessed; "
-                    "let the detector assess the dialogues that the labels are of, or take the label out"
-                )
-            found.append(assessment)
+        found = _assessed(assessments, labelled, known)
         shape = (len(labelled), len(known))
         return cls(
             modes=known,

@@ -82,6 +82,7 @@ def evaluation_table(evaluation: EvaluationPart) -> FigureTable:
     rows = (
         RowGroup(title="Dialogues", rows=_filled(_size_rows(groups))),
         RowGroup(title="Failure rate, % of messages", rows=_filled(_rate_rows(evaluation))),
+        RowGroup(title="Corrected for detector errors, %", rows=_filled(_corrected_rows(evaluation))),
         RowGroup(title="Difference to ref., points", rows=_filled(_difference_rows(evaluation))),
         RowGroup(title="Divergence over modes, bits", rows=_filled(_divergence_rows(groups))),
         RowGroup(title="Conversations by fault", rows=_filled(_blame_rows(groups))),
@@ -119,6 +120,10 @@ def missing_notes(evaluation: EvaluationPart) -> tuple[str, ...]:
     """Why figures are missing: a sentence for each reason, named by group."""
     found: list[str] = []
     for group in evaluation.groups:
+        for mode in (ANY, *evaluation.modes_found):
+            corrected = group.failures.corrected.get(mode) if group.failures is not None else None
+            if corrected is not None and corrected.reason:
+                found.append(f"{group.name}, corrected rate of {mode_name(evaluation, mode)}: {corrected.reason}.")
         for kind, users in (("user turns", group.users), ("next turns", group.next_turns)):
             if users is None:
                 continue
@@ -137,6 +142,11 @@ def missing_notes(evaluation: EvaluationPart) -> tuple[str, ...]:
             elif classifier.note:
                 found.append(f"{group.name}: the {classifier.family} classifier {classifier.note}.")
     return tuple(dict.fromkeys(found))
+
+
+def mode_name(evaluation: EvaluationPart, mode: str) -> str:
+    """A mode's name in a row; ``any`` is any failure."""
+    return "any failure" if mode == ANY else evaluation.modes.get(mode, mode).lower()
 
 
 def percent(value: float | None) -> str:
@@ -184,7 +194,21 @@ def _rate_rows(evaluation: EvaluationPart) -> Iterable[Row]:
                 if rate is None
                 else Cell(value=percent(rate.estimate), interval=percent_interval(rate.low, rate.high))
             )
-        yield Row(label="any failure" if mode == ANY else evaluation.modes[mode].lower(), cells=tuple(cells))
+        yield Row(label=mode_name(evaluation, mode), cells=tuple(cells))
+
+
+def _corrected_rows(evaluation: EvaluationPart) -> Iterable[Row]:
+    for mode in (ANY, *evaluation.modes_found):
+        cells = []
+        for group in evaluation.groups:
+            one = group.failures.corrected.get(mode) if group.failures is not None else None
+            if one is None:
+                cells.append(Cell())
+            elif one.estimate is None:
+                cells.append(Cell(value="see notes"))
+            else:
+                cells.append(Cell(value=percent(one.estimate), interval=percent_interval(one.low, one.high)))
+        yield Row(label=mode_name(evaluation, mode), cells=tuple(cells))
 
 
 def _difference_rows(evaluation: EvaluationPart) -> Iterable[Row]:
@@ -198,7 +222,7 @@ def _difference_rows(evaluation: EvaluationPart) -> Iterable[Row]:
                 if one is None or one.difference is None
                 else Cell(value=f"{100 * one.difference:+.1f}", interval=points_interval(one.low, one.high))
             )
-        yield Row(label="any failure" if mode == ANY else evaluation.modes[mode].lower(), cells=tuple(cells))
+        yield Row(label=mode_name(evaluation, mode), cells=tuple(cells))
 
 
 def _divergence_rows(groups: Sequence[GroupPart]) -> Iterable[Row]:
