@@ -4,11 +4,11 @@ import json
 
 import numpy as np
 
-from advsim.records import Assessment, FailureLabel, chatbot_turns
+from advsim.records import Assessment, FailureLabel, Visibility, chatbot_turns
 
 
 class FindsShould:
-    """Every chatbot message with "should" is premature advice."""
+    """Every chatbot message with "should" is premature advice; from the second turn on it takes the dialogue to see."""
 
     name = "finds-should"
     modes = ("premature_advice", "overload")
@@ -25,6 +25,7 @@ class FindsShould:
                     span="should",
                     detector=self.name,
                     confidence=0.9,
+                    visibility=Visibility.TRAJECTORY if turn > 1 else Visibility.MESSAGE,
                 )
                 labels = (label,) if "should" in said.text else ()
                 found.append(Assessment(conversation_id=dialogue.id, turn=turn, detector=self.name, labels=labels))

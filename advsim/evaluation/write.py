@@ -18,6 +18,7 @@ LABEL_SCHEMA = pa.schema(
         "turn": pa.int32(),
         "mode": pa.string(),
         "severity": pa.int32(),
+        "visibility": pa.string(),  # message; trajectory: only the dialogue so far shows it
         "confidence": pa.float64(),
         "span": pa.string(),
         "detector": pa.string(),
@@ -46,6 +47,7 @@ def _label_rows(group: str, one: Assessment) -> list[dict[str, Any]]:
                 "verdict": "failure",
                 "mode": label.mode,
                 "severity": label.severity,
+                "visibility": label.visibility.value,
                 "confidence": label.confidence,
                 "span": label.span,
             }

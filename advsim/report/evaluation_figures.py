@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 
-from advsim.report.evaluation_metrics import EvaluationPart, GroupPart, HabitComparisonPart, TwoSamplePart, UsersPart
+from advsim.report.evaluation_metrics import (
+    DifferencePart,
+    EvaluationPart,
+    GroupPart,
+    HabitComparisonPart,
+    TwoSamplePart,
+    UsersPart,
+)
 from advsim.report.figures import (
     DIVERSITY_NAMES,
     MISSING,
@@ -41,7 +48,8 @@ LEGEND: tuple[tuple[str, str], ...] = (
     (
         "difference",
         "rate less that of the reference, in percentage points; from the two intervals and the correlation of users "
-        "who are in both groups.",
+        "who are in both groups. p: of a permutation of users, over modes after Benjamini and Hochberg. The figure "
+        "beside it is of two one-sided tests that the rates differ by more than so many points: small means equal.",
     ),
     (
         "divergence",
@@ -195,6 +203,16 @@ def _rate_rows(evaluation: EvaluationPart) -> Iterable[Row]:
                 else Cell(value=percent(rate.estimate), interval=percent_interval(rate.low, rate.high))
             )
         yield Row(label=mode_name(evaluation, mode), cells=tuple(cells))
+        yield Row(
+            label="  seen only over the dialogue", cells=tuple(_over_dialogue(g, mode) for g in evaluation.groups)
+        )
+
+
+def _over_dialogue(group: GroupPart, mode: str) -> Cell:
+    """How many of the labels of a mode the message alone does not show; nothing where all of them are in messages."""
+    found = group.failures.visibilities.get(mode, {}) if group.failures is not None else {}
+    over = found.get("trajectory", 0)
+    return Cell(value=f"{over:,} of {sum(found.values()):,}") if over else Cell()
 
 
 def _corrected_rows(evaluation: EvaluationPart) -> Iterable[Row]:
@@ -213,16 +231,32 @@ def _corrected_rows(evaluation: EvaluationPart) -> Iterable[Row]:
 
 def _difference_rows(evaluation: EvaluationPart) -> Iterable[Row]:
     for mode in (ANY, *evaluation.modes_found):
-        cells = []
-        for group in evaluation.groups:
-            differences = group.failures.differences if group.failures is not None else ()
-            one = next((each for each in differences if (each.mode or ANY) == mode), None)
-            cells.append(
+        found = [_difference(group, mode) for group in evaluation.groups]
+        margin = next((one.margin for one in found if one is not None and one.margin is not None), 0.0)
+        yield Row(
+            label=mode_name(evaluation, mode),
+            cells=tuple(
                 Cell()
                 if one is None or one.difference is None
                 else Cell(value=f"{100 * one.difference:+.1f}", interval=points_interval(one.low, one.high))
-            )
-        yield Row(label=mode_name(evaluation, mode), cells=tuple(cells))
+                for one in found
+            ),
+        )
+        yield Row(
+            label=f"  p; p of equal within ±{100 * margin:g}",
+            cells=tuple(
+                Cell()
+                if one is None or one.p_adjusted is None
+                else Cell(value=format_figure(one.p_adjusted, 3), interval=format_figure(one.equivalence_p, 3))
+                for one in found
+            ),
+            is_detail=mode != ANY,
+        )
+
+
+def _difference(group: GroupPart, mode: str) -> DifferencePart | None:
+    differences = group.failures.differences if group.failures is not None else ()
+    return next((one for one in differences if (one.mode or ANY) == mode), None)
 
 
 def _divergence_rows(groups: Sequence[GroupPart]) -> Iterable[Row]:

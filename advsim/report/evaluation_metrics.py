@@ -30,6 +30,8 @@ class DifferencePart(Part):
     high: Figure = None
     p_value: Figure = None
     p_adjusted: Figure = None
+    equivalence_p: Figure = None
+    margin: Figure = None
 
 
 class DivergencePart(Part):
@@ -71,6 +73,7 @@ class FailuresPart(Part):
 
     rates: dict[str, RatePart] = Field(default_factory=dict)
     severities: dict[str, int] = Field(default_factory=dict)
+    visibilities: dict[str, dict[str, int]] = Field(default_factory=dict)
     num_messages: int = 0
     num_errors: int = 0
     differences: tuple[DifferencePart, ...] = ()

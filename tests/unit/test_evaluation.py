@@ -54,6 +54,14 @@ def test_file_alone_gives_rates_with_intervals_and_writes_its_folder(tmp_path):
     assert json.loads((tmp_path / "out" / "metrics.json").read_text()) == found.to_json()
 
 
+def test_labels_keep_whether_the_message_alone_shows_the_failure(tmp_path):
+    found = evaluate(write(tmp_path / "a.jsonl", advice=1.0), out=tmp_path / "out")
+    assert found.groups[0].failures.visibilities == {"premature_advice": {"message": 14, "trajectory": 28}}
+    rows = RunDir(str(tmp_path / "out")).read_table("failures.parquet").to_pylist()
+    seen = {(row["turn"], row["visibility"]) for row in rows}
+    assert seen == {(1, "message"), (3, "trajectory"), (5, "trajectory")}
+
+
 def test_two_files_are_compared_in_rates_modes_habits_and_classifiers(tmp_path):
     reference = write(tmp_path / "real.jsonl", advice=0.3)
     found = evaluate(write(tmp_path / "made.jsonl", advice=1.0, ending=""), reference=reference)
