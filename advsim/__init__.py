@@ -71,6 +71,7 @@ def evaluate_run(
     detector: str | Detector = "rules",
     taxonomy: str | Path | None = None,
     judge: JudgeOptions | None = None,
+    calibration: str | Path | None = None,
 ) -> Evaluation:
     """Evaluate a run: failures, realism, diversity and spread of every round against held-out real dialogues.
 
@@ -83,6 +84,8 @@ def evaluate_run(
             any object that satisfies :class:`advsim.failures.detector.Detector`.
         taxonomy: YAML that adds failure modes or replaces their texts.
         judge: endpoint and model, for the detector ``judge``.
+        calibration: labelled messages (JSON Lines as :func:`advsim.failures.labelled.load_labelled` reads them), or
+            ``shipped``: rates are also given without the detector's errors on them.
 
     Returns:
         The figures, each with interval and n; ``to_json()`` gives plain values.
@@ -93,7 +96,13 @@ def evaluate_run(
     from advsim.evaluation import evaluate_run as evaluate
     from advsim.run import Run
 
-    return evaluate(run if isinstance(run, Run) else load_run(run), detector=detector, taxonomy=taxonomy, judge=judge)
+    return evaluate(
+        run if isinstance(run, Run) else load_run(run),
+        detector=detector,
+        taxonomy=taxonomy,
+        judge=judge,
+        calibration=calibration,
+    )
 
 
 def evaluate_files(
@@ -103,6 +112,7 @@ def evaluate_files(
     detector: str | Detector = "rules",
     taxonomy: str | Path | None = None,
     judge: JudgeOptions | None = None,
+    calibration: str | Path | None = None,
     out: str | Path | None = None,
     seed: int = 0,
 ) -> Evaluation:
@@ -115,6 +125,8 @@ def evaluate_files(
             any object that satisfies :class:`advsim.failures.detector.Detector`.
         taxonomy: YAML that adds failure modes or replaces their texts.
         judge: endpoint and model, for the detector ``judge``.
+        calibration: labelled messages (JSON Lines as :func:`advsim.failures.labelled.load_labelled` reads them), or
+            ``shipped``: rates are also given without the detector's errors on them.
         out: folder for ``metrics.json``, ``failures.parquet`` and ``evaluation.html``; None writes nothing.
         seed: of all draws.
 
@@ -127,5 +139,12 @@ def evaluate_files(
     from advsim.evaluation import evaluate_files as evaluate
 
     return evaluate(
-        conversations, reference=reference, detector=detector, taxonomy=taxonomy, judge=judge, out=out, seed=seed
+        conversations,
+        reference=reference,
+        detector=detector,
+        taxonomy=taxonomy,
+        judge=judge,
+        calibration=calibration,
+        out=out,
+        seed=seed,
     )

@@ -102,6 +102,11 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--detector", default="rules", metavar="NAME", help="rules (default), learned or judge")
     evaluate.add_argument("--taxonomy", metavar="FILE", help="YAML that adds failure modes or replaces their texts")
     evaluate.add_argument(
+        "--calibration",
+        metavar="FILE",
+        help="labelled messages, or 'shipped': also give rates without the detector's errors on them",
+    )
+    evaluate.add_argument(
         "--judge-url", default="", metavar="URL", help="OpenAI-compatible endpoint, up to and with /v1"
     )
     evaluate.add_argument("--judge-model", default="", metavar="NAME", help="name of the model there")
@@ -218,7 +223,11 @@ def _evaluate(options: argparse.Namespace) -> None:
     judge = JudgeOptions(base_url=options.judge_url, model=options.judge_model, api_key_env=options.judge_key_env)
     if options.run_folder is not None:
         evaluation = evaluate_run(
-            load_run(options.run_folder), detector=options.detector, taxonomy=options.taxonomy, judge=judge
+            load_run(options.run_folder),
+            detector=options.detector,
+            taxonomy=options.taxonomy,
+            judge=judge,
+            calibration=options.calibration,
         )
         written = f"{options.run_folder}/{REPORT}"
     else:
@@ -228,6 +237,7 @@ def _evaluate(options: argparse.Namespace) -> None:
             detector=options.detector,
             taxonomy=options.taxonomy,
             judge=judge,
+            calibration=options.calibration,
             out=options.out,
         )
         written = f"{options.out}/evaluation.html" if options.out else ""

@@ -426,7 +426,7 @@ def parse_config(values: dict[str, Any], overrides: Sequence[str] = (), *, where
     """Validate a mapping with overrides applied; see :func:`load_config`."""
     values = copy.deepcopy(values)
     for override in overrides:
-        _apply_override(values, override)
+        set_override(values, override)
     try:
         return Config.model_validate(values)
     except ValidationError as error:
@@ -488,7 +488,12 @@ def load_chatbots(*paths: str | Path) -> list[ChatbotConfig]:
     return chatbots
 
 
-def _apply_override(values: dict[str, Any], override: str) -> None:
+def set_override(values: dict[str, Any], override: str) -> None:
+    """Set the key of nested ``values`` that ``key.path=value`` names; the value is read as YAML.
+
+    Raises:
+        ConfigError: it has no such form, its value is no YAML, or a key on the path holds a value instead of a section.
+    """
     key, separator, text = override.partition("=")
     parts = [part.strip() for part in key.split(".")]
     if not separator or not all(parts):

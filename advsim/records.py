@@ -2,7 +2,7 @@
 
 A *dialogue* is real (from a corpus); a *conversation* is simulated. Both are sequences of turns; a *turn* is everything
 one speaker says before the other answers. Turn indices count all turns of both speakers from 0. The *user turn number*
-counts the user's turns alone from 1, as in METHOD's "at user turns 1, 2, 5, 10".
+counts the user's turns alone from 1, as in "accuracy at user turns 1, 2, 5, 10".
 """
 
 from __future__ import annotations
@@ -133,7 +133,7 @@ class Conversation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScoredTurn:
-    """A user turn with the discriminator's probability that it is real, and its reward (METHOD 2.3)."""
+    """A user turn with the discriminator's probability that it is real, and its reward."""
 
     conversation_id: str
     turn: int

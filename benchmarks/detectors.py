@@ -4,9 +4,9 @@
 
 Prints, for each detector and mode, precision, recall and F1 with 95 % intervals (Wilson for precision and recall,
 bootstrap over messages for F1), macro-F1 with a bootstrap interval, and the share of messages without failure on which
-it raised any alarm. Abstentions count as "not found" and are shown. `--write-confidence` stores the precision of each
-rule on the build part where the rules read it. Both detectors were made with the build part, so its figures flatter
-them; the held-out part is for one look at the end.
+it raised any alarm; with two detectors also how far they agree. Abstentions count as "not found" and are shown.
+`--write-confidence` stores the precision of each rule on the build part where the rules read it. Both detectors were
+made with the build part, so its figures flatter them; the held-out part is for one look at the end.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ import json
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +28,7 @@ from statsmodels.stats.proportion import proportion_confint
 
 import advsim.failures.rules.finding as finding_module
 from advsim.failures.detector import Detector
+from advsim.failures.detector_agreement import agreement
 from advsim.failures.labelled import LabelledMessage, load_labelled
 from advsim.failures.rules import RulesDetector
 
@@ -111,12 +114,39 @@ def rule_precision(messages: Sequence[LabelledMessage]) -> dict[str, float]:
     return {rule: round((right[rule] + 1) / (found[rule] + 2), 2) for rule in sorted(found)}
 
 
-def show(result: dict[str, Any]) -> None:
-    def cell(value: float | None, bounds: list[float | None]) -> str:
-        if value is None or bounds[0] is None or bounds[1] is None:
-            return f"{'none':>16}"
-        return f"{value:.2f} [{bounds[0]:.2f}, {bounds[1]:.2f}]"
+def agreements(names: Sequence[str], messages: Sequence[LabelledMessage]) -> list[dict[str, Any]]:
+    """Each pair of detectors on the messages that both judged, by mode; the labels play no part."""
+    dialogues = [message.dialogue for message in messages]
+    last = {message.id: len(message.context) for message in messages}
+    said = {
+        name: [one for one in DETECTORS[name]().assess(dialogues) if one.turn == last[one.conversation_id]]
+        for name in names
+    }
+    return [
+        {"first": first, "second": second, "modes": [asdict(one) for one in agreement(said[first], said[second])]}
+        for first, second in combinations(names, 2)
+    ]
 
+
+def show_agreement(found: dict[str, Any]) -> None:
+    print(f"agreement of {found['first']} and {found['second']}; brackets are 95 % intervals")
+    print(f"{'mode':<24}{'judged':>7}{'first':>7}{'second':>7}  {'same verdict':<19}{'Cohen kappa':<19}")
+    for one in found["modes"]:
+        cells = [cell(share["value"], [share["low"], share["high"]]) for share in (one["agreement"], one["kappa"])]
+        counts = f"{one['agreement']['num']:>7}{one['num_first']:>7}{one['num_second']:>7}"
+        print(f"{one['mode']:<24}{counts}  " + "".join(f"{text:<19}" for text in cells))
+    print()
+
+
+def cell(value: float | None, bounds: list[float | None]) -> str:
+    if value is None:
+        return f"{'none':>16}"
+    if bounds[0] is None or bounds[1] is None:
+        return f"{value:.2f}"
+    return f"{value:.2f} [{bounds[0]:.2f}, {bounds[1]:.2f}]"
+
+
+def show(result: dict[str, Any]) -> None:
     print(f"{result['detector']} on {result['num_messages']} messages; brackets are 95 % intervals")
     print(f"{'mode':<24}{'n':>4}{'found':>7}{'abst.':>7}  {'precision':<19}{'recall':<19}{'F1':<19}")
     for mode, row in result["modes"].items():
@@ -147,11 +177,14 @@ def main() -> None:
         text = yaml.safe_dump(rule_precision(messages), width=120)
         path.write_text("# Written by benchmarks/detectors.py --write-confidence: (right + 1) / (found + 2).\n" + text)
     results = [evaluate(DETECTORS[name](), messages) for name in options.detectors]
+    agreed = agreements(options.detectors, messages) if len(options.detectors) > 1 else []
     if options.json:
-        print(json.dumps({"part": options.part, "results": results}, indent=2))
+        print(json.dumps({"part": options.part, "results": results, "agreement": agreed}, indent=2))
         return
     for result in results:
         show(result)
+    for found in agreed:
+        show_agreement(found)
 
 
 if __name__ == "__main__":

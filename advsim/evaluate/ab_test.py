@@ -20,6 +20,9 @@ from statsmodels.stats.multitest import multipletests
 from advsim.evaluate.intervals import MIN_CLUSTERS_FOR_BOUNDS, Floats, RateInterval, rate_interval, variance_with_floor
 from advsim.evaluate.outcomes import MessageOutcome, mode_counts
 
+_ROUNDING = 1e-6
+"""A standard error of a paired difference below this share of the unpaired one is nothing but rounding."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Difference:
@@ -202,8 +205,9 @@ class _Arms:
         low = d - _joined(rate_a - low_a, high_b - rate_b, rho)
         high = d + _joined(high_a - rate_a, rate_b - low_b, rho)
         errors = (math.sqrt(_arm_variance(*arms[0])), math.sqrt(_arm_variance(*arms[1])))
-        # Paired arms that are alike in every cluster would have no error at all; it is then taken without the pairing.
-        error = _joined(*errors, rho) or _joined(*errors, 0.0)
+        # Paired arms that are alike in every cluster have no error but rounding; it is then taken without the pairing.
+        paired, apart = _joined(*errors, rho), _joined(*errors, 0.0)
+        error = paired if paired > _ROUNDING * apart else apart
         equivalence = float(stats.t.sf((margin - abs(d)) / error, min(num_clusters) - 1))
         return max(-1.0, low), min(1.0, high), equivalence
 

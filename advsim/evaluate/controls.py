@@ -22,7 +22,7 @@ _SAME_USER = 1e6
 
 
 class Control(StrEnum):
-    """Kinds of controls (METHOD 4, Realism)."""
+    """Kinds of controls."""
 
     SHUFFLED = "shuffled"
     """Real user turns exchanged between dialogues: perfect surface, no coherence."""

@@ -12,6 +12,9 @@ from scipy import stats
 from advsim.evaluate.intervals import LEVEL
 from advsim.records import DetectorCounts, Rate
 
+MIN_LABELLED = 10
+"""Labelled failing messages, and passing ones, below which no rate is corrected: a share of fewer says too little."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CorrectedRate:
@@ -74,9 +77,9 @@ def corrected_rate(rate: Rate, counts: DetectorCounts) -> CorrectedRate:
         counts: the detector against labelled messages of the same mode and kind of text.
 
     Returns:
-        The corrected rate. Without an estimate where the rate has none, where no failing or no passing message was
-        labelled, or where sensitivity + specificity <= 1: such a detector marks failing messages no more often than
-        others, and the formula would turn the rate around.
+        The corrected rate. Without an estimate where the rate has none, where fewer than ``MIN_LABELLED`` failing or
+        passing messages were labelled, or where sensitivity + specificity <= 1: such a detector marks failing messages
+        no more often than others, and the formula would turn the rate around.
 
     Raises:
         ValueError: a count is negative.
@@ -90,7 +93,7 @@ def corrected_rate(rate: Rate, counts: DetectorCounts) -> CorrectedRate:
         raise ValueError(f"detector counts of {counts.mode} on {counts.text} text: got a negative count")
     sensitivity = counts.num_true_positive / num_failing if num_failing else None
     specificity = counts.num_true_negative / num_passing if num_passing else None
-    reason = _not_correctable(rate, sensitivity, specificity)
+    reason = _not_correctable(rate, num_failing, num_passing, sensitivity, specificity)
     unclipped, bounds = None, None
     if not reason and sensitivity is not None and specificity is not None and rate.estimate is not None:
         unclipped = (rate.estimate + specificity - 1) / (sensitivity + specificity - 1)
@@ -112,12 +115,15 @@ def corrected_rate(rate: Rate, counts: DetectorCounts) -> CorrectedRate:
     )
 
 
-def _not_correctable(rate: Rate, sensitivity: float | None, specificity: float | None) -> str:
+def _not_correctable(
+    rate: Rate, num_failing: int, num_passing: int, sensitivity: float | None, specificity: float | None
+) -> str:
     if rate.estimate is None:
         return "no message was judged"
-    if sensitivity is None or specificity is None:
-        return f"no {'failing' if sensitivity is None else 'passing'} message was labelled for calibration"
-    if sensitivity + specificity <= 1 + 1e-12:
+    for num, kind in ((num_failing, "failing"), (num_passing, "passing")):
+        if num < MIN_LABELLED:
+            return f"got {num} judged {kind} messages with labels, expected {MIN_LABELLED} or more; label further ones"
+    if sensitivity is not None and specificity is not None and sensitivity + specificity <= 1 + 1e-12:
         return (
             f"sensitivity {sensitivity:.2f} + specificity {specificity:.2f} <= 1: "
             "the detector marks failing messages no more often than others"

@@ -6,7 +6,6 @@ be judged at all. :func:`tally` turns rows into counts per cluster, the form in 
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -174,14 +173,6 @@ def _row(
         not_known=frozenset(unclear) - known if has_scope else frozenset(),
         error=not readable or (bool(known) and known <= unclear),
     )
-
-
-def by_configuration(rows: Sequence[MessageOutcome]) -> dict[str, list[MessageOutcome]]:
-    """The rows of each configuration, in the order in which configurations first appear."""
-    grouped: dict[str, list[MessageOutcome]] = defaultdict(list)
-    for row in rows:
-        grouped[row.configuration].append(row)
-    return dict(grouped)
 
 
 def is_judged(row: MessageOutcome, mode: str | None) -> bool:

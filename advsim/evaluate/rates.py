@@ -3,20 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from advsim.evaluate.intervals import RateInterval, rate_interval
-from advsim.evaluate.outcomes import MessageOutcome, Tally, by_configuration, tally
+from advsim.evaluate.outcomes import MessageOutcome, Tally, tally
 from advsim.records import Rate
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RateRow:
-    """The rate of one configuration and mode; ``mode`` None is any mode."""
-
-    configuration: str
-    mode: str | None
-    rate: Rate
 
 
 def failure_rate(
@@ -62,30 +52,3 @@ def rate_of(counts: Tally, *, num_bootstrap: int, seed: int, interval: RateInter
         num_dialogues=counts.num_dialogues,
         num_not_judged=counts.num_not_judged,
     )
-
-
-def rate_table(
-    outcomes: Sequence[MessageOutcome], *, modes: Sequence[str], num_bootstrap: int = 2000, seed: int = 0
-) -> list[RateRow]:
-    """Rates of every configuration: any mode first, then each of ``modes`` in the order given.
-
-    Args:
-        outcomes: messages of any number of configurations.
-        modes: mode ids; a found mode that is not among them would be missing from the table.
-        num_bootstrap: see :func:`failure_rate`.
-        seed: see :func:`failure_rate`.
-
-    Raises:
-        ValueError: a mode was found that ``modes`` does not name, or a message is there twice.
-    """
-    if unknown := sorted({mode for row in outcomes for mode in row.modes} - set(modes)):
-        raise ValueError(f"modes: got failures of {', '.join(unknown)}, which are not among {', '.join(modes)}")
-    return [
-        RateRow(
-            configuration=configuration,
-            mode=mode,
-            rate=failure_rate(rows, mode=mode, num_bootstrap=num_bootstrap, seed=seed),
-        )
-        for configuration, rows in by_configuration(outcomes).items()
-        for mode in (None, *modes)
-    ]

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from advsim.config import HeldOutConfig
 from advsim.embedding import Embedder
 from advsim.evaluate.ab_test import Difference, compare, compare_modes
 from advsim.evaluate.blame import BlameReport
+from advsim.evaluate.correction import CorrectedRate
 from advsim.evaluate.divergence import Divergence, mode_divergence
 from advsim.evaluate.diversity import Diversity, measure_diversity
 from advsim.evaluate.families import Family
@@ -19,7 +20,7 @@ from advsim.evaluate.rates import failure_rate
 from advsim.evaluate.spread import HabitSummary, SpreadComparison, compare_spread, describe_habits
 from advsim.evaluate.two_sample import TwoSample, compare_dialogues
 from advsim.evaluate.user_texts import UserTexts, num_user_turns_in_common
-from advsim.records import Assessment, Dialogue, FailureLabel, Rate
+from advsim.records import Assessment, Dialogue, FailureLabel, Rate, Visibility
 
 ANY = "any"
 """Key of the rate of messages with any failure."""
@@ -47,6 +48,8 @@ class FailureSummary:
     Attributes:
         rates: by mode, and ``any``; a mode that the detector cannot judge has no estimate.
         severities: number of labels by severity, 1 minor to 3 severe.
+        visibilities: number of labels by mode, then by whether the message or only the dialogue so far shows it; modes
+            without a label are left out.
         num_messages: chatbot messages.
         num_errors: of them, those that could not be judged at all.
         differences: rates less the reference's, any mode (None) first; empty for the reference itself. For the modes
@@ -54,16 +57,19 @@ class FailureSummary:
         divergence: over modes given failure, from the reference.
         divergence_with_none: the same with messages without failure as a category.
         blame: of the conversations; None for the reference.
+        corrected: rates without the detector's errors, keys as in ``rates``; empty where it was not calibrated.
     """
 
     rates: Mapping[str, Rate]
     severities: Mapping[int, int]
+    visibilities: Mapping[str, Mapping[str, int]]
     num_messages: int
     num_errors: int
     differences: tuple[Difference, ...] = ()
     divergence: Divergence | None = None
     divergence_with_none: Divergence | None = None
     blame: BlameSummary | None = None
+    corrected: Mapping[str, CorrectedRate] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,12 +116,19 @@ def summarise_failures(
         blame: attribution of the conversations.
         seed: of permutations and bootstrap.
     """
-    counted = Counter(label.severity for one in assessments for label in one.labels)
+    labels = [label for one in assessments for label in one.labels]
+    counted = Counter(label.severity for label in labels)
+    seen = Counter((label.mode, label.visibility) for label in labels)
     compared = reference is not None
     real = reference or ()
     return FailureSummary(
         rates={mode or ANY: failure_rate(rows, mode=mode, seed=seed) for mode in (None, *modes)},
         severities={severity: counted[severity] for severity in (1, 2, 3)},
+        visibilities={
+            mode: {visibility.value: seen[mode, visibility] for visibility in Visibility}
+            for mode in modes
+            if any(seen[mode, visibility] for visibility in Visibility)
+        },
         num_messages=len(rows),
         num_errors=sum(row.error for row in rows),
         differences=(compare(rows, real, seed=seed), *compare_modes(rows, real, modes=modes, seed=seed))

@@ -1,15 +1,14 @@
-"""Agreement of two detectors, and of one detector with itself, on messages that need no labels."""
+"""Agreement of two detectors, on messages that need no labels."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import combinations
 
 import numpy as np
 import numpy.typing as npt
 from sklearn.metrics import cohen_kappa_score
-from statsmodels.stats.inter_rater import aggregate_raters, cohens_kappa, fleiss_kappa
+from statsmodels.stats.inter_rater import cohens_kappa
 
 from advsim.errors import CorpusError
 from advsim.failures.calibrate import Proportion, by_message, modes_or_shipped, verdict, wilson
@@ -41,27 +40,6 @@ class Agreement:
     num_not_judged: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SelfAgreement:
-    """One detector asked several times, for one mode, on the messages judged every time.
-
-    Attributes:
-        mode: id of the mode.
-        disagreement: share of messages whose verdicts are not all the same; Wilson interval.
-        pairwise: share of pairs of repeats that differ, mean over the messages; None without a message.
-        kappa: Fleiss' kappa; None where it is undefined: no message, or all verdicts the same.
-        num_repeats: how often each message was judged.
-        num_not_judged: messages that at least one repeat did not judge.
-    """
-
-    mode: str
-    disagreement: Proportion
-    pairwise: float | None
-    kappa: float | None
-    num_repeats: int
-    num_not_judged: int
-
-
 def agreement(
     first: Sequence[Assessment], second: Sequence[Assessment], *, modes: Sequence[str] | None = None
 ) -> list[Agreement]:
@@ -75,31 +53,6 @@ def agreement(
     if not shared:
         raise CorpusError("agreement of detectors: got no message that both assessed; assess the same dialogues")
     return [_agreement(mode, [(one[it], other[it]) for it in shared]) for mode in modes_or_shipped(modes)]
-
-
-def self_agreement(
-    repeats: Sequence[Sequence[Assessment]], *, modes: Sequence[str] | None = None
-) -> list[SelfAgreement]:
-    """How far a detector that is asked again (with another seed) says the same.
-
-    Args:
-        repeats: at least two runs over the same messages.
-        modes: ids; None: those of the taxonomy that ships.
-
-    Raises:
-        CorpusError: there are fewer than two repeats, or a message is not in all of them.
-    """
-    if len(repeats) < 2:
-        raise CorpusError(f"disagreement with itself: got {len(repeats)} repeats, expected >= 2")
-    runs = [by_message(repeat) for repeat in repeats]
-    for run in runs[1:]:
-        if missing := runs[0].keys() ^ run.keys():
-            dialogue, turn = min(missing)
-            raise CorpusError(f"disagreement with itself: turn {turn} of {dialogue} is not in every repeat")
-    return [
-        _self_agreement(mode, [[run[message] for run in runs] for message in runs[0]])
-        for mode in modes_or_shipped(modes)
-    ]
 
 
 def _agreement(mode: str, pairs: Sequence[tuple[Assessment, Assessment]]) -> Agreement:
@@ -128,20 +81,4 @@ def _kappa(both_N2: npt.NDArray[np.bool_]) -> Proportion:
     found = cohens_kappa(table)
     return Proportion(
         value=value, low=max(-1.0, float(found.kappa_low)), high=min(1.0, float(found.kappa_upp)), num=num
-    )
-
-
-def _self_agreement(mode: str, messages: Sequence[Sequence[Assessment]]) -> SelfAgreement:
-    num_repeats = len(messages[0]) if messages else 0
-    verdicts = [[verdict(assessment, mode) for assessment in repeats] for repeats in messages]
-    judged = np.array([row for row in verdicts if None not in row], dtype=int).reshape(-1, num_repeats)
-    differing = [np.mean([a != b for a, b in combinations(row, 2)]) for row in judged]
-    varies = len(np.unique(judged)) == 2
-    return SelfAgreement(
-        mode=mode,
-        disagreement=wilson(sum(share > 0 for share in differing), len(judged)),
-        pairwise=float(np.mean(differing)) if differing else None,
-        kappa=float(fleiss_kappa(aggregate_raters(judged)[0])) if varies else None,
-        num_repeats=num_repeats,
-        num_not_judged=len(verdicts) - len(judged),
     )

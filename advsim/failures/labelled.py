@@ -19,6 +19,8 @@ from advsim.failures.taxonomy import Taxonomy, load_taxonomy
 from advsim.records import Dialogue, Speaker, Split, Turn
 
 Part = Literal["build", "held_out"]
+TextKind = Literal["real", "simulated", "written"]
+"""Who wrote the user turns: people, a simulator, or somebody who composed them for calibration."""
 
 _FOLDER = Path(__file__).with_name("labelled")
 _SPLITS: dict[Part, Split] = {"build": Split.TRAIN, "held_out": Split.TEST}
@@ -36,6 +38,7 @@ class LabelledMessage:
         modes: ids of the failure modes it shows; empty where it shows none.
         severity: that of its worst mode, 1 minor to 3 severe; None where it shows none.
         note: the writer's reason; for a message without failure often the mode it comes near to.
+        text: kind of text that the dialogue is; None where the file does not say.
     """
 
     id: str
@@ -45,6 +48,7 @@ class LabelledMessage:
     modes: frozenset[str]
     severity: int | None
     note: str
+    text: TextKind | None = None
 
     @property
     def dialogue(self) -> Dialogue:
@@ -72,6 +76,7 @@ class _Row(_Section):
     modes: list[str]
     severity: Annotated[int, Field(ge=1, le=3)] | None
     note: str = ""
+    text: TextKind | None = None
 
 
 def load_labelled(part: Part, path: Path | None = None, *, taxonomy: Taxonomy | None = None) -> list[LabelledMessage]:
@@ -79,8 +84,8 @@ def load_labelled(part: Part, path: Path | None = None, *, taxonomy: Taxonomy | 
 
     Args:
         part: ``build`` or ``held_out``.
-        path: a file of one's own, JSON Lines of ``id, context, message, modes, severity, note``; None is the one that
-            ships.
+        path: a file of one's own, JSON Lines of ``id, context, message, modes, severity``, and where known
+            ``note`` and ``text`` (real, simulated or written); None is the one that ships, which is ``written``.
         taxonomy: the modes that may be named; None is the taxonomy that ships.
 
     Raises:
@@ -88,6 +93,7 @@ def load_labelled(part: Part, path: Path | None = None, *, taxonomy: Taxonomy | 
             time. The message names file, line and key.
     """
     known = load_taxonomy() if taxonomy is None else taxonomy
+    text: TextKind | None = "written" if path is None else None
     path = _FOLDER / f"{part}.jsonl" if path is None else path
     try:
         lines = path.read_text(encoding="utf-8").split("\n")
@@ -96,14 +102,14 @@ def load_labelled(part: Part, path: Path | None = None, *, taxonomy: Taxonomy | 
     found: dict[str, LabelledMessage] = {}
     for number, line in enumerate(lines, start=1):
         if line.strip():
-            labelled = _parse(line, part, known, where=f"{path}, line {number}")
+            labelled = _parse(line, part, known, text, where=f"{path}, line {number}")
             if labelled.id in found:
                 raise CorpusError(f"{path}, line {number}: id {labelled.id!r} stands there already; give it its own")
             found[labelled.id] = labelled
     return list(found.values())
 
 
-def _parse(line: str, part: Part, taxonomy: Taxonomy, *, where: str) -> LabelledMessage:
+def _parse(line: str, part: Part, taxonomy: Taxonomy, text: TextKind | None, *, where: str) -> LabelledMessage:
     try:
         row = _Row.model_validate(json.loads(line))
     except json.JSONDecodeError as error:
@@ -132,4 +138,5 @@ def _parse(line: str, part: Part, taxonomy: Taxonomy, *, where: str) -> Labelled
         modes=frozenset(row.modes),
         severity=row.severity,
         note=row.note,
+        text=row.text or text,
     )

@@ -1,4 +1,4 @@
-"""The failure modes and their rubric: those that ship (METHOD section 3) and the user's own, read from YAML."""
+"""The failure modes and their rubric: those that ship (``taxonomy.yaml``) and the user's own, read from YAML."""
 
 from __future__ import annotations
 

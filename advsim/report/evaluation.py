@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from advsim.report.evaluation_calibration import calibration_table, legend
 from advsim.report.evaluation_figures import (
     ANY,
-    LEGEND,
     SEVERITIES,
     evaluation_table,
     missing_notes,
@@ -66,7 +66,8 @@ def render_evaluation(metrics: Mapping[str, object]) -> str:
         notes=[*evaluation.notes, *missing_notes(evaluation)],
         examples=_examples(evaluation),
         modes_not_found=_not_found(evaluation),
-        legend=LEGEND,
+        calibration=calibration_table(evaluation),
+        legend=legend(evaluation),
     )
 
 

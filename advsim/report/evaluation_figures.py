@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 
-from advsim.report.evaluation_metrics import EvaluationPart, GroupPart, HabitComparisonPart, TwoSamplePart, UsersPart
+from advsim.report.evaluation_metrics import (
+    DifferencePart,
+    EvaluationPart,
+    GroupPart,
+    HabitComparisonPart,
+    TwoSamplePart,
+    UsersPart,
+)
 from advsim.report.figures import (
     DIVERSITY_NAMES,
     MISSING,
@@ -41,7 +48,8 @@ LEGEND: tuple[tuple[str, str], ...] = (
     (
         "difference",
         "rate less that of the reference, in percentage points; from the two intervals and the correlation of users "
-        "who are in both groups.",
+        "who are in both groups. p: of a permutation of users, over modes after Benjamini and Hochberg. The figure "
+        "beside it is of two one-sided tests that the rates differ by more than so many points: small means equal.",
     ),
     (
         "divergence",
@@ -82,6 +90,7 @@ def evaluation_table(evaluation: EvaluationPart) -> FigureTable:
     rows = (
         RowGroup(title="Dialogues", rows=_filled(_size_rows(groups))),
         RowGroup(title="Failure rate, % of messages", rows=_filled(_rate_rows(evaluation))),
+        RowGroup(title="Corrected for detector errors, %", rows=_filled(_corrected_rows(evaluation))),
         RowGroup(title="Difference to ref., points", rows=_filled(_difference_rows(evaluation))),
         RowGroup(title="Divergence over modes, bits", rows=_filled(_divergence_rows(groups))),
         RowGroup(title="Conversations by fault", rows=_filled(_blame_rows(groups))),
@@ -119,6 +128,10 @@ def missing_notes(evaluation: EvaluationPart) -> tuple[str, ...]:
     """Why figures are missing: a sentence for each reason, named by group."""
     found: list[str] = []
     for group in evaluation.groups:
+        for mode in (ANY, *evaluation.modes_found):
+            corrected = group.failures.corrected.get(mode) if group.failures is not None else None
+            if corrected is not None and corrected.reason:
+                found.append(f"{group.name}, corrected rate of {mode_name(evaluation, mode)}: {corrected.reason}.")
         for kind, users in (("user turns", group.users), ("next turns", group.next_turns)):
             if users is None:
                 continue
@@ -137,6 +150,11 @@ def missing_notes(evaluation: EvaluationPart) -> tuple[str, ...]:
             elif classifier.note:
                 found.append(f"{group.name}: the {classifier.family} classifier {classifier.note}.")
     return tuple(dict.fromkeys(found))
+
+
+def mode_name(evaluation: EvaluationPart, mode: str) -> str:
+    """A mode's name in a row; ``any`` is any failure."""
+    return "any failure" if mode == ANY else evaluation.modes.get(mode, mode).lower()
 
 
 def percent(value: float | None) -> str:
@@ -184,21 +202,61 @@ def _rate_rows(evaluation: EvaluationPart) -> Iterable[Row]:
                 if rate is None
                 else Cell(value=percent(rate.estimate), interval=percent_interval(rate.low, rate.high))
             )
-        yield Row(label="any failure" if mode == ANY else evaluation.modes[mode].lower(), cells=tuple(cells))
+        yield Row(label=mode_name(evaluation, mode), cells=tuple(cells))
+        yield Row(
+            label="  seen only over the dialogue", cells=tuple(_over_dialogue(g, mode) for g in evaluation.groups)
+        )
+
+
+def _over_dialogue(group: GroupPart, mode: str) -> Cell:
+    """How many of the labels of a mode the message alone does not show; nothing where all of them are in messages."""
+    found = group.failures.visibilities.get(mode, {}) if group.failures is not None else {}
+    over = found.get("trajectory", 0)
+    return Cell(value=f"{over:,} of {sum(found.values()):,}") if over else Cell()
+
+
+def _corrected_rows(evaluation: EvaluationPart) -> Iterable[Row]:
+    for mode in (ANY, *evaluation.modes_found):
+        cells = []
+        for group in evaluation.groups:
+            one = group.failures.corrected.get(mode) if group.failures is not None else None
+            if one is None:
+                cells.append(Cell())
+            elif one.estimate is None:
+                cells.append(Cell(value="see notes"))
+            else:
+                cells.append(Cell(value=percent(one.estimate), interval=percent_interval(one.low, one.high)))
+        yield Row(label=mode_name(evaluation, mode), cells=tuple(cells))
 
 
 def _difference_rows(evaluation: EvaluationPart) -> Iterable[Row]:
     for mode in (ANY, *evaluation.modes_found):
-        cells = []
-        for group in evaluation.groups:
-            differences = group.failures.differences if group.failures is not None else ()
-            one = next((each for each in differences if (each.mode or ANY) == mode), None)
-            cells.append(
+        found = [_difference(group, mode) for group in evaluation.groups]
+        margin = next((one.margin for one in found if one is not None and one.margin is not None), 0.0)
+        yield Row(
+            label=mode_name(evaluation, mode),
+            cells=tuple(
                 Cell()
                 if one is None or one.difference is None
                 else Cell(value=f"{100 * one.difference:+.1f}", interval=points_interval(one.low, one.high))
-            )
-        yield Row(label="any failure" if mode == ANY else evaluation.modes[mode].lower(), cells=tuple(cells))
+                for one in found
+            ),
+        )
+        yield Row(
+            label=f"  p; p of equal within ±{100 * margin:g}",
+            cells=tuple(
+                Cell()
+                if one is None or one.p_adjusted is None
+                else Cell(value=format_figure(one.p_adjusted, 3), interval=format_figure(one.equivalence_p, 3))
+                for one in found
+            ),
+            is_detail=mode != ANY,
+        )
+
+
+def _difference(group: GroupPart, mode: str) -> DifferencePart | None:
+    differences = group.failures.differences if group.failures is not None else ()
+    return next((one for one in differences if (one.mode or ANY) == mode), None)
 
 
 def _divergence_rows(groups: Sequence[GroupPart]) -> Iterable[Row]:

@@ -30,6 +30,8 @@ class DifferencePart(Part):
     high: Figure = None
     p_value: Figure = None
     p_adjusted: Figure = None
+    equivalence_p: Figure = None
+    margin: Figure = None
 
 
 class DivergencePart(Part):
@@ -56,17 +58,29 @@ class BlamePart(Part):
     rate_without_simulator_faults: RatePart = RatePart()
 
 
+class CorrectedPart(Part):
+    """A failure rate without the detector's errors."""
+
+    estimate: Figure = None
+    low: Figure = None
+    high: Figure = None
+    text: str = ""
+    reason: str = ""
+
+
 class FailuresPart(Part):
     """How the chatbot of a group fails."""
 
     rates: dict[str, RatePart] = Field(default_factory=dict)
     severities: dict[str, int] = Field(default_factory=dict)
+    visibilities: dict[str, dict[str, int]] = Field(default_factory=dict)
     num_messages: int = 0
     num_errors: int = 0
     differences: tuple[DifferencePart, ...] = ()
     divergence: DivergencePart | None = None
     divergence_with_none: DivergencePart | None = None
     blame: BlamePart | None = None
+    corrected: dict[str, CorrectedPart] = Field(default_factory=dict)
 
 
 class HabitPart(Part):
@@ -188,6 +202,39 @@ class GroupPart(Part):
     examples: tuple[ExamplePart, ...] = ()
 
 
+class ProportionPart(Part):
+    """A share of ``num`` with its interval."""
+
+    value: Figure = None
+    low: Figure = None
+    high: Figure = None
+    num: int = 0
+
+
+class CountsPart(Part):
+    """Of which mode and kind of text a calibration is."""
+
+    mode: str
+    text: str = ""
+
+
+class ModeCalibrationPart(Part):
+    """A detector against labelled messages, for one mode and kind of text."""
+
+    counts: CountsPart
+    sensitivity: ProportionPart = ProportionPart()
+    specificity: ProportionPart = ProportionPart()
+    num_not_judged: int = 0
+
+
+class CalibrationPart(Part):
+    """The detector's errors on labelled messages."""
+
+    source: str = ""
+    num_messages: dict[str, int] = Field(default_factory=dict)
+    modes: tuple[ModeCalibrationPart, ...] = ()
+
+
 class EvaluationPart(Part):
     """The whole evaluation."""
 
@@ -198,6 +245,7 @@ class EvaluationPart(Part):
     groups: tuple[GroupPart, ...] = ()
     notes: Notes = ()
     seconds: Figure = None
+    calibration: CalibrationPart | None = None
 
     @property
     def reference(self) -> GroupPart | None:

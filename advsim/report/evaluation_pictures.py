@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from matplotlib import rc_context
@@ -12,28 +12,8 @@ from advsim.report.evaluation_figures import ANY, HABIT_NAMES
 from advsim.report.evaluation_metrics import EstimatePart, EvaluationPart, GroupPart
 from advsim.report.figures import control_name, format_figure, format_interval
 from advsim.report.pictures import Picture
-from advsim.report.plots import MARKERS, legend, panel
+from advsim.report.plots import MARKERS, Point, Series, legend, panel
 from advsim.report.svg import INK, MUTED, PAPER, RULE, SERIES, STYLE, inline_svg
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Dot:
-    """A figure in a row, with its interval where it has one. A hollow dot is a control."""
-
-    row: int
-    x: float
-    low: float | None = None
-    high: float | None = None
-    is_solid: bool = True
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Series:
-    """Dots of one group, with one colour and mark."""
-
-    label: str
-    dots: tuple[Dot, ...]
-    style: int
 
 
 def draw_evaluation(evaluation: EvaluationPart) -> tuple[Picture, ...]:
@@ -51,17 +31,17 @@ def _rates(evaluation: EvaluationPart) -> Picture | None:
         if group.failures is None:
             continue
         rates = [(row, group.failures.rates.get(key)) for row, key in enumerate(keys)]
-        dots = tuple(
-            Dot(
-                row=row,
-                x=100 * rate.estimate,
+        points = tuple(
+            Point(
+                place=row,
+                value=100 * rate.estimate,
                 low=None if rate.low is None else 100 * rate.low,
                 high=None if rate.high is None else 100 * rate.high,
             )
             for row, rate in rates
             if rate is not None and rate.estimate is not None
         )
-        series.append(Series(label=group.name, dots=dots, style=style))
+        series.append(Series(label=group.name, points=points, style=style))
     return _rows_picture(
         series,
         names,
@@ -78,12 +58,12 @@ def _spread(evaluation: EvaluationPart) -> Picture | None:
     for style, group in enumerate(evaluation.groups):
         if group.users is None or group.users.spread is None:
             continue
-        dots = tuple(
-            Dot(row=habits.index(one.habit), x=one.std_ratio, low=one.std_ratio_low, high=one.std_ratio_high)
+        points = tuple(
+            Point(place=habits.index(one.habit), value=one.std_ratio, low=one.std_ratio_low, high=one.std_ratio_high)
             for one in group.users.spread.habits
             if one.std_ratio is not None and one.habit in habits
         )
-        series.append(Series(label=group.name, dots=dots, style=style))
+        series.append(Series(label=group.name, points=points, style=style))
     return _rows_picture(
         series,
         list(HABIT_NAMES.values()),
@@ -108,15 +88,17 @@ def _told_apart(evaluation: EvaluationPart) -> Picture | None:
         rows += [(family, control) for control in dict.fromkeys(controls)]
     series = []
     for group in compared:
-        dots = []
+        points = []
         for row, (family, what) in enumerate(rows):
             one = next((each for each in _realism(group) if each.family == family), None)
             if one is None:
                 continue
             estimate = {"": one.auc, "length": one.length_only}.get(what, one.power.get(what, EstimatePart()))
             if estimate.value is not None:
-                dots.append(Dot(row=row, x=estimate.value, low=estimate.low, high=estimate.high, is_solid=not what))
-        series.append(Series(label=group.name, dots=tuple(dots), style=evaluation.groups.index(group)))
+                points.append(
+                    Point(place=row, value=estimate.value, low=estimate.low, high=estimate.high, is_solid=not what)
+                )
+        series.append(Series(label=group.name, points=tuple(points), style=evaluation.groups.index(group)))
     names = [
         {"": f"{family} classifier", "length": "– length alone"}.get(what, f"– {control_name(what)}")
         for family, what in rows
@@ -147,28 +129,30 @@ def _rows_picture(
     digits: int,
     reference: float | None = None,
 ) -> Picture | None:
-    filled = sorted({dot.row for one in series for dot in one.dots})
+    filled = sorted({point.place for one in series for point in one.points})
     if not filled:
         return None
     place_of = {row: place for place, row in enumerate(filled)}
     names = [names[row] for row in filled]
     series = [
-        replace(one, dots=tuple(replace(dot, row=place_of[dot.row]) for dot in one.dots)) for one in series if one.dots
+        replace(one, points=tuple(replace(point, place=place_of[point.place]) for point in one.points))
+        for one in series
+        if one.points
     ]
     figure, axes = panel(1.1 + (0.24 + 0.11 * len(series)) * len(names))
     for index, one in enumerate(series):
         colour = SERIES[one.style % len(SERIES)]
         shift = 0.17 * (index - (len(series) - 1) / 2)
-        for dot in one.dots:
-            place = -dot.row - shift
-            if dot.low is not None and dot.high is not None:
-                axes.plot([dot.low, dot.high], [place, place], color=colour, linewidth=1.2, zorder=3)
+        for point in one.points:
+            place = -point.place - shift
+            if point.low is not None and point.high is not None:
+                axes.plot([point.low, point.high], [place, place], color=colour, linewidth=1.2, zorder=3)
             axes.plot(
-                dot.x,
+                point.value,
                 place,
                 color=colour,
                 marker=MARKERS[one.style % len(MARKERS)],
-                markerfacecolor=colour if dot.is_solid else PAPER,
+                markerfacecolor=colour if point.is_solid else PAPER,
                 markeredgewidth=1.3,
                 markersize=4.8,
                 zorder=4,
@@ -196,7 +180,9 @@ def _rows_picture(
 
 def _describe(series: Series, names: Sequence[str], digits: int) -> str:
     said = []
-    for dot in series.dots:
-        interval = format_interval(dot.low, dot.high, digits)
-        said.append(f"{names[dot.row]} {format_figure(dot.x, digits)}" + (f" ({interval})" if interval else ""))
+    for point in series.points:
+        interval = format_interval(point.low, point.high, digits)
+        said.append(
+            f"{names[point.place]} {format_figure(point.value, digits)}" + (f" ({interval})" if interval else "")
+        )
     return ", ".join(said)

@@ -12,8 +12,9 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from advsim.report.evaluation_figures import ANY, LEGEND, evaluation_table, missing_notes, percent, percent_interval
-from advsim.report.evaluation_metrics import EvaluationPart, read_evaluation
+from advsim.report.evaluation_calibration import calibration_table, legend
+from advsim.report.evaluation_figures import ANY, evaluation_table, missing_notes, percent, percent_interval
+from advsim.report.evaluation_metrics import EvaluationPart, GroupPart, read_evaluation
 from advsim.report.figures import Cell, FigureTable
 
 MAX_COLUMNS = 100
@@ -36,12 +37,14 @@ def evaluation_tables(metrics: Mapping[str, object]) -> tuple[RenderableType, ..
     if not table.groups:
         return (Text("No figures."),)
     tables = [_table(part) for part in _parts(table)]
+    if evaluation.calibration is not None:
+        tables.append(_table(calibration_table(evaluation)))
     notes = [*evaluation.notes, *missing_notes(evaluation)]
     shown = Text("\n").join(
         [
             *(Text(f"- {note}") for note in notes),
             Text(),
-            *(Text.assemble((f"{term}: ", "bold"), meaning) for term, meaning in LEGEND),
+            *(Text.assemble((f"{term}: ", "bold"), meaning) for term, meaning in legend(evaluation)),
         ]
     )
     return (
@@ -65,9 +68,19 @@ def headline(evaluation: EvaluationPart) -> str:
         bounds = f" [{interval}]" if interval else " (too few dialogues for an interval)"
         said.append(
             f"{group.name}: {evaluation.detector} finds a failure in {percent(rate.estimate)} %{bounds} of "
-            f"{rate.num_messages:,} chatbot messages in {rate.num_dialogues:,} dialogues."
+            f"{rate.num_messages:,} chatbot messages in {rate.num_dialogues:,} dialogues{_corrected(group)}."
         )
     return " ".join(said) or "No dialogue with a chatbot message."
+
+
+def _corrected(group: GroupPart) -> str:
+    one = group.failures.corrected.get(ANY) if group.failures is not None else None
+    if one is None or one.estimate is None:
+        return ""
+    interval = percent_interval(one.low, one.high)
+    return f"; without its errors on labelled messages {percent(one.estimate)} %" + (
+        f" [{interval}]" if interval else ""
+    )
 
 
 def _parts(table: FigureTable) -> list[FigureTable]:

@@ -24,8 +24,8 @@ from advsim.report.metrics import AtTurn, Classifier, Diversity, Run
 from advsim.report.plots import (
     MARKERS,
     SMALL,
-    Line,
     Point,
+    Series,
     draw_lines,
     draw_stacked,
     label_above,
@@ -70,25 +70,27 @@ def draw_pictures(run: Run) -> tuple[Picture, ...]:
 
 def _realism(run: Run) -> Picture | None:
     judged = tuple(
-        Point(x=metrics.round, y=metrics.discriminator.accuracy)  # of the adapter before, which stands at this place
+        Point(
+            place=metrics.round, value=metrics.discriminator.accuracy
+        )  # of the adapter before, which stands at this place
         for metrics in run.rounds
         if metrics.discriminator.accuracy is not None
     )
-    lines = [Line(label="trained against", points=judged, style=_TRAINED_AGAINST)]
+    lines = [Series(label="trained against", points=judged, style=_TRAINED_AGAINST)]
     for style, family in enumerate(families(run), start=_FIRST_FAMILY):
         points = tuple(
-            Point(x=x, y=found.accuracy, low=found.low, high=found.high, is_solid=bool(found.measurable))
+            Point(place=x, value=found.accuracy, low=found.low, high=found.high, is_solid=bool(found.measurable))
             for x, found in _by_adapter(run, family)
             if found.accuracy is not None
         )
-        lines.append(Line(label=f"held-out {family}", points=points, style=style))
+        lines.append(Series(label=f"held-out {family}", points=points, style=style))
     lines = [line for line in lines if line.points]
     if not lines:
         return None
     figure, axes = panel(2.95)
     draw_lines(axes, lines)
     reference_line(axes, 0.5, "chance")
-    lowest = min(point.y if point.low is None else point.low for line in lines for point in line.points)
+    lowest = min(point.value if point.low is None else point.low for line in lines for point in line.points)
     axes.set_ylim(min(0.4, lowest - 0.03), 1.02)
     axes.set_ylabel("accuracy")
     _adapter_axis(axes, run)
@@ -163,15 +165,15 @@ def _at_turns(run: Run) -> Picture | None:
     lines = []
     for label, style, at_turn in found:
         values = [(x, at_turn[turn].value) for x, turn in enumerate(turns) if turn in at_turn]
-        points = tuple(Point(x=x, y=value) for x, value in values if value is not None)
+        points = tuple(Point(place=x, value=value) for x, value in values if value is not None)
         if points:
-            lines.append(Line(label=label, points=points, style=style))
+            lines.append(Series(label=label, points=points, style=style))
     if not lines:
         return None
     figure, axes = panel(2.6)
     draw_lines(axes, lines)
     reference_line(axes, 0.5, "chance")
-    axes.set_ylim(min(0.4, min(point.y for line in lines for point in line.points) - 0.03), 1.02)
+    axes.set_ylim(min(0.4, min(point.value for line in lines for point in line.points) - 0.03), 1.02)
     axes.set_ylabel("accuracy")
     sparse_ticks(axes, turns)
     axes.set_xlim(-0.35, max(len(turns) - 1, 1) + 0.35)
@@ -194,10 +196,10 @@ def _diversity(run: Run) -> Picture | None:
         for x, simulated, real in _diversities(run):
             value, reference = getattr(simulated, key), getattr(real, key)
             if value is not None and reference:
-                points.append(Point(x=x, y=value / reference))
+                points.append(Point(place=x, value=value / reference))
         if points:
             label = DIVERSITY_NAMES[key].removesuffix(" (bits)")
-            lines.append(Line(label=label, points=tuple(points), style=style))
+            lines.append(Series(label=label, points=tuple(points), style=style))
     if not lines:
         return None
     figure, axes = panel(2.95)
@@ -218,18 +220,18 @@ def _diversity(run: Run) -> Picture | None:
 
 def _turn_words(run: Run) -> Picture | None:
     measured = [(x, simulated.mean_turn_words) for x, simulated, _ in _diversities(run)]
-    points = tuple(Point(x=x, y=value) for x, value in measured if value is not None)
+    points = tuple(Point(place=x, value=value) for x, value in measured if value is not None)
     if not points:
         return None
-    line = Line(label="simulated", points=points, style=2)
+    line = Series(label="simulated", points=points, style=2)
     figure, axes = panel(2.95)
     draw_lines(axes, [line])
     for point in points if len(points) <= 6 else (points[0], points[-1]):
-        label_above(axes, point.x, point.y, f"{point.y:.1f}")
+        label_above(axes, point.place, point.value, f"{point.value:.1f}")
     real = run.baseline.real.diversity.mean_turn_words
     if real is not None:
         reference_line(axes, real, f"real users {real:.1f}")
-    axes.set_ylim(0, max([point.y for point in points] + [real or 0.0]) * 1.2)
+    axes.set_ylim(0, max([point.value for point in points] + [real or 0.0]) * 1.2)
     axes.set_ylabel("words")
     _adapter_axis(axes, run)
     text = _describe([line], _adapter_labels(run), form=".1f")
@@ -372,9 +374,10 @@ def _diversities(run: Run) -> Iterable[tuple[int, Diversity, Diversity]]:
         yield metrics.round + 1, metrics.diversity.simulated, metrics.diversity.real
 
 
-def _describe(lines: Sequence[Line], labels: Sequence[str], *, form: str = ".2f") -> str:
+def _describe(lines: Sequence[Series], labels: Sequence[str], *, form: str = ".2f") -> str:
     by_line = (
-        f"{line.label}: " + ", ".join(f"{labels[point.x]} {point.y:{form}}" for point in line.points) for line in lines
+        f"{line.label}: " + ", ".join(f"{labels[point.place]} {point.value:{form}}" for point in line.points)
+        for line in lines
     )
     return ". ".join(by_line) + "."
 

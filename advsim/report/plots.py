@@ -20,17 +20,20 @@ _LABEL_SHARE = 0.1  # a segment of a stacked bar is labelled from this share of 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Point:
-    """A figure at a position, with its interval where it has one. A hollow point is one not to be trusted."""
+    """A figure at a place along the other axis, with its interval where it has one.
 
-    x: int
-    y: float
+    A hollow point is another kind of figure: one not to be trusted, or a control.
+    """
+
+    place: int
+    value: float
     low: float | None = None
     high: float | None = None
     is_solid: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Line:
+class Series:
     """Points of one measure. ``style`` is its place among colours and markers, the same in all pictures."""
 
     label: str
@@ -47,19 +50,19 @@ def panel(height_in: float) -> tuple[Figure, Any]:
     return figure, axes
 
 
-def draw_lines(axes: Any, lines: Sequence[Line]) -> None:
+def draw_lines(axes: Any, lines: Sequence[Series]) -> None:
     """Lines with marks and intervals; lines that have intervals stand side by side, so that none hides another."""
     has_intervals = any(point.low is not None for line in lines for point in line.points)
     for index, line in enumerate(lines):
         colour = SERIES[line.style % len(SERIES)]
         mark = {"marker": MARKERS[line.style % len(MARKERS)], "color": colour}
         shift = 0.07 * (index - (len(lines) - 1) / 2) if has_intervals else 0.0
-        axes.plot([point.x + shift for point in line.points], [point.y for point in line.points], color=colour)
+        axes.plot([point.place + shift for point in line.points], [point.value for point in line.points], color=colour)
         for point in line.points:
             if point.low is not None and point.high is not None:
-                axes.plot([point.x + shift] * 2, [point.low, point.high], color=colour, linewidth=1.2, zorder=3)
+                axes.plot([point.place + shift] * 2, [point.low, point.high], color=colour, linewidth=1.2, zorder=3)
             face = colour if point.is_solid else PAPER
-            axes.plot(point.x + shift, point.y, markerfacecolor=face, markeredgewidth=1.4, zorder=4, **mark)
+            axes.plot(point.place + shift, point.value, markerfacecolor=face, markeredgewidth=1.4, zorder=4, **mark)
         axes.plot([], [], label=line.label, **mark)
     axes.grid(axis="y", color=RULE, linewidth=0.6)
     axes.set_axisbelow(True)

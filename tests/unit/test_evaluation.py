@@ -4,8 +4,8 @@ import dataclasses
 import json
 import warnings
 
-import numpy as np
 import pytest
+from made_up_dialogues import ByLength, FindsShould, write
 
 from advsim.cli import main
 from advsim.config import parse_config
@@ -13,69 +13,12 @@ from advsim.corpus.load import load_corpus
 from advsim.errors import ConfigError, CorpusError, RunError
 from advsim.evaluation import evaluate_files, evaluate_run
 from advsim.progress import Reporter
-from advsim.records import (
-    Assessment,
-    Conversation,
-    FailureLabel,
-    NextTurn,
-    Split,
-    StopReason,
-    chatbot_turns,
-    user_turns,
-)
+from advsim.records import Conversation, NextTurn, Split, StopReason, chatbot_turns, user_turns
 from advsim.report.evaluation_tables import evaluation_tables
 from advsim.run import Run
 from advsim.run_dir import RunDir
 from advsim.tables import conversations_table, to_table, turns_table
 from advsim.training import manifest
-
-
-class FindsShould:
-    """Every chatbot message with "should" is premature advice."""
-
-    name = "finds-should"
-    modes = ("premature_advice", "overload")
-
-    def assess(self, dialogues, *, advance=None):
-        found = []
-        for dialogue in dialogues:
-            for turn, said in chatbot_turns(dialogue):
-                label = FailureLabel(
-                    conversation_id=dialogue.id,
-                    turn=turn,
-                    mode="premature_advice",
-                    severity=2,
-                    span="should",
-                    detector=self.name,
-                    confidence=0.9,
-                )
-                labels = (label,) if "should" in said.text else ()
-                found.append(Assessment(conversation_id=dialogue.id, turn=turn, detector=self.name, labels=labels))
-            if advance is not None:
-                advance(1)
-        return found
-
-
-class ByLength:
-    def embed(self, texts):
-        vectors = np.array([[1.0, len(text) % 7, len(text) % 5] for text in texts]).reshape(-1, 3)
-        return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
-
-
-def write(path, *, num=14, turns=3, advice=0.5, chatbot=True, ending="."):
-    """Dialogues in the messages shape; the first ``advice`` of the chatbot's messages of each give advice."""
-    with path.open("w") as stream:
-        for number in range(num):
-            messages = []
-            for turn in range(turns):
-                said = f"I feel {('sad', 'tired', 'lost')[(number + turn) % 3]} about thing {number} {turn}{ending}"
-                messages.append({"role": "user", "content": said})
-                if chatbot:
-                    reply = "You should sleep." if turn < advice * turns else "What happened?"
-                    messages.append({"role": "assistant", "content": f"{reply} {turn}"})
-            line = {"id": f"{path.stem}-{number}", "user_id": f"u{number}", "messages": messages}
-            stream.write(json.dumps(line) + "\n")
-    return path
 
 
 def evaluate(conversations, **options):
@@ -109,6 +52,14 @@ def test_file_alone_gives_rates_with_intervals_and_writes_its_folder(tmp_path):
         "evaluation.html",
     }
     assert json.loads((tmp_path / "out" / "metrics.json").read_text()) == found.to_json()
+
+
+def test_labels_keep_whether_the_message_alone_shows_the_failure(tmp_path):
+    found = evaluate(write(tmp_path / "a.jsonl", advice=1.0), out=tmp_path / "out")
+    assert found.groups[0].failures.visibilities == {"premature_advice": {"message": 14, "trajectory": 28}}
+    rows = RunDir(str(tmp_path / "out")).read_table("failures.parquet").to_pylist()
+    seen = {(row["turn"], row["visibility"]) for row in rows}
+    assert seen == {(1, "message"), (3, "trajectory"), (5, "trajectory")}
 
 
 def test_two_files_are_compared_in_rates_modes_habits_and_classifiers(tmp_path):

@@ -8,7 +8,7 @@ from typing import Annotated
 
 from pydantic import Field, ValidationError, model_validator
 
-from advsim.config import Section, _apply_override, read_yaml
+from advsim.config import Section, read_yaml, set_override
 from advsim.errors import ConfigError
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
@@ -111,7 +111,7 @@ def load_lab_config(path: str | Path, overrides: Sequence[str] = ()) -> LabConfi
     """
     values = read_yaml(path)
     for override in overrides:
-        _apply_override(values, override)
+        set_override(values, override)
     try:
         return LabConfig.model_validate(values)
     except ValidationError as error:

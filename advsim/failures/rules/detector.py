@@ -37,7 +37,7 @@ WEAK_RULES = frozenset({"misattunement.nothing_shared", "misattunement.lecture",
 
 
 class RulesDetector:
-    """Finds the modes of METHOD section 3 by phrases, structure and the turns before; abstains from modes users added.
+    """Finds the modes of ``taxonomy.yaml`` by phrases, structure and the turns before; abstains from modes users added.
 
     A message in another language than English is judged on ``LANGUAGE_FREE`` modes only; an empty one on none.
     """

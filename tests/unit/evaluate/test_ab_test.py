@@ -81,6 +81,14 @@ def test_identical_arms_and_arms_without_messages_are_defined():
     assert few.difference is not None and (few.low, few.equivalence_p) == (None, None) and few.p_value is not None
 
 
+def test_equivalence_of_arms_alike_in_every_dialogue_does_not_hang_on_rounding():
+    counts = [(5, 6), (0, 3), (5, 5), (0, 6), (0, 4), (6, 6), (0, 5), (4, 4), (0, 6), (0, 6), (7, 7), (0, 5)]
+    a = rows_of("a", counts)
+    alike = [rows_of("b", [(k * times, n * times) for k, n in counts]) for times in (1, 2, 3, 6, 7, 10)]
+    found = [compare(a, b, num_permutations=9).equivalence_p for b in alike]
+    assert found == pytest.approx([found[0]] * len(alike)) and 0.3 < found[0] < 0.5
+
+
 def test_equivalence_needs_enough_dialogues_and_the_margin_asked_for():
     rng = np.random.default_rng(4)
     many = [rows_of(n, drawn_counts(0.1, rng=rng, num_dialogues=600), prefix=n) for n in "ab"]

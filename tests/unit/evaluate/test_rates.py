@@ -12,7 +12,7 @@ from statsmodels.stats.proportion import proportion_confint
 
 from advsim.evaluate.intervals import RateInterval, rate_interval, ratio_variance
 from advsim.evaluate.outcomes import MessageOutcome, mode_counts, outcomes, tally
-from advsim.evaluate.rates import failure_rate, rate_table
+from advsim.evaluate.rates import failure_rate
 from advsim.records import Assessment, Dialogue, FailureLabel, Speaker, Split, Turn
 
 COUNTS = [(1, 6), (0, 3), (2, 5), (0, 6), (0, 4), (3, 6), (0, 5), (1, 4), (0, 6), (0, 6), (1, 7), (0, 5)]
@@ -218,17 +218,6 @@ def test_interval_covers_the_true_rate_of_clustered_messages_about_95_times_in_1
         low, high = rate_interval(*counts, method=RateInterval.LOGIT_T, num_bootstrap=1, seed=0)
         covered += low <= rate <= high
     assert 0.925 <= covered / 500 <= 0.985
-
-
-def test_table_has_any_mode_and_every_mode_of_every_configuration():
-    rows = [*rows_of("a", COUNTS), *rows_of("b", COUNTS, mode="overload")]
-    table = rate_table(rows, modes=["boundary", "overload"])
-    assert [(r.configuration, r.mode) for r in table] == [
-        (c, m) for c in ("a", "b") for m in (None, "boundary", "overload")
-    ]
-    assert table[2].rate.estimate == 0 and table[0].rate == table[1].rate
-    with pytest.raises(ValueError, match="failures of overload, which are not among boundary"):
-        rate_table(rows, modes=["boundary"])
 
 
 def test_numbers_out_of_range_are_refused():

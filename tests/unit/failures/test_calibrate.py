@@ -1,14 +1,12 @@
 import dataclasses
 import warnings
 
-import numpy as np
 import pytest
-from sklearn.metrics import f1_score, precision_recall_fscore_support
 from statsmodels.stats.proportion import proportion_confint
 
 from advsim.errors import CorpusError
-from advsim.failures.calibrate import detector_counts, precision, score_detector, sensitivity, specificity
-from advsim.failures.detector_agreement import agreement, self_agreement
+from advsim.failures.calibrate import any_counts, detector_counts, sensitivity, specificity
+from advsim.failures.detector_agreement import agreement
 from advsim.failures.labelled import LabelledMessage
 from advsim.failures.taxonomy import load_taxonomy
 from advsim.records import Assessment, DetectorCounts, FailureLabel, Speaker, Turn
@@ -65,8 +63,15 @@ def test_message_without_a_verdict_is_in_no_count():
     boundary, overload = detector_counts(found, LABELS, text="real", modes=MODES)
     assert dataclasses.astuple(boundary)[2:] == (0, 0, 1, 1)
     assert dataclasses.astuple(overload)[2:] == (0, 0, 3, 0)
-    score = score_detector(found, LABELS, text="real", modes=MODES, num_bootstrap=20)
-    assert (score.modes[0].num_shown_not_judged, score.modes[1].num_shown_not_judged, score.num_errors) == (2, 1, 1)
+
+
+def test_any_failure_counts_where_every_mode_that_the_detector_judges_has_a_verdict():
+    found = any_counts(FOUND, LABELS, text="written", judged_modes=MODES)
+    assert dataclasses.astuple(found) == ("any", "written", 2, 0, 1, 1)
+    unclear = [assessed("a", "boundary", abstained=("overload",)), assessed("b", error="time-out"), *FOUND[2:]]
+    assert dataclasses.astuple(any_counts(unclear, LABELS, text="real", judged_modes=MODES))[2:] == (0, 0, 1, 1)
+    boundary_only = any_counts(unclear, LABELS, text="real", judged_modes=("boundary",))
+    assert dataclasses.astuple(boundary_only)[2:] == (1, 0, 1, 1)
 
 
 def test_earlier_turns_and_unlabelled_dialogues_are_not_counted():
@@ -117,7 +122,7 @@ def test_shares_are_wilson_intervals():
         num_true_negative=150,
         num_false_positive=10,
     )
-    for share, count, num in ((sensitivity, 17, 20), (specificity, 150, 160), (precision, 17, 27)):
+    for share, count, num in ((sensitivity, 17, 20), (specificity, 150, 160)):
         found = share(counts)
         low, high = proportion_confint(count, num, method="wilson")
         assert (found.value, found.num) == (pytest.approx(count / num), num)
@@ -128,62 +133,8 @@ def test_share_of_nothing_is_none():
     nothing = DetectorCounts(
         mode="m", text="real", num_true_positive=0, num_false_negative=0, num_true_negative=0, num_false_positive=0
     )
-    for share in (sensitivity, specificity, precision):
+    for share in (sensitivity, specificity):
         assert share(nothing) == dataclasses.replace(share(nothing), value=None, low=None, high=None, num=0)
-
-
-def random_case(num, seed=0):
-    rng = np.random.default_rng(seed)
-    shown = rng.random((num, 2)) < 0.3
-    found = np.where(rng.random((num, 2)) < 0.8, shown, ~shown)
-    labels = [labelled(f"m{i}", *(mode for mode, is_shown in zip(MODES, shown[i], strict=True) if is_shown))
-              for i in range(num)]  # fmt: skip
-    verdicts = [assessed(f"m{i}", *(mode for mode, is_found in zip(MODES, found[i], strict=True) if is_found))
-                for i in range(num)]  # fmt: skip
-    return shown, found, labels, verdicts
-
-
-def test_scores_are_those_of_scikit_learn():
-    shown, found, labels, verdicts = random_case(200)
-    score = score_detector(verdicts, labels, text="real", modes=MODES, num_bootstrap=200)
-    for m, mode in enumerate(score.modes):
-        p, r, f1, _ = precision_recall_fscore_support(shown[:, m], found[:, m], average="binary")
-        assert (mode.precision.value, mode.sensitivity.value, mode.f1) == (
-            pytest.approx(p), pytest.approx(r), pytest.approx(f1)
-        )  # fmt: skip
-    assert score.macro_f1.value == pytest.approx(f1_score(shown, found, average="macro"))
-    assert score.macro_f1.low < score.macro_f1.value < score.macro_f1.high
-
-
-def test_macro_f1_interval_covers_the_expected_value():
-    truth = score_detector(*random_case(20_000, seed=99)[:1:-1], text="real", modes=MODES, num_bootstrap=2)
-    covered = 0
-    for seed in range(60):
-        _, _, labels, verdicts = random_case(150, seed=seed)
-        score = score_detector(verdicts, labels, text="real", modes=MODES, num_bootstrap=300, seed=seed)
-        covered += score.macro_f1.low <= truth.macro_f1.value <= score.macro_f1.high
-    assert covered >= 52  # of 60; 57 expected
-
-
-def test_mode_that_no_message_shows_is_in_no_mean():
-    labels, found = [labelled("a", "boundary"), labelled("b")], [assessed("a", "boundary"), assessed("b", "overload")]
-    score = score_detector(found, labels, text="real", modes=MODES, num_bootstrap=20)
-    assert score.modes[1].f1 is None
-    assert (score.macro_f1.value, score.macro_f1.num) == (1.0, 1)
-
-
-def test_no_messages_and_no_failures_give_none_and_no_warning():
-    score = score_detector([], [], text="real", modes=MODES)
-    assert (score.macro_f1.value, score.macro_f1.num, score.num_messages) == (None, 0, 0)
-    none = score_detector([assessed("c")], [labelled("c")], text="real", modes=MODES, num_bootstrap=20)
-    assert (none.macro_f1.value, none.macro_f1.low) == (None, None)
-
-
-def test_abstaining_from_all_failures_is_no_way_to_a_forced_score():
-    found = [assessed("a", abstained=MODES), assessed("b", "overload", abstained=("boundary",)), *FOUND[2:]]
-    score = score_detector(found, LABELS, text="real", modes=MODES, num_bootstrap=20)
-    assert score.macro_f1.value == 1.0 and score.macro_f1.num == 1
-    assert score.macro_f1_forced.value == pytest.approx(0.5)  # boundary 0, overload 1
 
 
 def test_kappa_is_that_of_the_textbook():
@@ -218,26 +169,3 @@ def test_messages_that_one_did_not_judge_are_outside_of_agreement():
 def test_detectors_without_a_common_message_are_refused():
     with pytest.raises(CorpusError, match="no message that both assessed"):
         agreement([assessed("a")], [assessed("b")])
-
-
-def test_detector_that_disagrees_with_itself_is_measured():
-    shown = [(1, 1, 1), (1, 0, 1), (0, 0, 0), (0, 0, 0)]
-    repeats = [[assessed(f"m{i}", *(["boundary"] if row[r] else [])) for i, row in enumerate(shown)] for r in range(3)]
-    boundary, overload = self_agreement(repeats, modes=MODES)
-    assert (boundary.disagreement.value, boundary.num_repeats) == (0.25, 3)
-    assert boundary.pairwise == pytest.approx(2 / 3 / 4)
-    assert boundary.kappa == pytest.approx(1 - (1 / 6) / (2 * (5 / 12) * (7 / 12)))
-    assert (overload.disagreement.value, overload.kappa) == (0.0, None)
-
-
-def test_repeats_on_other_messages_or_one_repeat_alone_are_refused():
-    with pytest.raises(CorpusError, match="got 1 repeats"):
-        self_agreement([[assessed("a")]])
-    with pytest.raises(CorpusError, match="turn 1 of b is not in every repeat"):
-        self_agreement([[assessed("a"), assessed("b")], [assessed("a")]])
-
-
-def test_repeats_that_were_never_judged_give_none():
-    failed = [[assessed("a", error="time-out")], [assessed("a")]]
-    found = self_agreement(failed, modes=["boundary"])[0]
-    assert (found.disagreement.value, found.pairwise, found.kappa, found.num_not_judged) == (None, None, None, 1)

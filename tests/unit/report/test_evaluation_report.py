@@ -173,6 +173,30 @@ def test_rows_without_any_figure_are_left_out(metrics):
     assert "with emoji" not in labels
 
 
+def row_named(metrics, title, label):
+    """The first row of this label in the group of rows whose title starts so; None where there is none."""
+    table = evaluation_table(read_evaluation(metrics))
+    rows = [row for group in table.groups if group.title.startswith(title) for row in group.rows]
+    return next((row for row in rows if row.label.strip() == label), None)
+
+
+def test_difference_stands_with_both_p_values(metrics):
+    (one,) = metrics["groups"][1]["failures"]["differences"]
+    metrics["groups"][1]["failures"]["differences"] = [
+        {**one, "p_adjusted": 0.4213, "equivalence_p": 0.0312, "margin": 0.02}
+    ]
+    row = row_named(metrics, "Difference", "p; p of equal within ±2")
+    assert (row.cells[1].value, row.cells[1].interval) == ("0.421", "0.031")
+    assert row.cells[0].value == "–"
+
+
+def test_modes_seen_only_over_the_dialogue_say_so_beside_their_rate(metrics):
+    assert row_named(metrics, "Failure rate", "seen only over the dialogue") is None
+    metrics["groups"][0]["failures"]["visibilities"] = {"overload": {"message": 11, "trajectory": 3}}
+    row = row_named(metrics, "Failure rate", "seen only over the dialogue")
+    assert row.cells[0].value == "3 of 14"
+
+
 @pytest.mark.parametrize("num_groups", [1, 2, 6])
 def test_tables_stay_within_100_columns_and_keep_the_reference(metrics, num_groups):
     made = metrics["groups"][1]

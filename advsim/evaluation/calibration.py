@@ -1,0 +1,162 @@
+"""Rates without the detector's errors: what it finds in labelled messages, and what that makes of its rates."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from advsim.errors import ConfigError, CorpusError
+from advsim.evaluate.correction import CorrectedRate, corrected_rate, counts_for
+from advsim.failures.calibrate import Proportion, any_counts, detector_counts, sensitivity, specificity
+from advsim.failures.detector import Detector
+from advsim.failures.labelled import LabelledMessage, TextKind, load_labelled
+from advsim.failures.taxonomy import Taxonomy
+from advsim.progress import Reporter
+from advsim.records import DetectorCounts, Rate
+
+SHIPPED = "shipped"
+"""Names the held-out labelled messages that ship, in place of a file."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LabelledSet:
+    """Messages to calibrate a detector with. ``source`` is the file's name, or ``shipped``."""
+
+    source: str
+    messages: tuple[LabelledMessage, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModeCalibration:
+    """A detector against labelled messages, for one mode (``any``: any failure) and one kind of text.
+
+    Attributes:
+        counts: the two-by-two table; with mode and kind of text.
+        sensitivity: found / shown, with Wilson's interval.
+        specificity: not found / not shown, with Wilson's interval.
+        num_not_judged: labelled messages without a verdict, in none of the counts.
+    """
+
+    counts: DetectorCounts
+    sensitivity: Proportion
+    specificity: Proportion
+    num_not_judged: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Calibration:
+    """What a detector's errors are taken to be.
+
+    Attributes:
+        source: of the labelled messages.
+        num_messages: by kind of text. ``real`` and ``simulated`` serve groups of their kind; any other kind is all
+            labelled messages together: ``written``, ``unstated`` where no label says, ``mixed`` where they differ.
+        modes: any failure first, for each kind of text.
+    """
+
+    source: str
+    num_messages: Mapping[str, int]
+    modes: tuple[ModeCalibration, ...]
+
+    @property
+    def counts(self) -> tuple[DetectorCounts, ...]:
+        """The two-by-two tables."""
+        return tuple(one.counts for one in self.modes)
+
+    def text_for(self, text: str) -> str:
+        """The kind of labelled text that serves a group of this kind."""
+        return text if text in self.num_messages else list(self.num_messages)[-1]
+
+
+def load_calibration(source: str | Path, taxonomy: Taxonomy) -> LabelledSet:
+    """Labelled messages of a file, or with ``shipped`` the held-out ones that ship.
+
+    Args:
+        source: JSON Lines as :func:`advsim.failures.labelled.load_labelled` reads them, or ``shipped``.
+        taxonomy: the modes that may be named.
+
+    Raises:
+        ConfigError: the file cannot be read, breaks the format, names an unknown mode, or is empty.
+    """
+    path = None if str(source) == SHIPPED else Path(source)
+    try:
+        messages = load_labelled("held_out", path, taxonomy=taxonomy)
+    except CorpusError as error:
+        raise ConfigError(f"calibration: {error}") from None
+    if not messages:
+        raise ConfigError(
+            f"calibration {source}: got no labelled message, expected one a line; advsim/failures/labelled/README.md "
+            "says how"
+        )
+    return LabelledSet(source=SHIPPED if path is None else path.name, messages=tuple(messages))
+
+
+def calibrate(
+    labelled: LabelledSet, *, detector: Detector, taxonomy: Taxonomy, texts: Collection[str], reporter: Reporter
+) -> Calibration:
+    """Let the detector judge the labelled messages and count its errors, for each kind of text that a group needs.
+
+    Args:
+        labelled: the messages; they must not be those that the detector was made with.
+        detector: any.
+        taxonomy: its modes are counted.
+        texts: kinds of text of the groups: ``real``, ``simulated``, or empty where it is not known.
+        reporter: shows progress.
+
+    Raises:
+        CorpusError: the detector leaves a labelled message without an assessment.
+    """
+    dialogues = [message.dialogue for message in labelled.messages]
+    with reporter.stage(f"labelled messages by {detector.name}", total=len(dialogues), unit="dialogue") as stage:
+        assessments = detector.assess(dialogues, advance=stage.advance)
+    modes: list[ModeCalibration] = []
+    kinds = _kinds(labelled.messages, texts)
+    for text, messages in kinds.items():
+        found = (
+            any_counts(assessments, messages, text=text, judged_modes=detector.modes),
+            *detector_counts(assessments, messages, text=text, modes=taxonomy.ids),
+        )
+        modes.extend(_of_mode(counts, len(messages)) for counts in found)
+    return Calibration(
+        source=labelled.source,
+        num_messages={text: len(messages) for text, messages in kinds.items()},
+        modes=tuple(modes),
+    )
+
+
+def corrected_rates(rates: Mapping[str, Rate], calibration: Calibration, text: str) -> dict[str, CorrectedRate]:
+    """The rates without the detector's errors, by mode.
+
+    Args:
+        rates: by mode, and ``any``.
+        calibration: with the same modes.
+        text: the group's kind of text.
+    """
+    kind = calibration.text_for(text)
+    return {
+        mode: corrected_rate(rate, counts_for(calibration.counts, mode=mode, text=kind)) for mode, rate in rates.items()
+    }
+
+
+def _kinds(messages: Sequence[LabelledMessage], texts: Collection[str]) -> dict[str, list[LabelledMessage]]:
+    """Labelled messages by the kind of text that they serve; all of them together last, where a group needs that."""
+    wanted: tuple[TextKind, ...] = ("real", "simulated")
+    found: dict[str, list[LabelledMessage]] = {
+        kind: kept for kind in wanted if kind in texts and (kept := [one for one in messages if one.text == kind])
+    }
+    if not found.keys() >= set(texts):
+        stated = {one.text for one in messages}
+        name = "mixed" if len(stated) > 1 else (stated.pop() or "unstated")
+        found[name] = list(messages)
+    return found
+
+
+def _of_mode(counts: DetectorCounts, num_messages: int) -> ModeCalibration:
+    judged = counts.num_true_positive + counts.num_false_negative + counts.num_true_negative + counts.num_false_positive
+    return ModeCalibration(
+        counts=counts,
+        sensitivity=sensitivity(counts),
+        specificity=specificity(counts),
+        num_not_judged=num_messages - judged,
+    )

@@ -1,0 +1,93 @@
+"""Evaluate a dialogue file, alone or against a second one."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from advsim.config import HeldOutConfig
+from advsim.corpus.files import read_dialogues
+from advsim.embedding import Embedder
+from advsim.evaluation.inputs import GroupInput, users_of
+from advsim.evaluation.instruments import JudgeOptions, build_instruments
+from advsim.evaluation.measure import measure
+from advsim.evaluation.results import Evaluation
+from advsim.evaluation.write import write
+from advsim.failures.detector import Detector
+from advsim.progress import Reporter
+from advsim.records import Conversation, Dialogue, StopReason
+from advsim.run_dir import RunDir
+
+
+def evaluate_files(
+    conversations: str | Path,
+    *,
+    reference: str | Path | None = None,
+    detector: str | Detector = "rules",
+    taxonomy: str | Path | None = None,
+    judge: JudgeOptions | None = None,
+    calibration: str | Path | None = None,
+    out: str | Path | None = None,
+    seed: int = 0,
+    reporter: Reporter | None = None,
+    embedder: Embedder | None = None,
+) -> Evaluation:
+    """Evaluate a dialogue file, alone or against a second one; see :func:`advsim.evaluate_files`."""
+    reporter = reporter or Reporter(file=sys.stderr)
+    started_s = time.monotonic()
+    instruments = build_instruments(
+        detector, taxonomy=taxonomy, judge=judge, calibration=calibration, embedder=embedder
+    )
+    file = read_dialogues(conversations)
+    text = "" if reference is None else "simulated"
+    inputs = [_from_file(file.name, file.dialogues, text=text)]
+    notes: list[str] = []
+    if reference is not None:
+        second = read_dialogues(reference)
+        name = second.name if second.name != file.name else f"{second.name} (reference)"
+        inputs.insert(0, _from_file(name, second.dialogues, text="real", is_reference=True))
+        notes.append("Files: users and chatbots can both differ between them, and no figure here tells which it is.")
+        if [one.turns for one in file.dialogues] == [one.turns for one in second.dialogues]:
+            notes.append("Both files hold the same dialogues: every difference is 0 by construction.")
+    evaluation = measure(
+        file.name,
+        inputs,
+        instruments=instruments,
+        held_out=HeldOutConfig(),
+        notes=notes,
+        seed=seed,
+        reporter=reporter,
+        started_s=started_s,
+    )
+    if out is not None:
+        write(RunDir(str(out)), evaluation, prefix="", report="evaluation.html")
+    return evaluation.result
+
+
+def _from_file(name: str, dialogues: Sequence[Dialogue], *, text: str, is_reference: bool = False) -> GroupInput:
+    return GroupInput(
+        name=name,
+        is_reference=is_reference,
+        text=text,
+        dialogues=tuple(dialogues),
+        conversations=() if is_reference else tuple(_as_conversation(one) for one in dialogues),
+        users=users_of(dialogues),
+    )
+
+
+def _as_conversation(dialogue: Dialogue) -> Conversation:
+    """A dialogue of a file for attribution: how it ended is not known, so that only its turns can show a fault."""
+    return Conversation(
+        id=dialogue.id,
+        scenario_id=dialogue.id,
+        chatbot=dialogue.source,
+        simulator_version=0,
+        simulator_sha256="",
+        turns=dialogue.turns,
+        stop_reason=StopReason.END_TOKEN,
+        num_prompt_tokens=0,
+        num_output_tokens=0,
+        seed=0,
+    )

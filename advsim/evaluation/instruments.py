@@ -1,0 +1,101 @@
+"""What measures: the detector of failures, its taxonomy, labelled messages to calibrate it with, and the embedder."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from advsim.embedding import Embedder, FloatArray, MiniLmEmbedder
+from advsim.errors import ConfigError
+from advsim.evaluation.calibration import LabelledSet, load_calibration
+from advsim.failures.detector import Detector
+from advsim.failures.judge import JudgeConfig, build_judge
+from advsim.failures.taxonomy import Taxonomy, load_taxonomy
+
+DETECTORS = ("rules", "learned", "judge")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JudgeOptions:
+    """The model that judges, for the detector ``judge``."""
+
+    base_url: str = ""
+    model: str = ""
+    api_key_env: str | None = None
+    """NAME of the environment variable with the key."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Instruments:
+    """The same for all groups of an evaluation. Without labelled messages no rate is corrected."""
+
+    detector: Detector
+    taxonomy: Taxonomy
+    embedder: Embedder
+    labelled: LabelledSet | None = None
+
+
+def build_instruments(
+    detector: str | Detector,
+    *,
+    taxonomy: str | Path | None = None,
+    judge: JudgeOptions | None = None,
+    calibration: str | Path | None = None,
+    embedder: Embedder | None = None,
+) -> Instruments:
+    """The detector by its name or as given, the taxonomy of a file or the shipped one, the embedder.
+
+    Raises:
+        ConfigError: there is no detector of that name, the judge is not described, or taxonomy or labelled messages
+            are not valid.
+    """
+    known = load_taxonomy(taxonomy)
+    vectors = LazyEmbedder(embedder)
+    return Instruments(
+        detector=_detector(detector, known, judge, vectors) if isinstance(detector, str) else detector,
+        taxonomy=known,
+        embedder=vectors,
+        labelled=None if calibration is None else load_calibration(calibration, known),
+    )
+
+
+def _detector(name: str, taxonomy: Taxonomy, judge: JudgeOptions | None, embedder: Embedder) -> Detector:
+    if name == "rules":
+        from advsim.failures.rules import RulesDetector
+
+        return RulesDetector(taxonomy)
+    if name == "learned":
+        from advsim.failures.learned import load_learned
+
+        return load_learned(taxonomy, embedder=embedder)
+    if name == "judge":
+        if judge is None or not judge.base_url or not judge.model:
+            raise ConfigError(
+                "detector judge: got no endpoint and model, expected both; give --judge-url http://host:port/v1 and "
+                "--judge-model NAME"
+            )
+        try:
+            config = JudgeConfig(base_url=judge.base_url, model=judge.model, api_key_env=judge.api_key_env)
+        except ValidationError as error:
+            raise ConfigError(f"detector judge: {'; '.join(one['msg'] for one in error.errors())}") from None
+        return build_judge(config, taxonomy)
+    raise ConfigError(f"detector: got {name!r}, expected one of {', '.join(DETECTORS)}")
+
+
+class LazyEmbedder:
+    """The embedder given, or the one that ships, loaded when it is first needed: a wrong file is told at once."""
+
+    def __init__(self, given: Embedder | None) -> None:
+        self._embedder = given
+
+    def embed(self, texts: Sequence[str]) -> FloatArray:
+        """As :meth:`advsim.embedding.Embedder.embed`."""
+        if self._embedder is None:
+            from transformers.utils import logging
+
+            logging.disable_progress_bar()  # loading takes under a second, and its bar would stand between ours
+            self._embedder = MiniLmEmbedder()
+        return self._embedder.embed(texts)

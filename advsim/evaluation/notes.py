@@ -1,0 +1,77 @@
+"""What a reader must know to read the figures: what was not judged, and what is in no rate."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from advsim.evaluation.calibration import Calibration
+from advsim.evaluation.inputs import GroupInput
+from advsim.evaluation.results import Group
+from advsim.failures.detector import Detector
+from advsim.failures.judge import Judge
+from advsim.failures.taxonomy import Taxonomy
+
+
+def detector_notes(detector: Detector, taxonomy: Taxonomy) -> list[str]:
+    """Modes that the detector does not judge, and what a judge's answers took."""
+    notes = []
+    not_judged = [mode for mode in taxonomy.ids if mode not in detector.modes]
+    if not_judged:
+        notes.append(f"The detector {detector.name} does not judge: {', '.join(not_judged)}.")
+    if isinstance(detector, Judge):
+        cost = detector.cost
+        notes.append(
+            f"The judge took {cost.num_calls} calls ({cost.num_retries} of them repeated), "
+            f"{cost.num_prompt_tokens} prompt and {cost.num_completion_tokens} completion tokens as far as the server "
+            f"reported them; {cost.num_errors} of {cost.num_messages} messages got no verdict."
+        )
+    return notes
+
+
+def calibration_notes(calibration: Calibration, detector: Detector, inputs: Sequence[GroupInput]) -> list[str]:
+    """What the labelled messages are, and how far a correction by them carries."""
+    sizes = ", ".join(f"{num} {text}" for text, num in calibration.num_messages.items())
+    notes = [
+        f"Corrected rates take sensitivity and specificity of the detector {detector.name} from labelled messages of "
+        f"{calibration.source} ({sizes}), and hold where it errs alike on the dialogues here.",
+        "How many of the failing messages are found depends on which modes they show: the correction of any failure "
+        "holds for the labelled mix of modes, those of single modes do not need it.",
+    ]
+    if "written" in calibration.num_messages:
+        notes.append(
+            "The labelled messages were composed for calibration, plainer than logs: on real dialogues the detector "
+            "may err more, and the corrected rates be wrong by what it does. Label some of your own."
+        )
+    shared = [one.name for one in inputs if one.dialogues and calibration.text_for(one.text) != one.text]
+    if shared:
+        notes.append(
+            f"{', '.join(shared)}: one calibration with all labelled messages, because it is not known whether this "
+            "text is real or simulated, or no label says that of its message."
+        )
+    return notes
+
+
+def group_notes(groups: Sequence[Group], detector: Detector) -> list[str]:
+    """Groups where nothing could be judged or nothing was found, and what is counted beside their rates."""
+    notes = []
+    for group in groups:
+        if group.failures is None:
+            continue
+        rates = group.failures.rates
+        unclear = [mode for mode in rates if mode in detector.modes and not rates[mode].num_messages]
+        if unclear and group.failures.num_messages:
+            notes.append(f"{group.name}: the detector gave no verdict on any message for {', '.join(unclear)}.")
+        if not group.failures.num_messages:
+            notes.append(f"{group.name}: no chatbot turns, so there is nothing to judge.")
+        elif not any(group.failures.severities.values()):
+            notes.append(f"{group.name}: the detector found no failure; that does not show that there is none.")
+        if group.failures.num_errors:
+            notes.append(
+                f"{group.name}: {group.failures.num_errors} messages could not be judged; they are in no rate."
+            )
+        if group.num_ended_by_error:
+            notes.append(
+                f"{group.name}: {group.num_ended_by_error} conversations ended by an error of the chatbot's service: "
+                "infrastructure, in no rate."
+            )
+    return notes

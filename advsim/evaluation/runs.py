@@ -1,0 +1,149 @@
+"""Evaluate all rounds of a run against its held-out real dialogues."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+import time
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+
+from advsim.config import Config
+from advsim.corpus.load import Corpus, load_corpus
+from advsim.embedding import Embedder
+from advsim.errors import ConfigError, RunError
+from advsim.evaluate.user_texts import next_turn_texts
+from advsim.evaluation.inputs import GroupInput, users_of
+from advsim.evaluation.instruments import JudgeOptions, build_instruments
+from advsim.evaluation.measure import measure
+from advsim.evaluation.results import Evaluation
+from advsim.evaluation.write import write
+from advsim.failures.detector import Detector
+from advsim.progress import Reporter
+from advsim.records import Context, Conversation, Dialogue, NextTurn, Split
+from advsim.run import Run
+from advsim.tables import from_table
+
+REPORT = "report/evaluation.html"
+
+
+def evaluate_run(
+    run: Run,
+    *,
+    detector: str | Detector = "rules",
+    taxonomy: str | Path | None = None,
+    judge: JudgeOptions | None = None,
+    calibration: str | Path | None = None,
+    reporter: Reporter | None = None,
+    embedder: Embedder | None = None,
+) -> Evaluation:
+    """Evaluate all rounds of a run against its held-out real dialogues; see :func:`advsim.evaluate_run`."""
+    reporter = reporter or Reporter(file=sys.stderr)
+    started_s = time.monotonic()
+    instruments = build_instruments(
+        detector, taxonomy=taxonomy, judge=judge, calibration=calibration, embedder=embedder
+    )
+    config = Config.model_validate(run.manifest["config"])
+    corpus = load_corpus(config.corpus)
+    if corpus.sha256 != run.manifest["corpus"]["sha256"]:
+        raise ConfigError(
+            f"run {run.folder.location}: the corpus has hash {corpus.sha256[:12]}, expected "
+            f"{run.manifest['corpus']['sha256'][:12]}, which the run was trained on; restore the file: real and "
+            "simulated turns cannot be set side by side without it"
+        )
+    notes: list[str] = []
+    inputs = [_real_of(run, corpus, notes), *_simulated_of(run, corpus, config.prompt.instructions)]
+    if len(inputs) == 1:
+        raise RunError(
+            f"run {run.folder.location} has neither conversations nor held-out turns yet; finish a round, then "
+            "evaluate it"
+        )
+    notes.append(
+        "Conversations of round r are written with the adapter before it, so those of round 1 stand under SFT; the "
+        "last adapter has next turns only."
+    )
+    notes.append(
+        "Conversations start from training scenarios and meet the run's chatbot; the real dialogues are held out and "
+        "were answered by whoever answered them. Rates compare the two as a whole."
+    )
+    evaluation = measure(
+        str(run.manifest["name"]),
+        inputs,
+        instruments=instruments,
+        held_out=config.held_out,
+        notes=notes,
+        seed=config.seed,
+        reporter=reporter,
+        started_s=started_s,
+    )
+    write(run.folder, evaluation, prefix="evaluation/", report=REPORT)
+    return evaluation.result
+
+
+def _real_of(run: Run, corpus: Corpus, notes: list[str]) -> GroupInput:
+    """The real dialogues that nothing was trained or stopped on, and the real next turns on the run's prefixes."""
+    split = Split.TEST if corpus.split(Split.TEST) else Split.VALIDATION
+    dialogues = corpus.split(split)
+    notes.append(
+        f"Real dialogues are the {len(dialogues)} of the {split} split"
+        + ("." if split is Split.TEST else ", because the test split is empty; the stop rule has seen them.")
+    )
+    by_id = {dialogue.id: dialogue for dialogue in corpus.dialogues}
+    prefixes = _next_turns(run, "held_out/v0.parquet") or _next_turns(run, "held_out/zero_shot.parquet")
+    said = [dataclasses.replace(one, text=by_id[one.dialogue_id].turns[one.turn].text) for one in prefixes]
+    return GroupInput(
+        name="real",
+        is_reference=True,
+        text="real",
+        dialogues=dialogues,
+        users=users_of(dialogues),
+        next_turns=tuple(next_turn_texts(said, users_of(corpus.dialogues))),
+    )
+
+
+def _simulated_of(run: Run, corpus: Corpus, instructions: str) -> list[GroupInput]:
+    """Zero-shot, SFT and the adapter of every round, as far as there is anything of them."""
+    by_id = {dialogue.id: dialogue for dialogue in corpus.dialogues}
+    users = users_of(corpus.dialogues)
+    found = []
+    num_rounds = 0
+    while run.folder.exists(f"rounds/{num_rounds + 1:02d}/conversations.parquet"):
+        num_rounds += 1
+    for version in range(-1, num_rounds + 1):
+        turns = _next_turns(run, f"held_out/{'zero_shot' if version < 0 else f'v{version}'}.parquet")
+        conversations = run.conversations(version + 1) if 0 <= version < num_rounds else []
+        if not turns and not conversations:
+            continue
+        found.append(
+            GroupInput(
+                name={-1: "zero-shot", 0: "SFT"}.get(version, f"round {version}"),
+                text="simulated",
+                dialogues=tuple(_as_dialogue(one, by_id) for one in conversations),
+                conversations=tuple(conversations),
+                instructions=instructions,
+                users={one.id: users.get(one.scenario_id, one.scenario_id) for one in conversations},
+                openings=frozenset((one.id, 0) for one in conversations if by_id[one.scenario_id].opening),
+                stop_reasons=Counter(one.stop_reason.value for one in conversations),
+                next_turns=tuple(next_turn_texts(turns, users)),
+            )
+        )
+    return found
+
+
+def _next_turns(run: Run, name: str) -> list[NextTurn]:
+    return from_table(run.folder.read_table(name), NextTurn) if run.folder.exists(name) else []
+
+
+def _as_dialogue(conversation: Conversation, by_id: Mapping[str, Dialogue]) -> Dialogue:
+    """A conversation with the context it was started from; the split means nothing."""
+    scenario = by_id.get(conversation.scenario_id)
+    context = Context() if scenario is None else scenario.context
+    return Dialogue(
+        id=conversation.id,
+        source=conversation.chatbot,
+        split=Split.TRAIN,
+        user_id=None if scenario is None else scenario.user_id,
+        context=context,
+        turns=conversation.turns,
+    )
