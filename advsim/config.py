@@ -298,6 +298,8 @@ class HeldOutConfig(Section):
     sampling: SamplingConfig = SamplingConfig()
     num_folds: Annotated[int, Field(ge=2)] = 5
     num_bootstrap: PositiveInt = 500
+    num_permutations: NonNegativeInt = 99
+    """Of the null that the classifiers are fitted under; p is at least 1 / (1 + this). 0 gives no null."""
     min_control_auc: Fraction = 0.85
     """A classifier counts only where it finds its controls with at least this AUC a turn."""
 

@@ -15,6 +15,7 @@ from advsim.corpus.load import Corpus
 from advsim.embedding import MiniLmEmbedder
 from advsim.evaluate.diversity import common_token_budget, measure_diversity
 from advsim.evaluate.families import Family
+from advsim.evaluate.permutation import Nulls
 from advsim.evaluate.realism import ClassifierResult, choose_prefixes, measure_realism
 from advsim.evaluate.stop_rule import RoundSignals
 from advsim.pools import RolloutPool
@@ -158,17 +159,36 @@ def realism_json(result: ClassifierResult) -> dict[str, Any]:
         "auc": result.auc.value,
         "auc_low": result.auc.low,
         "auc_high": result.auc.high,
+        **_nulls_json(result.nulls),
         "num_prefixes": result.num_prefixes,
         "num_dialogues": result.accuracy.num_dialogues,
         "power": {control: estimate.value for control, estimate in result.power.items()},
         "length_only": result.length_only.value,
+        "user_only": None if result.user_only is None else result.user_only.value,
         "measurable": result.measurable,
         "gate": result.gate,
-        "accuracy_at_turn": {
-            str(number): {"value": estimate.value, "n": estimate.num_turns}
-            for number, estimate in result.accuracy_at_turn.items()
-        },
+        "accuracy_at_turn": _at_turn_json(result.accuracy_at_turn),
+        "auc_at_turn": _at_turn_json(result.auc_at_turn),
         "notes": list(result.notes),
+    }
+
+
+def _nulls_json(nulls: Nulls | None) -> dict[str, float | int | None]:
+    if nulls is None:
+        return dict.fromkeys(("p_value", "null_high", "auc_p_value", "auc_null_high", "num_permutations"))
+    return {
+        "p_value": nulls.accuracy.p_value,
+        "null_high": nulls.accuracy.high,
+        "auc_p_value": nulls.auc.p_value,
+        "auc_null_high": nulls.auc.high,
+        "num_permutations": nulls.auc.num_permutations,
+    }
+
+
+def _at_turn_json(at_turn: Mapping[int, Estimate]) -> dict[str, dict[str, float | int | None]]:
+    return {
+        str(number): {"value": estimate.value, "low": estimate.low, "high": estimate.high, "n": estimate.num_turns}
+        for number, estimate in at_turn.items()
     }
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 import numpy as np
@@ -91,6 +91,15 @@ def context_inputs(examples: Sequence[Example], embedder: Embedder) -> FloatArra
     ).reshape(len(examples), 21)
 
 
+def user_only_inputs(examples: Sequence[Example], embedder: Embedder) -> FloatArray:
+    """:func:`context_inputs` of dialogues without the chatbot's turns, shape (examples, 21).
+
+    An ablation: what this finds too needs no chatbot to be seen (the turn's length, its words, how it fits the user's
+    earlier turns and the session). Only what context finds beyond it is in how turns answer the chatbot.
+    """
+    return context_inputs([_without_chatbot(example) for example in examples], embedder)
+
+
 def scalar_estimator() -> Pipeline:
     """Standardised features, logistic regression; of C = .03, .1 and 1, .1 was best or equal (64 to 1,000 prefixes)."""
     return make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=2000))
@@ -113,6 +122,12 @@ class _Context:
     @property
     def texts(self) -> tuple[str, ...]:
         return (self.session, self.last_user, self.last_chatbot, *self.by_user, *self.by_chatbot)
+
+
+def _without_chatbot(example: Example) -> Example:
+    history = [turn for turn in example.dialogue.turns[: example.turn] if turn.speaker is Speaker.USER]
+    turns = (*history, *example.dialogue.turns[example.turn :])
+    return Example(dialogue=replace(example.dialogue, turns=turns), turn=len(history), text=example.text)
 
 
 def _context(example: Example) -> _Context:

@@ -29,7 +29,9 @@ from advsim.evaluate.families import (
     scalar_estimator,
     surface_estimator,
     surface_inputs,
+    user_only_inputs,
 )
+from advsim.evaluate.permutation import Nulls, permutation_nulls
 from advsim.records import Dialogue, Estimate, NextTurn, user_turns
 
 GATE_CONTROL: Mapping[Family, Control] = {Family.SURFACE: Control.ZERO_SHOT, Family.CONTEXT: Control.SHUFFLED}
@@ -37,7 +39,7 @@ GATE_CONTROL: Mapping[Family, Control] = {Family.SURFACE: Control.ZERO_SHOT, Fam
 the base model's turns are the difference that it is there for. CONTEXT is there for coherence."""
 
 REPORTED_USER_TURNS = (1, 2, 5, 10)
-"""User turn numbers at which accuracy is given on its own."""
+"""User turn numbers at which accuracy and AUC are given on their own."""
 
 MIN_DIALOGUES_FOR_BOUNDS = 10
 """A cluster bootstrap over fewer dialogues gives no interval worth printing."""
@@ -57,8 +59,14 @@ class ClassifierResult:
         accuracy: share of turns told right, real against simulated; .5 is chance.
         auc: area under the ROC curve a turn, real against simulated.
         accuracy_at_turn: accuracy at the user turn numbers of ``REPORTED_USER_TURNS`` that exist.
+        auc_at_turn: AUC at the same.
+        nulls: accuracy and AUC against classifiers fitted on permuted labels: the real and the simulated turns of a
+            user (of a dialogue where users are unknown) are exchanged or not, all of them together
+            (:mod:`advsim.evaluate.permutation`). None where ``num_permutations`` is 0.
         power: AUC a turn of the same family fitted on real turns against each control, on the same folds.
         length_only: accuracy of a logistic regression on the turn's characters and words alone.
+        user_only: accuracy of the same family where it is not shown the chatbot's turns; None for SURFACE, which never
+            is.
         measurable: whether the family finds its control (``GATE_CONTROL``) with at least ``min_control_auc``.
         gate: one phrase saying so.
         num_prefixes: prefixes with a simulated turn.
@@ -69,8 +77,11 @@ class ClassifierResult:
     accuracy: Estimate
     auc: Estimate
     accuracy_at_turn: Mapping[int, Estimate]
+    auc_at_turn: Mapping[int, Estimate]
+    nulls: Nulls | None
     power: Mapping[str, Estimate]
     length_only: Estimate
+    user_only: Estimate | None
     measurable: bool
     gate: str
     num_prefixes: int
@@ -121,8 +132,8 @@ def measure_realism(
         dialogues: the real held-out dialogues; those that ``simulated`` does not name are not used.
         simulated: the simulator's turns, at most one a prefix.
         zero_shot: the base model's turns on the same prefixes; may be empty. Turns on other prefixes are not used.
-        config: folds, bootstrap samples and the least AUC on the control.
-        seed: of folds, exchange of turns and bootstrap.
+        config: folds, bootstrap samples, permutations and the least AUC on the control.
+        seed: of folds, exchange of turns, bootstrap and permutations.
         embedder: read by CONTEXT only.
 
     Raises:
@@ -137,7 +148,8 @@ def measure_realism(
     represent, estimator = _family(family, embedder)
     trial = _Trial(by_id=by_id, folds=folds, num_bootstrap=config.num_bootstrap, seed=seed)
 
-    found = trial.run(simulated, represent, estimator)
+    inputs = represent(trial.examples(simulated))
+    found = trial.predict(simulated, inputs, estimator)
     controls = {
         Control.SHUFFLED: shuffled(by_id, prefixes, within=folds, seed=seed),
         Control.REPEATED: repeated(by_id, prefixes),
@@ -151,18 +163,22 @@ def measure_realism(
         control.value: trial.run(turns, represent, estimator).auc_estimate() for control, turns in buildable.items()
     }
     measurable, gate = _gate(family, power, config.min_control_auc)
-    numbers = [user_turn_number(by_id[name], turn) for name, turn in prefixes]
+    numbers = np.array([user_turn_number(by_id[name], turn) for name, turn in prefixes])
+    at_turn = {number: found.at(numbers == number) for number in REPORTED_USER_TURNS if number in numbers}
     return ClassifierResult(
         family=family,
         accuracy=found.accuracy_estimate(),
         auc=found.auc_estimate(),
-        accuracy_at_turn={
-            number: found.at(np.array(numbers) == number).accuracy_estimate()
-            for number in REPORTED_USER_TURNS
-            if number in numbers
-        },
+        accuracy_at_turn={number: there.accuracy_estimate() for number, there in at_turn.items()},
+        auc_at_turn={number: there.auc_estimate() for number, there in at_turn.items()},
+        nulls=trial.nulls(simulated, inputs, estimator, num_permutations=config.num_permutations),
         power=power,
         length_only=trial.run(simulated, length_inputs, scalar_estimator).accuracy_estimate(),
+        user_only=None
+        if family is Family.SURFACE
+        else trial.run(
+            simulated, lambda examples: user_only_inputs(examples, embedder), scalar_estimator
+        ).accuracy_estimate(),
         measurable=measurable,
         gate=gate,
         num_prefixes=len(prefixes),
@@ -220,11 +236,20 @@ class _Trial:
     seed: int
 
     def run(self, turns: Sequence[NextTurn], represent: Represent, estimator: Callable[[], Pipeline]) -> _Predictions:
+        return self.predict(turns, represent(self.examples(turns)), estimator)
+
+    def examples(self, turns: Sequence[NextTurn]) -> list[Example]:
+        """The real turns, then the others on the same prefixes."""
         others = [Example(dialogue=self.by_id[t.dialogue_id], turn=t.turn, text=t.text) for t in turns]
-        real = [Example(dialogue=o.dialogue, turn=o.turn, text=o.dialogue.turns[o.turn].text) for o in others]
-        inputs = represent([*real, *others])
-        is_real = np.repeat([True, False], len(turns))
-        fold = np.tile([self.folds[turn.dialogue_id] for turn in turns], 2)
+        return [
+            *(Example(dialogue=o.dialogue, turn=o.turn, text=o.dialogue.turns[o.turn].text) for o in others),
+            *others,
+        ]
+
+    def predict(
+        self, turns: Sequence[NextTurn], inputs: npt.NDArray[Any], estimator: Callable[[], Pipeline]
+    ) -> _Predictions:
+        is_real, fold = self._labels(turns)
         p_real = np.full(len(inputs), 0.5)
         for held_out in np.unique(fold):
             test = fold == held_out
@@ -236,6 +261,29 @@ class _Trial:
             num_bootstrap=self.num_bootstrap,
             seed=self.seed,
         )
+
+    def nulls(
+        self,
+        turns: Sequence[NextTurn],
+        inputs: npt.NDArray[Any],
+        estimator: Callable[[], Pipeline],
+        *,
+        num_permutations: int,
+    ) -> Nulls | None:
+        is_real, fold = self._labels(turns)
+        return permutation_nulls(
+            inputs,
+            is_real,
+            units=2 * [user_of(self.by_id[turn.dialogue_id]) for turn in turns],
+            folds=fold,
+            estimator=estimator,
+            num_permutations=num_permutations,
+            seed=self.seed,
+        )
+
+    def _labels(self, turns: Sequence[NextTurn]) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.intp]]:
+        """Which of the :meth:`examples` are real, and the fold of each."""
+        return np.repeat([True, False], len(turns)), np.tile([self.folds[turn.dialogue_id] for turn in turns], 2)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -323,8 +371,11 @@ def _unmeasured(family: Family, num_prefixes: int, num_dialogues: int) -> Classi
         accuracy=nothing,
         auc=nothing,
         accuracy_at_turn={},
+        auc_at_turn={},
+        nulls=None,
         power={},
         length_only=nothing,
+        user_only=None,
         measurable=False,
         gate=f"the {family} classifier was not tried on its control {GATE_CONTROL[family]}",
         num_prefixes=num_prefixes,

@@ -3,13 +3,15 @@
 On free dialogues nothing is held fixed: both the users and the chatbots that they talk to can differ. The surface
 family reads the user's turn alone, so that it sees the chatbot only through what it made the user say. The context
 family also reads the chatbot's turns, and can tell two chatbots apart whatever the users do: with different chatbots it
-says nothing about users. Realism of a simulator on *equal* prefixes is :mod:`advsim.evaluate.realism`.
+says nothing about users. Its ablation without the chatbot's turns does. Realism of a simulator on *equal* prefixes is
+:mod:`advsim.evaluate.realism`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +20,7 @@ from sklearn.pipeline import Pipeline
 
 from advsim.config import HeldOutConfig
 from advsim.embedding import Embedder
-from advsim.evaluate.controls import Control, user_of
+from advsim.evaluate.controls import Control, user_of, user_turn_number
 from advsim.evaluate.families import (
     Example,
     Family,
@@ -27,8 +29,16 @@ from advsim.evaluate.families import (
     scalar_estimator,
     surface_estimator,
     surface_inputs,
+    user_only_inputs,
 )
-from advsim.evaluate.realism import MIN_DIALOGUES_FOR_BOUNDS, Represent, choose_prefixes, measure_realism
+from advsim.evaluate.permutation import Nulls, permutation_nulls
+from advsim.evaluate.realism import (
+    MIN_DIALOGUES_FOR_BOUNDS,
+    REPORTED_USER_TURNS,
+    Represent,
+    choose_prefixes,
+    measure_realism,
+)
 from advsim.records import Dialogue, Estimate, NextTurn, Speaker
 
 FloatArray = npt.NDArray[np.float64]
@@ -45,6 +55,18 @@ MAX_TURNS = 400
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AtUserTurn:
+    """Figures of the turns of one user turn number, scored by the classifiers of all turns.
+
+    Values are None where fewer than ``MIN_DIALOGUES_FOR_BOUNDS`` dialogues of a side have such a turn among those that
+    were read; the estimates say how many there are.
+    """
+
+    accuracy: Estimate
+    auc: Estimate
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TwoSample:
     """What one family of classifiers found between two sets of dialogues, by grouped cross-validation.
 
@@ -53,7 +75,14 @@ class TwoSample:
         auc: area under the ROC curve a turn, first against second set; .5 is chance. 95 % percentile interval of a
             bootstrap over the dialogues of each set.
         auc_dialogue: the same for dialogues, each with its mean log-odds.
+        accuracy: mean of the shares of turns told right in the two sets: .5 is chance whatever their numbers. Interval
+            as that of ``auc``.
+        at_turn: accuracy and AUC at the user turn numbers of ``REPORTED_USER_TURNS``.
+        nulls: ``accuracy`` and ``auc`` against classifiers fitted on permuted labels: users (dialogues where users are
+            unknown) of one set are dealt to the sides anew, those who are in both sets exchange their sides or not
+            (:mod:`advsim.evaluate.permutation`). None where nothing could be measured or ``num_permutations`` is 0.
         length_only: AUC of a logistic regression on characters and words alone.
+        user_only: AUC of the same family where it is not shown the chatbot's turns; None for SURFACE, which never is.
         power: AUC of the same family on real turns of the first set against controls known not to be real.
         measurable: whether it finds its control (``GATE_CONTROL``) with at least ``min_control_auc``.
         gate: one phrase saying so.
@@ -64,7 +93,11 @@ class TwoSample:
     family: Family
     auc: Estimate
     auc_dialogue: Estimate
+    accuracy: Estimate
+    at_turn: Mapping[int, AtUserTurn]
+    nulls: Nulls | None
     length_only: Estimate
+    user_only: Estimate | None
     power: Mapping[str, Estimate]
     measurable: bool
     gate: str
@@ -94,8 +127,8 @@ def compare_dialogues(
         others: second set.
         turn_budget: user turns of each dialogue to draw from, the first so many; see
             :func:`advsim.evaluate.user_texts.num_user_turns_in_common`.
-        config: folds, bootstrap samples and the least AUC on the control.
-        seed: of the choice of turns, folds and bootstrap.
+        config: folds, bootstrap samples, permutations and the least AUC on the control.
+        seed: of the choice of turns, folds, bootstrap and permutations.
         embedder: read by CONTEXT only.
         max_turns: turns a side at most.
     """
@@ -113,7 +146,7 @@ def compare_dialogues(
     num_groups = min(len(set(groups[: len(examples[0])])), len(set(groups[len(examples[0]) :])))
     if num_groups < 2:
         return _unmeasured(family, examples, turn_budget)
-    folds = min(config.num_folds, num_groups)
+    folds = _folds(examples, groups, num_folds=min(config.num_folds, num_groups), seed=seed)
     represent: Represent
     represent, estimator = (
         (surface_inputs, surface_estimator)
@@ -121,10 +154,12 @@ def compare_dialogues(
         else (lambda given: context_inputs(given, embedder), scalar_estimator)
     )
 
-    def found(inputs: Represent, make: Callable[[], Pipeline]) -> _Scores:
-        return _scores(examples, groups, inputs, make, num_folds=folds, num_bootstrap=config.num_bootstrap, seed=seed)
+    def found(inputs: npt.NDArray[Any], make: Callable[[], Pipeline]) -> _Scores:
+        return _scores(examples, folds, inputs, make, num_bootstrap=config.num_bootstrap, seed=seed)
 
-    scores = found(represent, estimator)
+    everything = [*examples[0], *examples[1]]
+    inputs = represent(everything)
+    scores = found(inputs, estimator)
     power = _power(family, sides[0], num_turns=min(available), config=config, seed=seed, embedder=embedder)
     control = GATE_CONTROL[family]
     value = power[control.value].value if control.value in power else None
@@ -133,7 +168,21 @@ def compare_dialogues(
         family=family,
         auc=scores.auc(),
         auc_dialogue=scores.by_dialogue().auc(),
-        length_only=found(length_inputs, scalar_estimator).auc(),
+        accuracy=scores.accuracy(),
+        at_turn=_at_turns(examples, scores),
+        nulls=permutation_nulls(
+            inputs,
+            _is_first(examples),
+            units=groups,
+            folds=folds,
+            estimator=estimator,
+            num_permutations=config.num_permutations,
+            seed=seed,
+        ),
+        length_only=found(length_inputs(everything), scalar_estimator).auc(),
+        user_only=None
+        if family is Family.SURFACE
+        else found(user_only_inputs(everything, embedder), scalar_estimator).auc(),
         power=power,
         measurable=measurable,
         gate=f"the {family} classifier was not tried on its control {control}"
@@ -186,17 +235,44 @@ class _Scores:
         nums = tuple(int(numbers.max()) + 1 for numbers in self.dialogues)
         between = np.zeros(nums)
         np.add.at(between, (self.dialogues[0][:, None], self.dialogues[1][None, :]), wins)
-        rng = np.random.default_rng(self.seed)
-        draws = [rng.multinomial(num, np.full(num, 1.0 / num), size=self.num_bootstrap).astype(float) for num in nums]
+        draws = self._draws()
         sizes = [draw @ np.bincount(numbers) for draw, numbers in zip(draws, self.dialogues, strict=True)]
         drawn = np.einsum("bd,bd->b", draws[0] @ between, draws[1]) / (sizes[0] * sizes[1])
+        return self._estimate(float(wins.mean()), drawn)
+
+    def accuracy(self) -> Estimate:
+        """Mean of the shares told right in the two sets; log-odds of exactly 0 count one half."""
+        first, second = (np.where(odds == 0.0, 0.5, odds > 0.0) for odds in self.log_odds)
+        right = (first, 1.0 - second)
+        shares = [
+            (draw @ np.bincount(numbers, weights=one)) / (draw @ np.bincount(numbers))
+            for draw, numbers, one in zip(self._draws(), self.dialogues, right, strict=True)
+        ]
+        return self._estimate(float(right[0].mean() + right[1].mean()) / 2.0, (shares[0] + shares[1]) / 2.0)
+
+    def at(self, kept: Sequence[npt.NDArray[np.bool_]]) -> _Scores:
+        """Some turns of each set, at least one."""
+        first, second = (
+            np.unique(numbers[k], return_inverse=True)[1] for numbers, k in zip(self.dialogues, kept, strict=True)
+        )
+        odds = (self.log_odds[0][kept[0]], self.log_odds[1][kept[1]])
+        return replace(self, log_odds=odds, dialogues=(first, second))
+
+    def _draws(self) -> list[FloatArray]:
+        """How often each dialogue is in each bootstrap sample, for each set: shape (samples, dialogues)."""
+        rng = np.random.default_rng(self.seed)
+        nums = [int(numbers.max()) + 1 for numbers in self.dialogues]
+        return [rng.multinomial(num, np.full(num, 1.0 / num), size=self.num_bootstrap).astype(float) for num in nums]
+
+    def _estimate(self, value: float, drawn: FloatArray) -> Estimate:
+        nums = [int(numbers.max()) + 1 for numbers in self.dialogues]
         low, high = np.quantile(drawn, [0.025, 0.975])
         enough = min(nums) >= MIN_DIALOGUES_FOR_BOUNDS
         return Estimate(
-            value=float(wins.mean()),
+            value=value,
             low=float(low) if enough else None,
             high=float(high) if enough else None,
-            num_turns=len(first) + len(second),
+            num_turns=sum(map(len, self.log_odds)),
             num_dialogues=sum(nums),
         )
 
@@ -209,22 +285,52 @@ class _Scores:
         return replace(self, log_odds=(first, second), dialogues=(np.arange(len(first)), np.arange(len(second))))
 
 
+def _at_turns(examples: Sequence[Sequence[Example]], scores: _Scores) -> dict[int, AtUserTurn]:
+    numbers = [np.array([user_turn_number(one.dialogue, one.turn) for one in side]) for side in examples]
+    found = {}
+    for number in REPORTED_USER_TURNS:
+        kept = [side == number for side in numbers]
+        num_dialogues = [len(np.unique(side[k])) for side, k in zip(scores.dialogues, kept, strict=True)]
+        if min(num_dialogues) >= MIN_DIALOGUES_FOR_BOUNDS:
+            there = scores.at(kept)
+            found[number] = AtUserTurn(accuracy=there.accuracy(), auc=there.auc())
+        else:
+            nothing = _nothing(num_turns=int(sum(k.sum() for k in kept)), num_dialogues=sum(num_dialogues))
+            found[number] = AtUserTurn(accuracy=nothing, auc=nothing)
+    return found
+
+
+def _is_first(examples: Sequence[Sequence[Example]]) -> npt.NDArray[np.bool_]:
+    return np.repeat([True, False], [len(examples[0]), len(examples[1])])
+
+
+def _folds(
+    examples: Sequence[Sequence[Example]], groups: Sequence[str], *, num_folds: int, seed: int
+) -> npt.NDArray[np.intp]:
+    """Fold of each example of the first set, then of the second."""
+    is_first = _is_first(examples)
+    folds = np.zeros(len(is_first), dtype=np.intp)
+    splitter = StratifiedGroupKFold(n_splits=num_folds, shuffle=True, random_state=seed)
+    for fold, (_, test) in enumerate(splitter.split(np.zeros(len(is_first)), is_first, groups=groups)):
+        folds[test] = fold
+    return folds
+
+
 def _scores(
     examples: Sequence[Sequence[Example]],
-    groups: Sequence[str],
-    represent: Represent,
+    folds: npt.NDArray[np.intp],
+    inputs: npt.NDArray[Any],
     estimator: Callable[[], Pipeline],
     *,
-    num_folds: int,
     num_bootstrap: int,
     seed: int,
 ) -> _Scores:
-    inputs = represent([*examples[0], *examples[1]])
-    is_first = np.repeat([True, False], [len(examples[0]), len(examples[1])])
+    is_first = _is_first(examples)
     log_odds = np.zeros(len(inputs))
-    splitter = StratifiedGroupKFold(n_splits=num_folds, shuffle=True, random_state=seed)
-    for train, test in splitter.split(np.zeros(len(inputs)), is_first, groups=groups):
-        if len(set(is_first[train])) == 2 and len(test):
+    for fold in np.unique(folds):
+        test = folds == fold
+        train = ~test
+        if len(set(is_first[train])) == 2:
             log_odds[test] = estimator().fit(inputs[train], is_first[train]).decision_function(inputs[test])
     first, second = (np.unique([one.dialogue.id for one in side], return_inverse=True)[1] for side in examples)
     return _Scores(
@@ -248,11 +354,12 @@ def _power(
     ).power
 
 
+def _nothing(*, num_turns: int, num_dialogues: int) -> Estimate:
+    return Estimate(value=None, low=None, high=None, num_turns=num_turns, num_dialogues=num_dialogues)
+
+
 def _unmeasured(family: Family, examples: Sequence[Sequence[Example]], turn_budget: int) -> TwoSample:
-    nothing = Estimate(
-        value=None,
-        low=None,
-        high=None,
+    nothing = _nothing(
         num_turns=sum(map(len, examples)),
         num_dialogues=sum(len({one.dialogue.id for one in side}) for side in examples),
     )
@@ -260,7 +367,11 @@ def _unmeasured(family: Family, examples: Sequence[Sequence[Example]], turn_budg
         family=family,
         auc=nothing,
         auc_dialogue=nothing,
+        accuracy=nothing,
+        at_turn={},
+        nulls=None,
         length_only=nothing,
+        user_only=None,
         power={},
         measurable=False,
         gate=f"the {family} classifier was not tried on its control {GATE_CONTROL[family]}",

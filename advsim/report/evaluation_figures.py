@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 
 from advsim.report.evaluation_metrics import (
+    AtUserTurnPart,
     DifferencePart,
+    EstimatePart,
     EvaluationPart,
     GroupPart,
     HabitComparisonPart,
@@ -15,14 +17,18 @@ from advsim.report.evaluation_metrics import (
 from advsim.report.figures import (
     DIVERSITY_NAMES,
     MISSING,
+    NULL_LABEL,
     Cell,
     FigureTable,
     Row,
     RowGroup,
     control_name,
+    estimate_cell,
     format_figure,
     format_interval,
     keys_of,
+    null_cell,
+    turn_number,
     words,
 )
 
@@ -78,7 +84,9 @@ LEGEND: tuple[tuple[str, str], ...] = (
     (
         "AUC",
         "of fresh classifiers between the users of a group and the reference's: 0.5 is chance. Where a classifier does "
-        "not find its control, a value near 0.5 says nothing.",
+        "not find its control, a value near 0.5 says nothing. Under it the value under which 95 % of classifiers stay "
+        "that were fitted with users dealt to the sides at random, and the p of this comparison. User turns alone: "
+        "without the chatbot's turns.",
     ),
     ("MAUVE", "likeness of the embedded turns, 0 to 1; read it against the ceiling, real users among themselves."),
 )
@@ -149,6 +157,10 @@ def missing_notes(evaluation: EvaluationPart) -> tuple[str, ...]:
                 )
             elif classifier.note:
                 found.append(f"{group.name}: the {classifier.family} classifier {classifier.note}.")
+            short = [(turn, at.auc) for turn, at in _at_turn(classifier) if at.auc.value is None]
+            if short:
+                listed = ", ".join(f"{turn} ({auc.num_turns} turns)" for turn, auc in short)
+                found.append(f"{group.name}: too few dialogues for classifiers at user turn {listed}.")
     return tuple(dict.fromkeys(found))
 
 
@@ -277,7 +289,7 @@ def _divergence_rows(groups: Sequence[GroupPart]) -> Iterable[Row]:
             ),
         )
         yield Row(
-            label="  95 % of relabelled, and p",
+            label=NULL_LABEL,
             cells=tuple(
                 Cell()
                 if one is None or one.p_value is None
@@ -392,23 +404,39 @@ def _realism_rows(groups: Sequence[GroupPart], family: str) -> Iterable[Row]:
             label=label, cells=tuple(Cell() if one is None else value(one) for one in found), is_detail=is_detail
         )
 
-    yield row(
-        "by turn",
-        lambda one: Cell(value=format_figure(one.auc.value), interval=format_interval(one.auc.low, one.auc.high)),
-    )
-    yield row(
-        "by dialogue",
-        lambda one: Cell(
-            value=format_figure(one.auc_dialogue.value),
-            interval=format_interval(one.auc_dialogue.low, one.auc_dialogue.high),
-        ),
-    )
+    yield row("by turn", lambda one: _estimate(one.auc))
+    yield row(NULL_LABEL, lambda one: null_cell(one.nulls.auc.high, one.nulls.auc.p_value))
+    yield row("by dialogue", lambda one: _estimate(one.auc_dialogue))
+    at_turns = [dict(_at_turn(one)) if one is not None else {} for one in found]
+    turns = sorted({turn for at_turn in at_turns for turn in at_turn}, key=turn_number)
+    for turn in turns:
+        estimates = [at_turn[turn].auc if turn in at_turn else EstimatePart() for at_turn in at_turns]
+        yield Row(label=f"at user turn {turn}", cells=tuple(_estimate_and_n(one) for one in estimates))
     yield row("by length alone", lambda one: Cell(value=format_figure(one.length_only.value)))
+    yield row("by user turns alone", lambda one: _estimate(one.user_only))
+    yield row("accuracy by turn", lambda one: _estimate(one.accuracy))
+    yield row(NULL_LABEL, lambda one: null_cell(one.nulls.accuracy.high, one.nulls.accuracy.p_value), is_detail=True)
+    for turn in turns:
+        estimates = [at_turn[turn].accuracy if turn in at_turn else EstimatePart() for at_turn in at_turns]
+        cells = tuple(_estimate_and_n(one) for one in estimates)
+        yield Row(label=f"accuracy at user turn {turn}", cells=cells, is_detail=True)
     for control in keys_of(dict.fromkeys(one.power) for one in found if one is not None):
         values = [one.power[control].value if one is not None and control in one.power else None for one in found]
         yield Row(
             label=f"power: {control_name(control)}", cells=tuple(Cell(value=format_figure(value)) for value in values)
         )
+
+
+def _at_turn(classifier: TwoSamplePart) -> list[tuple[str, AtUserTurnPart]]:
+    return sorted(classifier.at_turn.items(), key=lambda item: turn_number(item[0]))
+
+
+def _estimate(one: EstimatePart) -> Cell:
+    return estimate_cell(one.value, one.low, one.high)
+
+
+def _estimate_and_n(one: EstimatePart) -> Cell:
+    return estimate_cell(one.value, one.low, one.high, n=one.num_turns or None)
 
 
 def _mauve_rows(users: Sequence[UsersPart | None]) -> Iterable[Row]:

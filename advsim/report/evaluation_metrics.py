@@ -129,13 +129,39 @@ class EstimatePart(Part):
     num_dialogues: int = 0
 
 
+class AtUserTurnPart(Part):
+    """Figures at one user turn number; without values where too few dialogues have such a turn."""
+
+    accuracy: EstimatePart = EstimatePart()
+    auc: EstimatePart = EstimatePart()
+
+
+class NullPart(Part):
+    """A figure against its permutation null."""
+
+    p_value: Figure = None
+    high: Figure = None
+    num_permutations: int = 0
+
+
+class NullsPart(Part):
+    """Nulls of accuracy and AUC."""
+
+    accuracy: NullPart = NullPart()
+    auc: NullPart = NullPart()
+
+
 class TwoSamplePart(Part):
     """What a family of classifiers found between a group's users and the reference's."""
 
     family: str
     auc: EstimatePart = EstimatePart()
     auc_dialogue: EstimatePart = EstimatePart()
+    accuracy: EstimatePart = EstimatePart()
+    at_turn: dict[str, AtUserTurnPart] = Field(default_factory=dict)
+    nulls: NullsPart = NullsPart()
     length_only: EstimatePart = EstimatePart()
+    user_only: EstimatePart = EstimatePart()
     power: dict[str, EstimatePart] = Field(default_factory=dict)
     measurable: bool = False
     gate: str = ""

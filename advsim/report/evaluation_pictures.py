@@ -81,7 +81,7 @@ def _told_apart(evaluation: EvaluationPart) -> Picture | None:
     families = list(dict.fromkeys(one.family for group in compared for one in _realism(group)))
     rows: list[tuple[str, str]] = []
     for family in families:
-        rows += [(family, ""), (family, "length")]
+        rows += [(family, ""), (family, "length"), (family, "user")]
         controls = [
             control for group in compared for one in _realism(group) if one.family == family for control in one.power
         ]
@@ -93,23 +93,25 @@ def _told_apart(evaluation: EvaluationPart) -> Picture | None:
             one = next((each for each in _realism(group) if each.family == family), None)
             if one is None:
                 continue
-            estimate = {"": one.auc, "length": one.length_only}.get(what, one.power.get(what, EstimatePart()))
+            estimates = {**one.power, "": one.auc, "length": one.length_only, "user": one.user_only}
+            estimate = estimates.get(what, EstimatePart())
             if estimate.value is not None:
                 points.append(
                     Point(place=row, value=estimate.value, low=estimate.low, high=estimate.high, is_solid=not what)
                 )
         series.append(Series(label=group.name, points=tuple(points), style=evaluation.groups.index(group)))
+    ablations = {"length": "– length alone", "user": "– user turns alone"}
     names = [
-        {"": f"{family} classifier", "length": "– length alone"}.get(what, f"– {control_name(what)}")
-        for family, what in rows
+        f"{family} classifier" if not what else ablations.get(what, f"– {control_name(what)}") for family, what in rows
     ]
     return _rows_picture(
         series,
         names,
         name="told-apart",
         title="Are the users told apart from the reference's? AUC a turn",
-        caption="Solid: the classifier on the users' turns; 0.5 is chance. Hollow: length alone, and the same "
-        "classifier on turns known not to be real. One that misses its controls says nothing when it is near 0.5.",
+        caption="Solid: the classifier on the users' turns; 0.5 is chance. Hollow: length alone, the user's turns "
+        "without the chatbot's, and the same classifier on turns known not to be real. One that misses its controls "
+        "says nothing when it is near 0.5.",
         digits=2,
         reference=0.5,
     )

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from advsim.report.metrics import AtTurn, Before, Classifier, Diversity, RoundMetrics, Run
 
 MISSING = "–"
+NULL_LABEL = "  95 % of relabelled, and p"
 _SPELLED = {"dpo": "DPO", "sft": "SFT", "held_out": "held-out measures"}
 _NOTHING_BEFORE = Before()
 _NO_ROUND = RoundMetrics(round=0)
@@ -46,6 +47,12 @@ LEGEND: tuple[tuple[str, str], ...] = (
         "Surface reads the turn alone, context reads it with what was said before. Intervals are 95 %, from a "
         "bootstrap over dialogues.",
     ),
+    (
+        "relabelled",
+        "the same classifiers where real and simulated turns of a user were exchanged at random: 95 % of them stay "
+        "under the value; p is that of the accuracy above.",
+    ),
+    ("user turns alone", "the context classifier without the chatbot's turns."),
     (
         "power",
         "AUC of the same classifier on turns known not to be real. Where it finds its control too seldom, realism is "
@@ -152,6 +159,17 @@ def format_interval(low: float | None, high: float | None, digits: int = 2) -> s
     return "" if low is None or high is None else f"{low:.{digits}f}–{high:.{digits}f}"
 
 
+def estimate_cell(value: float | None, low: float | None, high: float | None, *, n: float | None = None) -> Cell:
+    """A figure with its interval and, where given, the number of turns it rests on."""
+    beside = (format_interval(low, high), "" if n is None else f"n {n:,.0f}")
+    return Cell(value=format_figure(value), interval=", ".join(part for part in beside if part))
+
+
+def null_cell(high: float | None, p_value: float | None) -> Cell:
+    """The 95 % point of a permutation null and the p of the figure that it belongs to; empty where there is no null."""
+    return Cell() if p_value is None else Cell(value=format_figure(high), interval=f"p {p_value:.3f}")
+
+
 def keys_of(mappings: Iterable[Mapping[str, float | None]]) -> list[str]:
     """The keys of all mappings, in order of appearance."""
     return list(dict.fromkeys(key for mapping in mappings for key in mapping))
@@ -204,10 +222,13 @@ def _family_rows(columns: Sequence[Column], family: str) -> Iterable[Row]:
         label="accuracy",
         cells=tuple(Cell(value=format_figure(c.accuracy), interval=format_interval(c.low, c.high)) for c in found),
     )
+    yield Row(label=NULL_LABEL, cells=tuple(null_cell(c.null_high, c.p_value) for c in found))
     yield Row(
         label="AUC",
         cells=tuple(Cell(value=format_figure(c.auc), interval=format_interval(c.auc_low, c.auc_high)) for c in found),
     )
+    nulls = tuple(null_cell(c.auc_null_high, c.auc_p_value) for c in found)
+    yield Row(label=NULL_LABEL, cells=nulls, is_detail=True)
     answers = {True: "yes", False: "no", None: MISSING}
     yield Row(label="measurable", cells=tuple(Cell(value=answers[c.measurable]) for c in found))
     for control in controls(found):
@@ -217,19 +238,20 @@ def _family_rows(columns: Sequence[Column], family: str) -> Iterable[Row]:
             is_detail=control not in ("zero_shot", "shuffled"),
         )
     yield _row("accuracy by length alone", [c.length_only for c in found])
+    yield _row("accuracy by user turns alone", [c.user_only for c in found])
     yield from _at_turn_rows([c.accuracy_at_turn for c in found])
+    yield from _at_turn_rows([c.auc_at_turn for c in found], measure="AUC")
     yield _row("prefixes", [c.num_prefixes for c in found], digits=0, is_detail=True)
     yield _row("dialogues", [c.num_dialogues for c in found], digits=0, is_detail=True)
 
 
-def _at_turn_rows(found: Sequence[dict[str, AtTurn]]) -> Iterable[Row]:
+def _at_turn_rows(found: Sequence[dict[str, AtTurn]], *, measure: str = "accuracy") -> Iterable[Row]:
     for turn in sorted({turn for at_turn in found for turn in at_turn}, key=turn_number):
         cells = []
         for at_turn in found:
             at = at_turn.get(turn, AtTurn())
-            has_n = at.value is not None and at.n is not None
-            cells.append(Cell(value=format_figure(at.value), interval=f"n {at.n:.0f}" if has_n else ""))
-        yield Row(label=f"accuracy at user turn {turn}", cells=tuple(cells), is_detail=True)
+            cells.append(estimate_cell(at.value, at.low, at.high, n=at.n if at.value is not None else None))
+        yield Row(label=f"{measure} at user turn {turn}", cells=tuple(cells), is_detail=True)
 
 
 def _diversity_rows(columns: Sequence[Column]) -> Iterable[Row]:

@@ -42,9 +42,11 @@ class Part(BaseModel):
 
 
 class AtTurn(Part):
-    """Accuracy at one user turn number, with the number of turns it rests on."""
+    """Accuracy or AUC at one user turn number, with the number of turns it rests on."""
 
     value: Figure = None
+    low: Figure = None
+    high: Figure = None
     n: Figure = None
 
 
@@ -75,7 +77,7 @@ class Classifier(Part):
     """A held-out classifier family that nothing was trained against.
 
     ``power`` is the AUC on each control, ``gate`` a phrase on why the family is measurable or not, ``notes`` what could
-    not be measured.
+    not be measured; ``p_value`` and ``null_high`` (95 % point) are of the accuracy's permutation null.
     """
 
     accuracy: Figure = None
@@ -84,14 +86,20 @@ class Classifier(Part):
     auc: Figure = None
     auc_low: Figure = None
     auc_high: Figure = None
+    p_value: Figure = None
+    null_high: Figure = None
+    auc_p_value: Figure = None
+    auc_null_high: Figure = None
     num_prefixes: Figure = None
     num_dialogues: Figure = None
     power: Figures = {}
     length_only: Figure = None
+    user_only: Figure = None
     measurable: bool | None = None
     gate: str | None = None
     notes: Notes = ()
     accuracy_at_turn: AtTurns = {}
+    auc_at_turn: AtTurns = {}
 
 
 HeldOut = Annotated[dict[str, Classifier], BeforeValidator(_empty)]
