@@ -103,13 +103,19 @@ def fisher_interval(r: float, n: int, *, variance_factor: float = 1.0, lost: int
     return Interval(method="fisher_z", low=math.tanh(_z(r) - half), high=math.tanh(_z(r) + half))
 
 
-def corrected_interval(coefficient: Coefficient, x: Floats, y: Floats, *, correction: float) -> Interval:
+def corrected_interval(
+    coefficient: Coefficient, x: Floats, y: Floats, *, correction: float, shift: float = 0.0
+) -> Interval:
     """Interval of a coefficient without the noise of the rates, for configurations as a sample of those possible.
 
     On Fisher's z scale the observed coefficient gets the jackknife's standard error over configurations, which adapts
     to rates that are far from normal, and Student's t with n - 1 degrees of freedom. Both ends are then multiplied by
     ``correction`` (Hunter and Schmidt 2004, chapter 3) and cut at -1 and 1, so that perfect agreement can be inside.
     Near perfect agreement both corrected ends can be above 1: the observed coefficient then stands for the lower one.
+
+    Where all configurations of a side met the same users, an unusual draw of users moves all of its rates together,
+    which leaving out configurations does not show. The coefficient with the mean difference at both ends of its own
+    95 % interval joins the jackknife's margins as in MOVER (Zou and Donner 2008).
 
     Coverage of a nominal 95 % in 250 seeded repetitions each (20 configurations, 40 dialogues of 6 messages a side,
     true r of .6 to 1, rates normal, logit-normal or a few bad ones among good ones, with and without bias): r 94 to
@@ -123,6 +129,7 @@ def corrected_interval(coefficient: Coefficient, x: Floats, y: Floats, *, correc
         x: rates, shape (configurations,).
         y: rates, shape (configurations,).
         correction: corrected / observed coefficient, at least 1.
+        shift: standard error of the mean difference of x and y that comes from users whom configurations share.
     """
     n = len(x)
     if n < MIN_CONFIGURATIONS_FOR_BOUNDS:
@@ -133,12 +140,24 @@ def corrected_interval(coefficient: Coefficient, x: Floats, y: Floats, *, correc
     z = np.arctanh(np.clip(without, -1 + 1e-9, 1 - 1e-9))
     half = _t(n) * math.sqrt(_jackknife_variance(z))
     observed = float(coefficient(x, y))
-    low, high = (math.tanh(_z(observed) + side * half) * correction for side in (-1, 1))
+    margins = (math.hypot(half, _z(observed) - _z(end)) for end in _shifted(coefficient, x, y, shift))
+    low, high = (
+        math.tanh(_z(observed) + side * margin) * correction for side, margin in zip((-1, 1), margins, strict=True)
+    )
     return Interval(
         method="disattenuated",
         low=max(-1.0, low if low < 1 else observed),
         high=min(1.0, high if high > -1 else observed),
     )
+
+
+def _shifted(coefficient: Coefficient, x: Floats, y: Floats, shift: float) -> tuple[float, float]:
+    """The coefficient with the mean difference as large, and as small, as its interval allows."""
+    difference = float(x.mean() - y.mean())
+    reach = float(stats.norm.ppf((1 + LEVEL) / 2)) * shift
+    away = math.copysign(1.0, difference)
+    near = min(reach, abs(difference))
+    return float(coefficient(x + away * reach, y)), float(coefficient(x - away * near, y))
 
 
 def jackknife_interval(coefficient: Coefficient, x: Floats, y: Floats) -> Interval:

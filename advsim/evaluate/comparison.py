@@ -113,7 +113,9 @@ class Comparison:
             return self._nothing("disattenuated", "joint_bootstrap")
         observed = float(concordance(self.x.rates, self.y.rates))
         reason = self._not_correctable()
-        return self._corrected(concordance, observed, 1.0 if reason else self._concordance_correction(), reason)
+        shift = math.sqrt(max(0.0, self.x.common_noise + self.y.common_noise))
+        correction = 1.0 if reason else self._concordance_correction()
+        return self._corrected(concordance, observed, correction, reason, shift=shift)
 
     def _concordance_correction(self) -> float:
         """Corrected / observed concordance: noise is taken out of both variances and of the squared mean difference."""
@@ -164,12 +166,18 @@ class Comparison:
         )
 
     def _corrected(
-        self, coefficient: Coefficient, observed: float, correction: float, reason: str, *more: Interval
+        self,
+        coefficient: Coefficient,
+        observed: float,
+        correction: float,
+        reason: str,
+        *more: Interval,
+        shift: float = 0.0,
     ) -> Agreement:
         first = (
             Interval(method="disattenuated", low=None, high=None, reason=reason)
             if reason
-            else corrected_interval(coefficient, self.x.rates, self.y.rates, correction=correction)
+            else corrected_interval(coefficient, self.x.rates, self.y.rates, correction=correction, shift=shift)
         )
         return Agreement(
             estimate=observed,
