@@ -22,11 +22,12 @@ from advsim.evaluate.summary import (
 )
 from advsim.evaluate.two_sample import TwoSample
 from advsim.evaluate.user_texts import UserTexts
-from advsim.evaluation.calibration import calibrate, corrected_rates
+from advsim.evaluation.calibration import Calibration, calibrate, corrected_rates
 from advsim.evaluation.inputs import GroupInput
 from advsim.evaluation.instruments import Instruments
 from advsim.evaluation.notes import calibration_notes, detector_notes, group_notes
 from advsim.evaluation.results import Evaluation, Group
+from advsim.failures.detector import Detector
 from advsim.progress import Reporter, Stage
 from advsim.records import Assessment, StopReason, user_turns
 from advsim.rollout.faults import user_turn_fault
@@ -67,23 +68,8 @@ def measure(
         AdvsimError: the detector or the embedder cannot work.
     """
     detector, taxonomy = instruments.detector, instruments.taxonomy
-    assessments: dict[str, Sequence[Assessment]] = {}
-    num_dialogues = sum(len(one.dialogues) for one in inputs)
-    with reporter.stage(f"failures by {detector.name}", total=num_dialogues, unit="dialogue") as stage:
-        for one in inputs:
-            found = detector.assess(one.dialogues, advance=stage.advance) if one.dialogues else []
-            assessments[one.name] = [said for said in found if (said.conversation_id, said.turn) not in one.openings]
-    calibration = (
-        calibrate(
-            instruments.labelled,
-            detector=detector,
-            taxonomy=taxonomy,
-            texts={one.text for one in inputs if one.dialogues},
-            reporter=reporter,
-        )
-        if instruments.labelled is not None
-        else None
-    )
+    assessments = _assess(inputs, detector, reporter)
+    calibration = _calibration(inputs, instruments, reporter)
     rows = {
         one.name: outcomes(
             one.name,
@@ -129,6 +115,30 @@ def measure(
         calibration=calibration,
     )
     return Measured(result=result, assessments=assessments)
+
+
+def _assess(inputs: Sequence[GroupInput], detector: Detector, reporter: Reporter) -> dict[str, list[Assessment]]:
+    """What the detector says, by group; openings that the chatbot did not write are left out."""
+    found: dict[str, list[Assessment]] = {}
+    num_dialogues = sum(len(one.dialogues) for one in inputs)
+    with reporter.stage(f"failures by {detector.name}", total=num_dialogues, unit="dialogue") as stage:
+        for one in inputs:
+            said = detector.assess(one.dialogues, advance=stage.advance) if one.dialogues else []
+            found[one.name] = [it for it in said if (it.conversation_id, it.turn) not in one.openings]
+    return found
+
+
+def _calibration(inputs: Sequence[GroupInput], instruments: Instruments, reporter: Reporter) -> Calibration | None:
+    if instruments.labelled is None:
+        return None
+    texts = {one.text for one in inputs if one.dialogues}
+    return calibrate(
+        instruments.labelled,
+        detector=instruments.detector,
+        taxonomy=instruments.taxonomy,
+        texts=texts,
+        reporter=reporter,
+    )
 
 
 def _token_budget(groups: Sequence[Sequence[UserTexts]]) -> int:

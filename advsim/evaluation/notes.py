@@ -32,15 +32,15 @@ def calibration_notes(calibration: Calibration, detector: Detector, inputs: Sequ
     """What the labelled messages are, and how far a correction by them carries."""
     sizes = ", ".join(f"{num} {text}" for text, num in calibration.num_messages.items())
     notes = [
-        f"Corrected rates take sensitivity and specificity of the detector {detector.name} from labelled messages of "
-        f"{calibration.source} ({sizes}), and hold where it errs alike on the dialogues here.",
-        "How many of the failing messages are found depends on which modes they show: the correction of any failure "
-        "holds for the labelled mix of modes, those of single modes do not need it.",
+        f"Corrected rates: sensitivity and specificity of the detector {detector.name} are those on the labels of "
+        f"{calibration.source} ({sizes}); they hold where it errs alike on the dialogues here.",
+        "The corrected rate of any failure holds for the labelled mix of modes: a detector finds some modes more often "
+        "than others.",
     ]
     if "written" in calibration.num_messages:
         notes.append(
-            "The labelled messages were composed for calibration, plainer than logs: on real dialogues the detector "
-            "may err more, and the corrected rates be wrong by what it does. Label some of your own."
+            "The labelled messages were composed for calibration, not observed, and are plainer than logs: the "
+            "correction carries over only as far as the detector errs alike there. Label some of your own."
         )
     shared = [one.name for one in inputs if one.dialogues and calibration.text_for(one.text) != one.text]
     if shared:
