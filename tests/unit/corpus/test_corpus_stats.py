@@ -99,6 +99,27 @@ def test_users_and_splits_are_counted() -> None:
     assert sizes == {Split.TRAIN: (2, 1, 3), Split.VALIDATION: (0, 0, 0), Split.TEST: (1, 0, 1)}
 
 
+def test_chatbots_are_counted_where_they_are_named() -> None:
+    stats = corpus_stats(
+        [
+            *[dialogue((USER, "a"), chatbot="warm [b]")] * 2,
+            dialogue((USER, "a"), chatbot="cold"),
+            dialogue((USER, "a")),
+        ]
+    )
+    assert list(stats.num_by_chatbot.items()) == [("cold", 1), ("warm [b]", 2)]
+    out = io.StringIO()
+    Console(file=out, width=100).print(render_stats(stats))
+    assert "warm [b]" in out.getvalue()
+    assert "1 dialogues name no chatbot" in out.getvalue()
+
+
+def test_no_table_of_chatbots_where_none_is_named() -> None:
+    out = io.StringIO()
+    Console(file=out, width=100).print(render_stats(corpus_stats([dialogue((USER, "a"))])))
+    assert "by chatbot" not in out.getvalue()
+
+
 def test_no_dialogues_is_an_error_and_not_a_division_by_zero() -> None:
     with pytest.raises(CorpusError, match="got no dialogues"):
         corpus_stats([])
