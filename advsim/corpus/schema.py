@@ -208,7 +208,11 @@ def _split(line: _NativeLine | _MessagesLine, config: CorpusConfig) -> Split:
 
 
 def _chatbot(line: _NativeLine | _MessagesLine) -> str | None:
-    return None if line.chatbot is None else _checked(line.chatbot, where="chatbot")
+    if line.chatbot is not None and not line.chatbot.isprintable():
+        raise CorpusError(
+            f"chatbot: got {_short(line.chatbot)}, expected a name of printable characters on one line; rename it"
+        )
+    return line.chatbot
 
 
 def _speaker_of(role: str, index: int) -> Speaker:

@@ -149,8 +149,9 @@ def test_chatbot_is_read_from_both_line_formats_and_may_be_absent(tmp_path: Path
     assert [dialogue.chatbot for dialogue in corpus.dialogues] == ["warm", "4", None, "cold"]
 
 
-def test_chatbot_without_a_name_is_refused(tmp_path: Path) -> None:
-    assert "chatbot: got ' '" in failure(write(tmp_path / "a.jsonl", native("a", chatbot=" ")))
+@pytest.mark.parametrize("name", ["", " ", "two\nlines", "\ud83d", "\x00"])
+def test_chatbot_without_a_printable_name_is_refused(tmp_path: Path, name: str) -> None:
+    assert f"chatbot: got {name!r}" in failure(write(tmp_path / "a.jsonl", native("a", chatbot=name)))
 
 
 def test_max_dialogues_keeps_the_same_choice_when_the_file_is_reordered(tmp_path: Path) -> None:
