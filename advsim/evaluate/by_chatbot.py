@@ -12,8 +12,7 @@ from dataclasses import dataclass, replace
 from advsim.evaluate.ab_replication import AbPair, AbReplication, ab_replication
 from advsim.evaluate.ab_test import Difference, adjusted, compare, compare_modes
 from advsim.evaluate.outcomes import MessageOutcome
-from advsim.evaluate.rates import failure_rate
-from advsim.evaluate.summary import ANY
+from advsim.evaluate.rates import ANY, failure_rate
 from advsim.evaluate.validity import Agreement, Validity, predictive_validity
 from advsim.records import Rate
 

@@ -114,8 +114,10 @@ def chatbot_table(simulated: Mapping[str, ByChatbotPart], *, real: str | None, m
     return FigureTable(columns=tuple(c.label for c in columns), groups=tuple(group for group in groups if group.rows))
 
 
-def agreement_notes(part: ByChatbotPart) -> tuple[str, ...]:
+def agreement_notes(part: ByChatbotPart | None) -> tuple[str, ...]:
     """Why coefficients or intervals are missing, each reason once, and whether any mode differs."""
+    if part is None:
+        return ()
     found: dict[str, list[str]] = {}
     if part.validity is not None:
         for key, name in COEFFICIENTS.items():

@@ -209,6 +209,11 @@ class EvaluationPart(Part):
         return next((group for group in self.groups if group.is_reference), None)
 
     @property
+    def name_of_simulated(self) -> str:
+        """Name of the group whose chatbots ``by_chatbot`` is about: the last one."""
+        return self.groups[-1].name if self.groups else ""
+
+    @property
     def modes_found(self) -> tuple[str, ...]:
         """Modes that the detector found in any group, in the order of the taxonomy."""
         return tuple(
