@@ -22,6 +22,7 @@ from advsim.evaluate.two_sample import TwoSample, compare_dialogues
 from advsim.evaluate.user_texts import UserTexts, num_user_turns_in_common
 from advsim.records import Assessment, Dialogue, FailureLabel, Rate, Visibility
 
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BlameSummary:
     """Conversations by what they are attributed to (see :mod:`advsim.evaluate.blame`).
