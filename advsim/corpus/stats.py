@@ -198,7 +198,8 @@ def _chatbots_table(stats: CorpusStats) -> Table:
     for name, count in stats.num_by_chatbot.items():
         table.add_row(Text(name), str(count))
     num_unnamed = stats.num_dialogues - sum(stats.num_by_chatbot.values())
-    table.caption = f"{num_unnamed} dialogues name no chatbot" if num_unnamed else None
+    if num_unnamed:
+        table.add_row(Text("none named", style="dim"), str(num_unnamed))
     return table
 
 

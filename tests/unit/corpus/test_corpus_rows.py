@@ -106,8 +106,8 @@ def test_parquet_columns_are_mapped_through_dotted_names(tmp_path: Path) -> None
 
 def test_parquet_column_names_the_chatbot(tmp_path: Path) -> None:
     rows = [{**row, "answered_by": name} for row, name in zip(CHATS, ("warm", None), strict=True)]
-    corpus = load(parquet(tmp_path / "chats.parquet", rows), columns={**COLUMNS, "chatbot": "answered_by"})
-    assert [dialogue.chatbot for dialogue in corpus.dialogues] == ["warm", None]
+    dialogues = load(parquet(tmp_path / "chats.parquet", rows), columns={**COLUMNS, "chatbot": "answered_by"})
+    assert [dialogue.chatbot for dialogue in dialogues] == ["warm", None]
 
 
 def test_file_to_look_at_gives_id_user_and_chatbot_where_the_columns_are_there(tmp_path: Path) -> None:
