@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from matplotlib import rc_context
 
@@ -51,29 +52,15 @@ def _scatter(part: ByChatbotPart, simulated: str, real: str) -> Picture | None:
     ]
     if not points:
         return None
-    largest = max(
-        100 * (bound or 0.0) for _, *rates in points for rate in rates for bound in (rate.estimate, rate.high)
-    )
-    limits = (-0.03 * (largest or 1.0), 1.06 * (largest or 1.0))
+    bounds = [100 * (bound or 0.0) for _, *both in points for rate in both for bound in (rate.estimate, rate.high)]
+    largest = max(bounds) or 1.0
+    limits = (-0.03 * largest, 1.06 * largest)
     figure, axes = panel(4.5)
     axes.plot(limits, limits, color=INK, linewidth=1, linestyle=(0, (4, 3)), zorder=1)
     for name, x, y in points:
-        x_value, y_value = 100 * (x.estimate or 0.0), 100 * (y.estimate or 0.0)
-        if x.low is not None and x.high is not None:
-            axes.plot([100 * x.low, 100 * x.high], [y_value] * 2, color=SERIES[1], linewidth=0.9, alpha=0.55, zorder=2)
-        if y.low is not None and y.high is not None:
-            axes.plot([x_value] * 2, [100 * y.low, 100 * y.high], color=SERIES[1], linewidth=0.9, alpha=0.55, zorder=2)
-        axes.plot(x_value, y_value, marker="o", color=SERIES[1], zorder=4)
+        _cross(axes, x, y)
         if len(points) <= MAX_NAMED:
-            axes.annotate(
-                name if len(name) <= MAX_NAME else name[: MAX_NAME - 1] + "…",
-                (x_value, y_value),
-                xytext=(5, 4),
-                textcoords="offset points",
-                color=INK,
-                fontsize=_NAME_SIZE,
-                zorder=5,
-            )
+            _write_name(axes, name, x, y, is_left=100 * (x.estimate or 0.0) > 0.7 * largest)
     axes.set_xlim(*limits)
     axes.set_ylim(*limits)
     axes.set_aspect("equal")
@@ -90,6 +77,30 @@ def _scatter(part: ByChatbotPart, simulated: str, real: str) -> Picture | None:
         caption="A point a chatbot, any failure, with 95 % intervals of both rates. On the dashed line both rates are "
         "equal." + ("" if len(points) <= MAX_NAMED else " The names stand in the table."),
         svg=inline_svg(figure, name="chatbots", title=title, description=said),
+    )
+
+
+def _cross(axes: Any, x: RatePart, y: RatePart) -> None:
+    """A mark at both rates, with both intervals behind it."""
+    at_x, at_y = 100 * (x.estimate or 0.0), 100 * (y.estimate or 0.0)
+    thin = {"color": SERIES[1], "linewidth": 0.9, "alpha": 0.55, "zorder": 2}
+    if x.low is not None and x.high is not None:
+        axes.plot([100 * x.low, 100 * x.high], [at_y, at_y], **thin)
+    if y.low is not None and y.high is not None:
+        axes.plot([at_x, at_x], [100 * y.low, 100 * y.high], **thin)
+    axes.plot(at_x, at_y, marker="o", color=SERIES[1], zorder=4)
+
+
+def _write_name(axes: Any, name: str, x: RatePart, y: RatePart, *, is_left: bool) -> None:
+    axes.annotate(
+        name if len(name) <= MAX_NAME else name[: MAX_NAME - 1] + "…",
+        (100 * (x.estimate or 0.0), 100 * (y.estimate or 0.0)),
+        xytext=(-5 if is_left else 5, 4),
+        textcoords="offset points",
+        ha="right" if is_left else "left",
+        color=INK,
+        fontsize=_NAME_SIZE,
+        zorder=5,
     )
 
 
