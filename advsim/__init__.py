@@ -114,9 +114,14 @@ def evaluate_files(
     judge: JudgeOptions | None = None,
     calibration: str | Path | None = None,
     out: str | Path | None = None,
+    pairs: Sequence[str] = (),
+    baseline: str | None = None,
     seed: int = 0,
 ) -> Evaluation:
     """Evaluate any dialogues (another simulator's, production logs), alone or against a reference. No run is needed.
+
+    Dialogues can name the chatbot that answered, in the key ``chatbot``. Where they name several, chatbots are compared
+    with each other; where those are in the reference too, with it (``by_chatbot`` of the result).
 
     Args:
         conversations: a ``.jsonl``, ``.jsonl.gz`` or ``.parquet`` file of dialogues.
@@ -128,6 +133,8 @@ def evaluate_files(
         calibration: labelled messages (JSON Lines as :func:`advsim.failures.labelled.load_labelled` reads them), or
             ``shipped``: rates are also given without the detector's errors on them.
         out: folder for ``metrics.json``, ``failures.parquet`` and ``evaluation.html``; None writes nothing.
+        pairs: chatbots to compare, chosen before any result is seen, as ``a:b`` each; empty: all with the baseline.
+        baseline: the chatbot that the others are compared with; None: the first by name.
         seed: of all draws.
 
     Returns:
@@ -146,5 +153,7 @@ def evaluate_files(
         judge=judge,
         calibration=calibration,
         out=out,
+        pairs=pairs,
+        baseline=baseline,
         seed=seed,
     )

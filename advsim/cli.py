@@ -99,6 +99,16 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument(
         "--out", metavar="FOLDER", help="write metrics.json, failures.parquet and evaluation.html there"
     )
+    evaluate.add_argument(
+        "--pairs",
+        action="append",
+        default=[],
+        metavar="A:B,C:D",
+        help="chatbots to compare, chosen beforehand, where dialogues name several; default: all with the baseline",
+    )
+    evaluate.add_argument(
+        "--baseline", metavar="NAME", help="the chatbot that all others are compared with; default: the first by name"
+    )
     evaluate.add_argument("--detector", default="rules", metavar="NAME", help="rules (default), learned or judge")
     evaluate.add_argument("--taxonomy", metavar="FILE", help="YAML that adds failure modes or replaces their texts")
     evaluate.add_argument(
@@ -217,6 +227,8 @@ def _evaluate(options: argparse.Namespace) -> None:
         raise ConfigError(
             "evaluate: --reference and --out go with --conversations; a run has its own real dialogues and folder"
         )
+    if options.run_folder is not None and (options.pairs or options.baseline is not None):
+        raise ConfigError("evaluate: --pairs and --baseline go with --conversations; a run has one chatbot")
     from advsim.evaluation import REPORT, JudgeOptions, evaluate_files, evaluate_run
     from advsim.run import load_run
 
@@ -239,6 +251,8 @@ def _evaluate(options: argparse.Namespace) -> None:
             judge=judge,
             calibration=options.calibration,
             out=options.out,
+            pairs=[pair for text in options.pairs for pair in text.split(",")],
+            baseline=options.baseline,
         )
         written = f"{options.out}/evaluation.html" if options.out else ""
     if options.json:

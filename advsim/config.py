@@ -56,6 +56,8 @@ class ColumnsConfig(Section):
     id: str | None = None
     """None makes ids of a hash of the turns, so that a dialogue keeps its id, and with it its split, when rows move."""
     user_id: str | None = None
+    chatbot: str | None = None
+    """Name of the chatbot configuration that answered, where a data set holds several."""
     turns: str = "turns"
     """A list of structs (speaker and text), or of strings that alternate and start with ``first_speaker``."""
     speaker: str = "speaker"

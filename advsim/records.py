@@ -73,12 +73,16 @@ class HasTurns(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dialogue:
-    """A real dialogue. Speakers alternate; there is at least one user turn."""
+    """A real dialogue. Speakers alternate; there is at least one user turn.
+
+    ``chatbot`` names the configuration that answered, where a log holds several; None: the one of its corpus.
+    """
 
     id: str
     source: str
     split: Split
     user_id: str | None = None
+    chatbot: str | None = None
     context: Context = Context()
     turns: tuple[Turn, ...] = ()
     outcome: Mapping[str, str] = field(default_factory=dict)

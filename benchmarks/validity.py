@@ -28,15 +28,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from rich.console import Console
+
 import advsim
 from advsim.config import ChatbotConfig, Config, load_chatbots, parse_config
 from advsim.corpus.load import Corpus, load_corpus
 from advsim.errors import AdvsimError, ConfigError
-from advsim.evaluate.ab_replication import AbPair, AbReplication, ab_replication
+from advsim.evaluate.ab_replication import AbPair, AbReplication, PairResult, ab_replication
 from advsim.evaluate.controls import Prefix
 from advsim.evaluate.divergence import Divergence, mode_divergence
 from advsim.evaluate.outcomes import MessageOutcome, outcomes
-from advsim.evaluate.validity import Agreement, Validity, predictive_validity
+from advsim.evaluate.rates import ANY
+from advsim.evaluate.validity import Agreement, ConfigurationPair, Validity, predictive_validity
 from advsim.failures.detector import Detector
 from advsim.failures.rules import RulesDetector
 from advsim.lora import Canary
@@ -44,7 +47,7 @@ from advsim.models import load_tokenizer, resolve_model
 from advsim.placement import Pools, start_ray
 from advsim.pools import RolloutPool
 from advsim.progress import Reporter
-from advsim.records import AdapterRef, Conversation, Dialogue, Rate, Split, StopReason, user_turns
+from advsim.records import AdapterRef, Conversation, Dialogue, Split, StopReason, user_turns
 from advsim.replay import (
     choose_replay_prefixes,
     read_replies,
@@ -53,6 +56,10 @@ from advsim.replay import (
     replayed_dialogues,
     replies_table,
 )
+from advsim.report.chatbot_figures import agreement_notes, chatbot_table
+from advsim.report.chatbot_metrics import ByChatbotPart
+from advsim.report.evaluation_tables import figure_tables
+from advsim.report.figures import Cell, Row, RowGroup, format_figure, format_interval
 from advsim.roles import SimulatorPrompts
 from advsim.rollout.delivery import Delivery
 from advsim.rollout.turn_loop import ReplayedReply, RolloutTask
@@ -450,121 +457,65 @@ def measure(study: Study, simulator: Simulator, real: Outcomes, detector: Detect
 # --- saying it -------------------------------------------------------------------------------------------------------
 
 
-def number(value: float | None, low: float | None = None, high: float | None = None, *, digits: int = 2) -> str:
-    if value is None:
-        return "n/a"
-    bounds = "" if low is None or high is None else f" [{low:.{digits}f}, {high:.{digits}f}]"
-    return f"{value:.{digits}f}{bounds}"
-
-
-def agreement(found: Agreement) -> str:
-    """As observed, and without noise with its interval, or the first interval that has bounds."""
-    interval = found.preferred
-    if found.disattenuated is not None and interval.method == "disattenuated":
-        return f"{number(found.estimate)}; {number(found.disattenuated, interval.low, interval.high)}"
-    return number(found.estimate, interval.low, interval.high)
-
-
-def rate(found: Rate) -> str:
-    return f"{number(found.estimate, found.low, found.high)} ({found.num_messages})"
-
-
-def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    print("| " + " | ".join(header) + " |")
-    print("|" + "---|" * len(header))
-    for row in rows:
-        print("| " + " | ".join(row) + " |")
-    print()
-
-
 def print_results(study: Study, results: Sequence[Result]) -> None:
-    real = results[0].validity
-    num_dialogues = len({name for name, _ in study.prefixes})
-    print(
-        "\nFailure rates by the detector, any mode: rate [95 %] (messages judged). Real: replay of "
-        f"{len(study.prefixes)} prefixes of {num_dialogues} dialogues; simulated: "
-        f"{len(study.scenarios)} conversations each.\n"
+    console = Console(width=None if sys.stdout.isatty() else 100)
+    modes = {mode: mode.replace("_", " ") for result in results for mode in result.by_mode}
+    table = chatbot_table({result.simulator: as_part(result) for result in results}, real="real", modes=modes)
+    console.print(
+        "\nFailures by the detector, any mode unless one is named, with 95 % intervals. Real: replay of "
+        f"{len(study.prefixes)} prefixes of {len({name for name, _ in study.prefixes})} dialogues; simulated: "
+        f"{len(study.scenarios)} conversations of each simulator with each chatbot."
     )
-    rates = {result.simulator: {p.configuration: p for p in result.validity.pairs} for result in results}
-    print_table(
-        ["chatbot", "real", *rates],
-        [
-            [pair.configuration, rate(pair.real)]
-            + [rate(rates[name][pair.configuration].simulated) for name in rates if pair.configuration in rates[name]]
-            for pair in real.pairs
-        ],
-    )
-    print("Agreement over chatbots: as observed; without sampling noise [95 %].\n")
-    print_table(
-        ["simulator", "chatbots", "Pearson r", "concordance", "Spearman", "Kendall", "Deming slope"],
-        [
-            [
-                result.simulator,
-                str(result.validity.num_configurations),
-                agreement(result.validity.pearson),
-                agreement(result.validity.concordance),
-                agreement(result.validity.spearman),
-                agreement(result.validity.kendall),
-                agreement(result.validity.deming_slope),
-            ]
-            for result in results
-        ],
-    )
-    ceiling = real.ceiling
-    print(
-        f"Split-half ceiling (real against real, as observed): r {number(ceiling.pearson)} "
-        f"{interval_text(ceiling.pearson_interval.low, ceiling.pearson_interval.high)}, concordance "
-        f"{number(ceiling.concordance)} "
-        f"{interval_text(ceiling.concordance_interval.low, ceiling.concordance_interval.high)}"
-        f"{'; ' + ceiling.reason if ceiling.reason else ''}\n"
-    )
-    print("Modes (Jensen-Shannon in bits [95 %], null: 95 % of relabelled) and A/B against the baseline chatbot.\n")
-    print_table(
-        [
-            "simulator",
-            "JS given failure",
-            "null",
-            "p",
-            "JS with none",
-            "A/B signs",
-            "where real is significant",
-            "soft",
-        ],
-        [
-            [
-                result.simulator,
-                number(result.divergence.jensen_shannon, result.divergence.low, result.divergence.high, digits=3),
-                number(result.divergence.null_high, digits=3),
-                number(result.divergence.p_value, digits=3),
-                number(result.divergence_with_none.jensen_shannon, digits=3),
-                share(result.ab.sign_agreement),
-                share(result.ab.sign_agreement_significant),
-                share(result.ab.soft_pairwise_accuracy),
-            ]
-            for result in results
-        ],
-    )
-    modes = sorted({mode for result in results for mode in result.by_mode})
-    if modes:
-        print("Pearson's r over chatbots, mode by mode, as observed; n/a: shown by one side only or undefined.\n")
-        print_table(
-            ["mode", *(result.simulator for result in results)],
-            [
-                [mode, *(number(r.by_mode[mode].estimate) if mode in r.by_mode else "n/a" for r in results)]
-                for mode in modes
-            ],
-        )
+    for part in figure_tables(dataclasses.replace(table, groups=(*table.groups, divergence_rows(results)))):
+        console.print(part)
     for result in results:
         stops = ", ".join(f"{reason} {count}" for reason, count in result.stop_reasons.items())
-        print(f"{result.simulator}: {result.validity.sentence} (ends: {stops}; {result.num_user_turns} user turns)")
+        said = f"{result.simulator}: {result.validity.sentence} (ends: {stops}; {result.num_user_turns} user turns)"
+        console.print(" ".join([said, *agreement_notes(as_part(result))]), markup=False, highlight=False)
 
 
-def interval_text(low: float | None, high: float | None) -> str:
-    return "[no interval]" if low is None or high is None else f"[{low:.2f}, {high:.2f}]"
+def as_part(result: Result) -> ByChatbotPart:
+    """The result in the form that tables are made of."""
+    pairs = result.validity.pairs
+    return ByChatbotPart.model_validate(
+        {
+            "chatbots": [
+                {"chatbot": p.configuration, **{side: {ANY: rate} for side, rate in as_sides(p).items()}} for p in pairs
+            ],
+            "tests": [
+                {"pair": dataclasses.asdict(p.pair), **{side: [found] for side, found in as_sides(p).items()}}
+                for p in result.ab.pairs
+            ],
+            "validity": dataclasses.asdict(result.validity),
+            "validity_by_mode": {mode: dataclasses.asdict(found) for mode, found in result.by_mode.items()},
+            "replication": dataclasses.asdict(result.ab),
+        }
+    )
 
 
-def share(found: Any) -> str:
-    return f"{number(found.value, found.low, found.high)} of {found.num_pairs}"
+def as_sides(pair: ConfigurationPair | PairResult) -> dict[str, dict[str, Any]]:
+    return {"simulated": dataclasses.asdict(pair.simulated), "real": dataclasses.asdict(pair.real)}
+
+
+def divergence_rows(results: Sequence[Result]) -> RowGroup:
+    """Jensen-Shannon divergence over modes from the real messages; nothing stands in the column of these."""
+
+    def row(label: str, cells: Sequence[Cell]) -> Row:
+        return Row(label=label, cells=(Cell(), *cells))
+
+    def figure(value: float | None, low: float | None = None, high: float | None = None) -> Cell:
+        return Cell(value=format_figure(value, 3), interval=format_interval(low, high, 3))
+
+    given, with_none = ([r.divergence for r in results], [r.divergence_with_none for r in results])
+    return RowGroup(
+        title="Divergence over modes, bits",
+        rows=(
+            row("given failure", [figure(d.jensen_shannon, d.low, d.high) for d in given]),
+            row("  95 % of relabelled", [figure(d.null_high) for d in given]),
+            row("  p", [figure(d.p_value) for d in given]),
+            row("with messages that do not fail", [figure(d.jensen_shannon) for d in with_none]),
+        ),
+    )
 
 
 def result_json(study: Study, results: Sequence[Result], detector: Detector) -> dict[str, Any]:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from advsim.config import CorpusConfig
+from advsim.config import ColumnsConfig, CorpusConfig
 from advsim.corpus.load import NUM_REPORTED
-from advsim.corpus.rows import Row, line_from_columns, needed_columns
+from advsim.corpus.rows import line_from_columns, needed_columns
 from advsim.corpus.schema import parse_dialogue
-from advsim.corpus.sources import read_jsonl, read_parquet
+from advsim.corpus.sources import parquet_columns, read_jsonl, read_parquet
 from advsim.errors import CorpusError
 from advsim.records import Dialogue
 
@@ -26,20 +25,23 @@ class DialogueFile:
 def read_dialogues(path: str | Path) -> DialogueFile:
     """Read a ``.jsonl``, ``.jsonl.gz`` or ``.parquet`` file of dialogues.
 
+    Of a parquet file the columns ``turns`` and, where they are there, ``id``, ``user_id`` and ``chatbot`` are read.
+
     Raises:
         CorpusError: the file cannot be read, is empty, or lines break the schema (the first five are named).
     """
     file = Path(path).expanduser()
     name = file.name.removesuffix(".gz").removesuffix(".jsonl").removesuffix(".parquet")
     config = CorpusConfig(path=str(file), validation_fraction=0.0, test_fraction=0.0, merge_consecutive=True)
+    columns = _columns(file) if config.source == "parquet" else config.columns
     dialogues: dict[str, Dialogue] = {}
     problems: list[str] = []
-    for row in _rows(file, config):
+    for row in read_parquet(file, needed_columns(columns)) if config.source == "parquet" else read_jsonl(file):
         if row.problem:
             problems.append(f"{row.where}: {row.problem}")
             continue
         try:
-            values = line_from_columns(row.values, config.columns) if config.source == "parquet" else row.values
+            values = line_from_columns(row.values, columns) if config.source == "parquet" else row.values
             dialogue = parse_dialogue(values, config, source=name)
         except CorpusError as error:
             problems.append(f"{row.where}, dialogue {row.values.get('id', '?')}: {error}")
@@ -56,7 +58,6 @@ def read_dialogues(path: str | Path) -> DialogueFile:
     return DialogueFile(name=name, dialogues=tuple(dialogues.values()))
 
 
-def _rows(file: Path, config: CorpusConfig) -> Iterator[Row]:
-    if config.source == "parquet":
-        return read_parquet(file, needed_columns(config.columns))
-    return read_jsonl(file)
+def _columns(file: Path) -> ColumnsConfig:
+    present = parquet_columns(file)
+    return ColumnsConfig.model_validate({name: name for name in ("id", "user_id", "chatbot") if name in present})

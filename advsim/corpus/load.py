@@ -82,10 +82,16 @@ def load_corpus(config: CorpusConfig) -> Corpus:
 
 
 def corpus_hash(dialogues: Iterable[Dialogue]) -> str:
-    """SHA-256 over the dialogues in order, each as canonical JSON (sorted keys, ASCII, one a line)."""
+    """SHA-256 over the dialogues in order, each as canonical JSON (sorted keys, ASCII, one a line).
+
+    A chatbot that is not named is left out, so that a corpus without names keeps the hash that its runs were given.
+    """
     digest = hashlib.sha256()
     for dialogue in dialogues:
-        digest.update(json.dumps(asdict(dialogue), sort_keys=True, separators=(",", ":")).encode() + b"\n")
+        values = asdict(dialogue)
+        if dialogue.chatbot is None:
+            del values["chatbot"]
+        digest.update(json.dumps(values, sort_keys=True, separators=(",", ":")).encode() + b"\n")
     return digest.hexdigest()
 
 

@@ -25,7 +25,7 @@ class Row:
 
 def needed_columns(columns: ColumnsConfig) -> list[str]:
     """Top-level columns that the mapping reads, without repeats."""
-    names = [columns.turns, columns.id, columns.user_id, *columns.profile, *columns.session]
+    names = [columns.turns, columns.id, columns.user_id, columns.chatbot, *columns.profile, *columns.session]
     return list(dict.fromkeys(name.partition(".")[0] for name in names if name is not None))
 
 
@@ -56,6 +56,8 @@ def line_from_columns(row: Mapping[str, Any], columns: ColumnsConfig) -> dict[st
     }
     if columns.user_id is not None:
         line["user_id"] = _reach(row, columns.user_id)
+    if columns.chatbot is not None:
+        line["chatbot"] = _reach(row, columns.chatbot)
     return line
 
 

@@ -2,13 +2,14 @@
 
 Two line formats are read. *Native*::
 
-    {"id": ..., "source"?, "split"?, "user_id"?, "context"?: {"profile"?, "themes"?: [], "earlier_sessions"?: [],
-     "session"?}, "turns": [{"speaker": "user" | "chatbot", "text": ..., "labels"?: {}}], "outcome"?: {}}
+    {"id": ..., "source"?, "split"?, "user_id"?, "chatbot"?, "context"?: {"profile"?, "themes"?: [],
+     "earlier_sessions"?: [], "session"?}, "turns": [{"speaker": "user" | "chatbot", "text": ..., "labels"?: {}}],
+     "outcome"?: {}}
 
 and *messages*, the shape chat logs are usually exported in: ``messages`` with ``role`` (user, assistant) and
 ``content`` instead of ``turns``, and a free ``context`` of which :data:`SESSION_KEYS` and :data:`PROFILE_KEYS` are
-used. Unknown keys are refused in native lines, where a mistyped ``user_id`` would let one person into two splits, and
-ignored in messages.
+used. ``chatbot`` names the configuration that answered, where a file holds several. Unknown keys are refused in native
+lines, where a mistyped ``user_id`` would let one person into two splits, and ignored in messages.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
 from advsim.config import CorpusConfig
 from advsim.corpus.split import assign_split
@@ -40,6 +41,7 @@ PROFILE_KEYS = {
 ROLE_SPEAKERS = {"user": Speaker.USER, "assistant": Speaker.CHATBOT}
 
 Id = Annotated[str, Field(coerce_numbers_to_str=True, min_length=1)]
+ChatbotName = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1), Field(coerce_numbers_to_str=True)]
 
 
 class _Part(BaseModel):
@@ -71,6 +73,7 @@ class _NativeLine(_Part):
     source: str = ""
     split: str = ""
     user_id: Id | None = None
+    chatbot: ChatbotName | None = None
     context: _NativeContext = _NativeContext()
     turns: list[_NativeTurn]
     outcome: dict[str, Any] = {}
@@ -90,6 +93,7 @@ class _MessagesLine(_Part):
     id: Id
     source: str = ""
     user_id: Id | None = None
+    chatbot: ChatbotName | None = None
     context: dict[str, Any] = {}
     messages: list[_Message]
     outcome: dict[str, Any] = {}
@@ -164,6 +168,7 @@ def _from_native(line: _NativeLine, config: CorpusConfig, *, source: str, merge:
         source=line.source or source,
         split=Split(line.split) if line.split in list(Split) else _split(line, config),
         user_id=line.user_id,
+        chatbot=_chatbot(line),
         context=context,
         turns=_conversation(turns, key="turns", merge=merge or config.merge_consecutive),
         outcome=_outcome(line.outcome),
@@ -186,6 +191,7 @@ def _from_messages(line: _MessagesLine, config: CorpusConfig, *, source: str, me
         source=line.source or source,
         split=_split(line, config),
         user_id=line.user_id,
+        chatbot=_chatbot(line),
         context=Context(profile=describe(named), session=next((text for text in sessions if text), "")),
         turns=_conversation(turns, key="messages", merge=merge or config.merge_consecutive),
         outcome=_outcome(line.outcome),
@@ -199,6 +205,14 @@ def _split(line: _NativeLine | _MessagesLine, config: CorpusConfig) -> Split:
         validation_fraction=config.validation_fraction,
         test_fraction=config.test_fraction,
     )
+
+
+def _chatbot(line: _NativeLine | _MessagesLine) -> str | None:
+    if line.chatbot is not None and not line.chatbot.isprintable():
+        raise CorpusError(
+            f"chatbot: got {_short(line.chatbot)}, expected a name of printable characters on one line; rename it"
+        )
+    return line.chatbot
 
 
 def _speaker_of(role: str, index: int) -> Speaker:

@@ -9,6 +9,7 @@ import gzip
 import json
 import zlib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import resources
 from io import BufferedReader
 from pathlib import Path
@@ -58,19 +59,25 @@ def read_parquet(path: Path, needed: list[str]) -> Iterator[Row]:
     Raises:
         CorpusError: the file is missing, unreadable, no parquet, or lacks a column.
     """
-    try:
-        present = pyarrow.parquet.read_schema(path).names if path.is_file() else _folder_columns(path)
-        check_columns(present, needed, where=str(path))
+    check_columns(parquet_columns(path), needed, where=str(path))
+    with _parquet_errors(path):
         table = pyarrow.parquet.read_table(path, columns=needed)
-    except pyarrow.ArrowInvalid as error:
-        raise CorpusError(f"{path}: not a parquet file ({error}); set corpus.source to what it is") from None
-    except OSError as error:
-        raise _unreadable(path, error) from None
     number = 0
     for batch in table.to_batches():
         for values in batch.to_pylist():
             number += 1
             yield Row(where=f"{path} row {number}", values=values)
+
+
+def parquet_columns(path: Path) -> list[str]:
+    """Names of the top-level columns of a parquet file, or of the first one in a folder.
+
+    Raises:
+        CorpusError: the file is missing, unreadable or no parquet.
+    """
+    with _parquet_errors(path):
+        names: list[str] = pyarrow.parquet.read_schema(path if path.is_file() else _first_parquet(path)).names
+        return names
 
 
 def read_hub(name: str, *, split: str, subset: str | None, revision: str | None, needed: list[str]) -> Iterator[Row]:
@@ -118,12 +125,21 @@ def _parse_line(line: bytes, *, where: str) -> Row:
     return Row(where=where, values={} if problem else values, problem=problem)
 
 
-def _folder_columns(path: Path) -> list[str]:
-    files = sorted(path.glob("*.parquet"))
+def _first_parquet(folder: Path) -> Path:
+    files = sorted(folder.glob("*.parquet"))
     if not files:
-        raise FileNotFoundError(path)
-    names: list[str] = pyarrow.parquet.read_schema(files[0]).names
-    return names
+        raise FileNotFoundError(folder)
+    return files[0]
+
+
+@contextmanager
+def _parquet_errors(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except pyarrow.ArrowInvalid as error:
+        raise CorpusError(f"{path}: not a parquet file ({error}); set corpus.source to what it is") from None
+    except OSError as error:
+        raise _unreadable(path, error) from None
 
 
 def _unreadable(path: Path, error: OSError) -> CorpusError:

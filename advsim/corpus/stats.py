@@ -7,13 +7,15 @@ spread of typing habits over dialogues stands beside the pooled shares.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 from rich.console import Console, Group
 from rich.table import Table
+from rich.text import Text
 
 from advsim.config import CorpusConfig
 from advsim.corpus.load import load_corpus
@@ -60,6 +62,8 @@ class CorpusStats:
     """Distinct user ids."""
     num_dialogues_without_user: int
     splits: tuple[SplitSize, ...]
+    num_by_chatbot: Mapping[str, int]
+    """Dialogues by the chatbot that they name, by name; empty where none is named."""
     turns_mean: float
     user_turns_mean: float
     words_mean: float
@@ -117,6 +121,7 @@ def corpus_stats(dialogues: Sequence[Dialogue]) -> CorpusStats:
         num_users=len(users),
         num_dialogues_without_user=sum(dialogue.user_id is None for dialogue in dialogues),
         splits=tuple(_split_size(dialogues, split) for split in Split),
+        num_by_chatbot=dict(sorted(Counter(d.chatbot for d in dialogues if d.chatbot is not None).items())),
         turns_mean=_mean([len(dialogue.turns) for dialogue in dialogues]),
         user_turns_mean=_mean([len(of_dialogue) for of_dialogue in texts_of]),
         words_mean=_mean(words),
@@ -140,7 +145,7 @@ def corpus_stats(dialogues: Sequence[Dialogue]) -> CorpusStats:
 
 
 def render_stats(stats: CorpusStats) -> Group:
-    """Three tables for a terminal: sizes, user turns, spread between dialogues."""
+    """Tables for a terminal: sizes, dialogues by chatbot where any is named, user turns, spread between dialogues."""
     sizes = Table("split", "dialogues", "users", "user turns", title="Corpus")
     for size in stats.splits:
         sizes.add_row(size.split, str(size.num_dialogues), str(size.num_users), str(size.num_user_turns))
@@ -181,10 +186,21 @@ def render_stats(stats: CorpusStats) -> Group:
     ):
         std = "-" if spread.std is None else shown(spread.std)
         spreads.add_row(name, shown(spread.p10), shown(spread.p50), shown(spread.p90), std)
-    for table in (sizes, figures, spreads):
+    tables = [sizes, *([_chatbots_table(stats)] if stats.num_by_chatbot else []), figures, spreads]
+    for table in tables:
         for column in table.columns[1:]:
             column.justify = "right"
-    return Group(sizes, figures, spreads)
+    return Group(*tables)
+
+
+def _chatbots_table(stats: CorpusStats) -> Table:
+    table = Table("chatbot", "dialogues", title="Dialogues by chatbot")
+    for name, count in stats.num_by_chatbot.items():
+        table.add_row(Text(name), str(count))
+    num_unnamed = stats.num_dialogues - sum(stats.num_by_chatbot.values())
+    if num_unnamed:
+        table.add_row(Text("none named", style="dim"), str(num_unnamed))
+    return table
 
 
 def stats_command(config: CorpusConfig, *, as_json: bool, console: Console) -> None:

@@ -8,6 +8,9 @@ from advsim.evaluate.intervals import RateInterval, rate_interval
 from advsim.evaluate.outcomes import MessageOutcome, Tally, tally
 from advsim.records import Rate
 
+ANY = "any"
+"""Key of the rate of messages with any failure, where rates stand by mode."""
+
 
 def failure_rate(
     outcomes: Sequence[MessageOutcome],

@@ -16,14 +16,11 @@ from advsim.evaluate.diversity import Diversity, measure_diversity
 from advsim.evaluate.families import Family
 from advsim.evaluate.mauve import Mauve, measure_mauve
 from advsim.evaluate.outcomes import MessageOutcome
-from advsim.evaluate.rates import failure_rate
+from advsim.evaluate.rates import ANY, failure_rate
 from advsim.evaluate.spread import HabitSummary, SpreadComparison, compare_spread, describe_habits
 from advsim.evaluate.two_sample import TwoSample, compare_dialogues
 from advsim.evaluate.user_texts import UserTexts, num_user_turns_in_common
 from advsim.records import Assessment, Dialogue, FailureLabel, Rate, Visibility
-
-ANY = "any"
-"""Key of the rate of messages with any failure."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,9 +10,11 @@ from pathlib import Path
 from advsim.config import HeldOutConfig
 from advsim.corpus.files import read_dialogues
 from advsim.embedding import Embedder
+from advsim.evaluation.chatbots import choose_pairs
 from advsim.evaluation.inputs import GroupInput, users_of
 from advsim.evaluation.instruments import JudgeOptions, build_instruments
 from advsim.evaluation.measure import measure
+from advsim.evaluation.notes import ONE_CHATBOT
 from advsim.evaluation.results import Evaluation
 from advsim.evaluation.write import write
 from advsim.failures.detector import Detector
@@ -30,6 +32,8 @@ def evaluate_files(
     judge: JudgeOptions | None = None,
     calibration: str | Path | None = None,
     out: str | Path | None = None,
+    pairs: Sequence[str] = (),
+    baseline: str | None = None,
     seed: int = 0,
     reporter: Reporter | None = None,
     embedder: Embedder | None = None,
@@ -51,9 +55,13 @@ def evaluate_files(
         notes.append("Files: users and chatbots can both differ between them, and no figure here tells which it is.")
         if [one.turns for one in file.dialogues] == [one.turns for one in second.dialogues]:
             notes.append("Both files hold the same dialogues: every difference is 0 by construction.")
+    compared = choose_pairs(inputs[-1], inputs[0] if len(inputs) > 1 else None, pairs=pairs, baseline=baseline)
+    if compared is None and reference is not None:
+        notes.append(ONE_CHATBOT)
     evaluation = measure(
         file.name,
         inputs,
+        pairs=compared,
         instruments=instruments,
         held_out=HeldOutConfig(),
         notes=notes,
@@ -82,7 +90,7 @@ def _as_conversation(dialogue: Dialogue) -> Conversation:
     return Conversation(
         id=dialogue.id,
         scenario_id=dialogue.id,
-        chatbot=dialogue.source,
+        chatbot=dialogue.chatbot or dialogue.source,
         simulator_version=0,
         simulator_sha256="",
         turns=dialogue.turns,

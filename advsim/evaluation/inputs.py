@@ -43,6 +43,11 @@ class GroupInput:
         """User turns of the dialogues."""
         return user_texts(self.dialogues, self.users)
 
+    @property
+    def chatbots(self) -> dict[str, str]:
+        """Named chatbots by dialogue id."""
+        return {dialogue.id: dialogue.chatbot for dialogue in self.dialogues if dialogue.chatbot is not None}
+
 
 def users_of(dialogues: Sequence[Dialogue]) -> dict[str, str]:
     """Known users by dialogue id."""

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from advsim.config import HeldOutConfig
+from advsim.evaluate.ab_replication import AbPair
 from advsim.evaluate.blame import attribute
 from advsim.evaluate.diversity import common_token_budget
 from advsim.evaluate.outcomes import MessageOutcome, outcomes
@@ -23,9 +24,10 @@ from advsim.evaluate.summary import (
 from advsim.evaluate.two_sample import TwoSample
 from advsim.evaluate.user_texts import UserTexts
 from advsim.evaluation.calibration import Calibration, calibrate, corrected_rates
+from advsim.evaluation.chatbots import measure_chatbots
 from advsim.evaluation.inputs import GroupInput
 from advsim.evaluation.instruments import Instruments
-from advsim.evaluation.notes import calibration_notes, detector_notes, group_notes
+from advsim.evaluation.notes import calibration_notes, chatbot_notes, detector_notes, group_notes
 from advsim.evaluation.results import Evaluation, Group
 from advsim.failures.detector import Detector
 from advsim.progress import Reporter, Stage
@@ -51,6 +53,7 @@ def measure(
     seed: int,
     reporter: Reporter,
     started_s: float,
+    pairs: Sequence[AbPair] | None = None,
 ) -> Measured:
     """Judge, count and compare all groups.
 
@@ -63,6 +66,7 @@ def measure(
         seed: of all draws.
         reporter: shows progress.
         started_s: monotonic time at which the evaluation began.
+        pairs: chatbots to compare, where the last of the inputs and the reference name several; None: they do not.
 
     Raises:
         AdvsimError: the detector or the embedder cannot work.
@@ -99,14 +103,21 @@ def measure(
             users = _users(one, compared, dialogue_budget, instruments, held_out, seed, stage)
             next_turns = _next_turns(one, compared, next_turn_budget, instruments, seed, stage)
             groups.append(_group(one, failures, users, next_turns, assessments[one.name], taxonomy.ids))
+    by_chatbot = None
+    if pairs is not None:
+        with reporter.stage("chatbots: rates, A/B tests, agreement", total=1, unit="part") as stage:
+            by_chatbot = measure_chatbots(inputs[-1], reference, rows, pairs, modes=taxonomy.ids, seed=seed)
+            stage.advance()
     result = Evaluation(
         title=title,
         detector=detector.name,
         modes={mode.id: mode.name for mode in taxonomy.modes},
         modes_judged=tuple(detector.modes),
         groups=tuple(groups),
+        by_chatbot=by_chatbot,
         notes=(
             *notes,
+            *(chatbot_notes(by_chatbot, groups) if by_chatbot is not None else ()),
             *detector_notes(detector, taxonomy),
             *(calibration_notes(calibration, detector, inputs) if calibration is not None else ()),
             *group_notes(groups, detector),

@@ -4,12 +4,36 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from advsim.evaluate.by_chatbot import ByChatbot
 from advsim.evaluation.calibration import Calibration
 from advsim.evaluation.inputs import GroupInput
 from advsim.evaluation.results import Group
 from advsim.failures.detector import Detector
 from advsim.failures.judge import Judge
 from advsim.failures.taxonomy import Taxonomy
+
+ONE_CHATBOT = (
+    "One chatbot: agreement over configurations is undefined for 1 configuration. To compare several, evaluate files "
+    "whose dialogues name theirs in the key chatbot."
+)
+
+
+def chatbot_notes(found: ByChatbot, groups: Sequence[Group]) -> list[str]:
+    """Why chatbots are not compared, and which chatbots and dialogues are left out of the comparison."""
+    notes = []
+    references = [group for group in groups if group.is_reference]
+    others = [group for group in groups if not group.is_reference]
+    if references and found.validity is None:
+        notes.append(f"Chatbots: {found.reason}; it needs chatbots of the same names in both files.")
+    if found.left_out:
+        notes.append(f"Chatbots in one of the files only, left out of the agreement: {', '.join(found.left_out)}.")
+    if found.validity is not None and found.validity.left_out:
+        silent = ", ".join(found.validity.left_out)
+        notes.append(f"Chatbots without a judged message in one of the files, left out of the agreement: {silent}.")
+    for group, num_unnamed in zip((*others, *references), found.num_unnamed, strict=False):
+        if num_unnamed:
+            notes.append(f"{group.name}: {num_unnamed} dialogues name no chatbot; they are in no figure by chatbot.")
+    return notes
 
 
 def detector_notes(detector: Detector, taxonomy: Taxonomy) -> list[str]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
+from advsim.evaluate.by_chatbot import ByChatbot
 from advsim.evaluate.summary import Example, FailureSummary, UserSummary
 from advsim.evaluation.calibration import Calibration
 
@@ -53,6 +54,7 @@ class Evaluation:
         modes: names of the failure modes by id, in order.
         modes_judged: ids of those that the detector can judge.
         groups: the reference first, where there is one.
+        by_chatbot: chatbots side by side, where files name several.
         notes: what a reader must know to read the figures.
         seconds: it took.
         calibration: the detector's errors on labelled messages; None where there are none.
@@ -63,6 +65,7 @@ class Evaluation:
     modes: Mapping[str, str]
     modes_judged: tuple[str, ...]
     groups: tuple[Group, ...]
+    by_chatbot: ByChatbot | None = None
     notes: tuple[str, ...]
     seconds: float
     calibration: Calibration | None = None

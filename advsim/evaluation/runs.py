@@ -17,6 +17,7 @@ from advsim.evaluate.user_texts import next_turn_texts
 from advsim.evaluation.inputs import GroupInput, users_of
 from advsim.evaluation.instruments import JudgeOptions, build_instruments
 from advsim.evaluation.measure import measure
+from advsim.evaluation.notes import ONE_CHATBOT
 from advsim.evaluation.results import Evaluation
 from advsim.evaluation.write import write
 from advsim.failures.detector import Detector
@@ -67,6 +68,7 @@ def evaluate_run(
         "Conversations start from training scenarios and meet the run's chatbot; the real dialogues are held out and "
         "were answered by whoever answered them. Rates compare the two as a whole."
     )
+    notes.append(ONE_CHATBOT)
     evaluation = measure(
         str(run.manifest["name"]),
         inputs,

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from advsim.report.chatbot_figures import agreement_notes, chatbot_table
+from advsim.report.chatbot_pictures import draw_chatbots
 from advsim.report.evaluation_calibration import calibration_table, legend
 from advsim.report.evaluation_figures import (
     ANY,
@@ -17,8 +19,9 @@ from advsim.report.evaluation_figures import (
 from advsim.report.evaluation_metrics import EvaluationPart, ExamplePart, GroupPart, read_evaluation
 from advsim.report.evaluation_pictures import draw_evaluation
 from advsim.report.evaluation_tables import headline
-from advsim.report.figures import format_figure, format_interval
+from advsim.report.figures import FigureTable, format_figure, format_interval
 from advsim.report.html import KeyFigure, render_page
+from advsim.report.pictures import Picture
 
 MAX_SHOWN_CHARACTERS = 600
 """Of a turn, and of what stands before and after the evidence in a message."""
@@ -46,6 +49,15 @@ class ShownExamples:
     examples: tuple[ShownExample, ...]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShownChatbots:
+    """Several chatbots as the page shows them; ``verdict`` is empty where there is nothing to hold them against."""
+
+    verdict: str
+    pictures: tuple[Picture, ...]
+    figures: FigureTable
+
+
 def render_evaluation(metrics: Mapping[str, object]) -> str:
     """The page as HTML text. The same input gives the same text.
 
@@ -62,8 +74,9 @@ def render_evaluation(metrics: Mapping[str, object]) -> str:
         headline=headline(evaluation),
         key_figures=_key_figures(evaluation),
         pictures=draw_evaluation(evaluation),
+        chatbots=_chatbots(evaluation),
         figures=evaluation_table(evaluation),
-        notes=[*evaluation.notes, *missing_notes(evaluation)],
+        notes=[*evaluation.notes, *missing_notes(evaluation), *agreement_notes(evaluation.by_chatbot)],
         examples=_examples(evaluation),
         modes_not_found=_not_found(evaluation),
         calibration=calibration_table(evaluation),
@@ -115,6 +128,18 @@ def _user_figures(groups: Sequence[GroupPart]) -> list[KeyFigure]:
                 )
             )
     return found
+
+
+def _chatbots(evaluation: EvaluationPart) -> ShownChatbots | None:
+    part = evaluation.by_chatbot
+    if part is None:
+        return None
+    real = evaluation.reference.name if evaluation.reference is not None else None
+    return ShownChatbots(
+        verdict=part.validity.sentence if part.validity is not None else "",
+        pictures=draw_chatbots(part, simulated=evaluation.name_of_simulated, real=real),
+        figures=chatbot_table({evaluation.name_of_simulated: part}, real=real, modes=evaluation.modes),
+    )
 
 
 def _not_found(evaluation: EvaluationPart) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from advsim.report.chatbot_figures import CHATBOT_LEGEND
 from advsim.report.evaluation_figures import LEGEND, mode_name, percent, percent_interval
 from advsim.report.evaluation_metrics import EvaluationPart, ProportionPart
 from advsim.report.figures import Cell, FigureTable, Row, RowGroup
@@ -22,7 +23,11 @@ TERMS: tuple[tuple[str, str], ...] = (
 
 def legend(evaluation: EvaluationPart) -> tuple[tuple[str, str], ...]:
     """The terms of an evaluation's tables with their meanings."""
-    return LEGEND if evaluation.calibration is None else (*LEGEND, *TERMS)
+    return (
+        *LEGEND,
+        *(CHATBOT_LEGEND if evaluation.by_chatbot is not None else ()),
+        *(TERMS if evaluation.calibration is not None else ()),
+    )
 
 
 def calibration_table(evaluation: EvaluationPart) -> FigureTable:

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterable, Sequence
 
 from advsim.report.evaluation_metrics import (
     AtUserTurnPart,
-    DifferencePart,
     EstimatePart,
     EvaluationPart,
     GroupPart,
@@ -14,6 +13,7 @@ from advsim.report.evaluation_metrics import (
     TwoSamplePart,
     UsersPart,
 )
+from advsim.report.failure_metrics import DifferencePart
 from advsim.report.figures import (
     DIVERSITY_NAMES,
     MISSING,

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 from matplotlib import rc_context
 
 from advsim.report.evaluation_figures import ANY, HABIT_NAMES
 from advsim.report.evaluation_metrics import EstimatePart, EvaluationPart, GroupPart
-from advsim.report.figures import control_name, format_figure, format_interval
+from advsim.report.figures import control_name
 from advsim.report.pictures import Picture
-from advsim.report.plots import MARKERS, Point, Series, legend, panel
-from advsim.report.svg import INK, MUTED, PAPER, RULE, SERIES, STYLE, inline_svg
+from advsim.report.plots import Point, Series
+from advsim.report.rows_picture import rows_picture
+from advsim.report.svg import STYLE
 
 
 def draw_evaluation(evaluation: EvaluationPart) -> tuple[Picture, ...]:
@@ -42,7 +42,7 @@ def _rates(evaluation: EvaluationPart) -> Picture | None:
             if rate is not None and rate.estimate is not None
         )
         series.append(Series(label=group.name, points=points, style=style))
-    return _rows_picture(
+    return rows_picture(
         series,
         names,
         name="rates",
@@ -64,7 +64,7 @@ def _spread(evaluation: EvaluationPart) -> Picture | None:
             if one.std_ratio is not None and one.habit in habits
         )
         series.append(Series(label=group.name, points=points, style=style))
-    return _rows_picture(
+    return rows_picture(
         series,
         list(HABIT_NAMES.values()),
         name="spread",
@@ -104,7 +104,7 @@ def _told_apart(evaluation: EvaluationPart) -> Picture | None:
     names = [
         f"{family} classifier" if not what else ablations.get(what, f"– {control_name(what)}") for family, what in rows
     ]
-    return _rows_picture(
+    return rows_picture(
         series,
         names,
         name="told-apart",
@@ -119,72 +119,3 @@ def _told_apart(evaluation: EvaluationPart) -> Picture | None:
 
 def _realism(group: GroupPart) -> Sequence[Any]:
     return group.users.realism if group.users is not None else ()
-
-
-def _rows_picture(
-    series: Sequence[Series],
-    names: Sequence[str],
-    *,
-    name: str,
-    title: str,
-    caption: str,
-    digits: int,
-    reference: float | None = None,
-) -> Picture | None:
-    filled = sorted({point.place for one in series for point in one.points})
-    if not filled:
-        return None
-    place_of = {row: place for place, row in enumerate(filled)}
-    names = [names[row] for row in filled]
-    series = [
-        replace(one, points=tuple(replace(point, place=place_of[point.place]) for point in one.points))
-        for one in series
-        if one.points
-    ]
-    figure, axes = panel(1.1 + (0.24 + 0.11 * len(series)) * len(names))
-    for index, one in enumerate(series):
-        colour = SERIES[one.style % len(SERIES)]
-        shift = 0.17 * (index - (len(series) - 1) / 2)
-        for point in one.points:
-            place = -point.place - shift
-            if point.low is not None and point.high is not None:
-                axes.plot([point.low, point.high], [place, place], color=colour, linewidth=1.2, zorder=3)
-            axes.plot(
-                point.value,
-                place,
-                color=colour,
-                marker=MARKERS[one.style % len(MARKERS)],
-                markerfacecolor=colour if point.is_solid else PAPER,
-                markeredgewidth=1.3,
-                markersize=4.8,
-                zorder=4,
-            )
-        axes.plot([], [], color=colour, marker=MARKERS[one.style % len(MARKERS)], linestyle="none", label=one.label)
-    if reference is not None:
-        axes.axvline(reference, color=INK, linewidth=1, linestyle=(0, (4, 3)), zorder=1)
-    axes.set_yticks([-row for row in range(len(names))], names)
-    axes.set_ylim(-len(names) + 0.4, 0.6)
-    axes.grid(axis="x", color=RULE, linewidth=0.6)
-    axes.tick_params(axis="x", labelcolor=MUTED)
-    axes.set_axisbelow(True)
-    low, high = axes.get_xlim()
-    axes.set_xlim(max(-0.015 * (high - low), low), high)  # no share is negative, but a mark at 0 is a whole mark
-    if len(series) > 1:
-        legend(axes, len(series))
-    text = "; ".join(f"{one.label}: {_describe(one, names, digits)}" for one in series)
-    return Picture(
-        name=name,
-        title=title,
-        caption=caption,
-        svg=inline_svg(figure, name=name, title=title, description=text),
-    )
-
-
-def _describe(series: Series, names: Sequence[str], digits: int) -> str:
-    said = []
-    for point in series.points:
-        interval = format_interval(point.low, point.high, digits)
-        said.append(
-            f"{names[point.place]} {format_figure(point.value, digits)}" + (f" ({interval})" if interval else "")
-        )
-    return ", ".join(said)

@@ -12,6 +12,8 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from advsim.report.chatbot_figures import agreement_notes, chatbot_table
+from advsim.report.chatbot_metrics import ByChatbotPart
 from advsim.report.evaluation_calibration import calibration_table, legend
 from advsim.report.evaluation_figures import ANY, evaluation_table, missing_notes, percent, percent_interval
 from advsim.report.evaluation_metrics import EvaluationPart, GroupPart, read_evaluation
@@ -36,10 +38,12 @@ def evaluation_tables(metrics: Mapping[str, object]) -> tuple[RenderableType, ..
     table = evaluation_table(evaluation)
     if not table.groups:
         return (Text("No figures."),)
-    tables = [_table(part) for part in _parts(table)]
+    tables = figure_tables(table)
+    if evaluation.by_chatbot is not None:
+        tables.extend(_chatbot_tables(evaluation, evaluation.by_chatbot))
     if evaluation.calibration is not None:
         tables.append(_table(calibration_table(evaluation)))
-    notes = [*evaluation.notes, *missing_notes(evaluation)]
+    notes = [*evaluation.notes, *missing_notes(evaluation), *agreement_notes(evaluation.by_chatbot)]
     shown = Text("\n").join(
         [
             *(Text(f"- {note}") for note in notes),
@@ -52,6 +56,23 @@ def evaluation_tables(metrics: Mapping[str, object]) -> tuple[RenderableType, ..
         *tables,
         Constrain(Padding(shown, (0, 1)), MAX_COLUMNS),
     )
+
+
+def _chatbot_tables(evaluation: EvaluationPart, part: ByChatbotPart) -> list[RenderableType]:
+    reference = evaluation.reference
+    figures = chatbot_table(
+        {evaluation.name_of_simulated: part},
+        real=reference.name if reference is not None else None,
+        modes=evaluation.modes,
+    )
+    verdict = part.validity.sentence if part.validity is not None else ""
+    said = [Constrain(Padding(Text(verdict, style="bold"), (1, 1, 0, 1)), MAX_COLUMNS)] if verdict else []
+    return [*said, *figure_tables(figures)]
+
+
+def figure_tables(figures: FigureTable) -> list[RenderableType]:
+    """Tables of at most 100 columns for ``console.print``, the first column of figures in all of them."""
+    return [_table(part) for part in _parts(figures)]
 
 
 def headline(evaluation: EvaluationPart) -> str:

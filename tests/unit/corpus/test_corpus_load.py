@@ -126,6 +126,34 @@ def test_hash_depends_on_content_and_not_on_formatting(tmp_path: Path) -> None:
     assert load(write(tmp_path / "d.jsonl", {"source": "s", **line, "split": "train"})).sha256 == first
 
 
+def test_hash_of_a_corpus_without_chatbots_is_that_of_earlier_versions(tmp_path: Path) -> None:
+    """Written down when dialogues could not name a chatbot: runs from that time must still resume."""
+    line = native("d-1", "hi", "hello", source="s", user_id="u-1", outcome={"x": "1"})
+    unnamed = load(write(tmp_path / "a.jsonl", line)).sha256
+    assert unnamed == "ff4c5a03fe2e86932bf4ca06c59391d855b9c4a65ea74642869a5bff057775e1"
+    assert load(write(tmp_path / "b.jsonl", {**line, "chatbot": None})).sha256 == unnamed
+    assert load(write(tmp_path / "c.jsonl", {**line, "chatbot": "warm"})).sha256 != unnamed
+
+
+def test_chatbot_is_read_from_both_line_formats_and_may_be_absent(tmp_path: Path) -> None:
+    messages = {"messages": [{"role": "user", "content": "hi"}]}
+    corpus = load(
+        write(
+            tmp_path / "a.jsonl",
+            native("a", chatbot=" warm "),
+            native("b", chatbot=4),
+            native("c"),
+            {"id": "d", "chatbot": "cold", **messages},
+        )
+    )
+    assert [dialogue.chatbot for dialogue in corpus.dialogues] == ["warm", "4", None, "cold"]
+
+
+@pytest.mark.parametrize("name", ["", " ", "two\nlines", "\ud83d", "\x00"])
+def test_chatbot_without_a_printable_name_is_refused(tmp_path: Path, name: str) -> None:
+    assert f"chatbot: got {name!r}" in failure(write(tmp_path / "a.jsonl", native("a", chatbot=name)))
+
+
 def test_max_dialogues_keeps_the_same_choice_when_the_file_is_reordered(tmp_path: Path) -> None:
     lines = [native(f"d-{i}") for i in range(30)]
     chosen = load(write(tmp_path / "a.jsonl", *lines), max_dialogues=10).dialogues

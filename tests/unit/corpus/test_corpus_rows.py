@@ -11,6 +11,7 @@ import pytest
 from pydantic import ValidationError
 
 from advsim.config import ColumnsConfig, CorpusConfig
+from advsim.corpus.files import read_dialogues
 from advsim.corpus.load import load_corpus
 from advsim.corpus.rows import line_from_columns, line_from_esconv
 from advsim.errors import CorpusError
@@ -101,6 +102,21 @@ def check_chats(dialogues: tuple[Dialogue, ...]) -> None:
 
 def test_parquet_columns_are_mapped_through_dotted_names(tmp_path: Path) -> None:
     check_chats(load(parquet(tmp_path / "chats.parquet", CHATS), columns=COLUMNS))
+
+
+def test_parquet_column_names_the_chatbot(tmp_path: Path) -> None:
+    rows = [{**row, "answered_by": name} for row, name in zip(CHATS, ("warm", None), strict=True)]
+    dialogues = load(parquet(tmp_path / "chats.parquet", rows), columns={**COLUMNS, "chatbot": "answered_by"})
+    assert [dialogue.chatbot for dialogue in dialogues] == ["warm", None]
+
+
+def test_file_to_look_at_gives_id_user_and_chatbot_where_the_columns_are_there(tmp_path: Path) -> None:
+    turns = [{"speaker": "user", "text": "hi"}, {"speaker": "chatbot", "text": "hello"}]
+    named = parquet(tmp_path / "a.parquet", [{"id": 7, "user_id": "u-1", "chatbot": "warm", "turns": turns}])
+    (dialogue,) = read_dialogues(named).dialogues
+    assert (dialogue.id, dialogue.user_id, dialogue.chatbot) == ("7", "u-1", "warm")
+    (unnamed,) = read_dialogues(parquet(tmp_path / "b.parquet", [{"turns": turns}])).dialogues
+    assert (unnamed.user_id, unnamed.chatbot) == (None, None)
 
 
 def test_parquet_folder_is_read_whole(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 
 import pytest
 from rich.console import Console
@@ -97,6 +98,27 @@ def test_users_and_splits_are_counted() -> None:
     assert (stats.num_users, stats.num_dialogues_without_user) == (1, 1)
     sizes = {size.split: (size.num_dialogues, size.num_users, size.num_user_turns) for size in stats.splits}
     assert sizes == {Split.TRAIN: (2, 1, 3), Split.VALIDATION: (0, 0, 0), Split.TEST: (1, 0, 1)}
+
+
+def test_chatbots_are_counted_where_they_are_named() -> None:
+    stats = corpus_stats(
+        [
+            *[dialogue((USER, "a"), chatbot="warm [b]")] * 2,
+            dialogue((USER, "a"), chatbot="cold"),
+            dialogue((USER, "a")),
+        ]
+    )
+    assert list(stats.num_by_chatbot.items()) == [("cold", 1), ("warm [b]", 2)]
+    out = io.StringIO()
+    Console(file=out, width=100).print(render_stats(stats))
+    assert "warm [b]" in out.getvalue()
+    assert re.search(r"none named\W+1\b", out.getvalue())
+
+
+def test_no_table_of_chatbots_where_none_is_named() -> None:
+    out = io.StringIO()
+    Console(file=out, width=100).print(render_stats(corpus_stats([dialogue((USER, "a"))])))
+    assert "by chatbot" not in out.getvalue()
 
 
 def test_no_dialogues_is_an_error_and_not_a_division_by_zero() -> None:
