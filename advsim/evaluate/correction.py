@@ -12,8 +12,8 @@ from scipy import stats
 from advsim.evaluate.intervals import LEVEL
 from advsim.records import DetectorCounts, Rate
 
-MIN_LABELLED = 10
-"""Labelled failing messages, and passing ones, below which no rate is corrected: a share of fewer says too little."""
+MIN_LABELLED = 5
+"""Labelled failing messages, and passing ones, below which no rate is corrected: fewer were not measured."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,7 +70,9 @@ def corrected_rate(rate: Rate, counts: DetectorCounts) -> CorrectedRate:
     Rogan and Gladen 1978; the estimate uses the plain shares. The interval is Lang and Reiczigel's (2014): delta method
     around shares with 1 (sensitivity, specificity) and 2 (apparent rate) added to both cells, and their shift of the
     centre. Their binomial n of the apparent rate is replaced by the n that gives the rate's own interval the same
-    width, so that messages of one dialogue do not count as independent. Estimate and bounds are cut to [0, 1].
+    width, so that messages of one dialogue do not count as independent. Estimate and bounds are cut to [0, 1]. Measured
+    coverage in 300 seeded repetitions each, 300 messages, 5 to 40 failing and 100 passing ones labelled, sensitivity
+    .5 and .8, specificity .9 and .98, true rates of .02 to .3: 93 to 100 %.
 
     Args:
         rate: the apparent rate, found by the detector.

@@ -38,7 +38,7 @@ def calibration_table(evaluation: EvaluationPart) -> FigureTable:
         columns=("sensitivity, %", "of", "specificity, %", "of"),
         groups=tuple(
             RowGroup(
-                title=f"Detector on labelled messages: {text}",
+                title=f"Labelled messages: {text}",
                 rows=tuple(
                     Row(
                         label=mode_name(evaluation, one.counts.mode),

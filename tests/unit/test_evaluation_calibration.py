@@ -145,7 +145,7 @@ def test_without_calibration_nothing_is_corrected(tmp_path):
     ("cells", "reason"),
     [
         ((5, 5, 10, 10), "sensitivity 0.50 + specificity 0.50 <= 1"),
-        ((3, 2, 20, 0), "got 5 judged failing messages with labels, expected 10 or more"),
+        ((2, 2, 20, 0), "got 4 judged failing messages with labels, expected 5 or more"),
     ],
 )
 def test_where_no_correction_is_possible_the_reason_stands_in_its_place(tmp_path, cells, reason):

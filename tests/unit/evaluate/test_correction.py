@@ -55,8 +55,8 @@ def test_a_detector_no_better_than_chance_gives_none_with_the_reason(cells):
     ("apparent", "cells", "reason"),
     [
         (None, (40, 10, 95, 5), "no message was judged"),
-        (0.2, (0, 0, 95, 5), "got 0 judged failing messages with labels, expected 10 or more"),
-        (0.2, (40, 10, 0, 0), "got 0 judged passing messages with labels, expected 10 or more"),
+        (0.2, (0, 0, 95, 5), "got 0 judged failing messages with labels, expected 5 or more"),
+        (0.2, (40, 10, 0, 0), "got 0 judged passing messages with labels, expected 5 or more"),
     ],
 )
 def test_where_something_is_missing_the_reason_says_what(apparent, cells, reason):
