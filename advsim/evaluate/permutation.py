@@ -68,7 +68,8 @@ def permutation_nulls(
 
     All steps of the pipeline but the last, which read no label, are computed once a fold; inputs with more columns than
     rows are rotated into as many dimensions as there are rows, which changes no linear classifier with an L2 penalty.
-    A permutation is then one small fit a fold. Measured on one core, 99 permutations and 5 folds: COST.
+    A permutation is then one small fit a fold. 99 permutations, 5 folds, ESConv turns, one core of a small machine:
+    surface 3.2 s with 600 examples, 6.5 s with 800, 48 s with 2,000; the 21 context features 1.6 s, 1.8 s and 2.2 s.
 
     Args:
         inputs: first axis the examples.

@@ -349,8 +349,9 @@ def _power(
         NextTurn(dialogue_id=name, turn=turn, text=by_id[name].turns[turn].text)
         for name, turn in choose_prefixes(real, num_prefixes=num_turns, seed=seed)
     ]
+    without_null = config.model_copy(update={"num_permutations": 0})  # turns against themselves: only power is wanted
     return measure_realism(
-        family, dialogues=real, simulated=unchanged, zero_shot=[], config=config, seed=seed, embedder=embedder
+        family, dialogues=real, simulated=unchanged, zero_shot=[], config=without_null, seed=seed, embedder=embedder
     ).power
 
 

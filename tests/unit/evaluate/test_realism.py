@@ -9,11 +9,13 @@ from sklearn.metrics import roc_auc_score
 from advsim.config import HeldOutConfig
 from advsim.embedding import MiniLmEmbedder
 from advsim.evaluate import realism
+from advsim.evaluate.controls import shuffled
 from advsim.evaluate.families import Example, Family, context_inputs, surface_inputs
 from advsim.evaluate.realism import choose_prefixes, measure_realism
 from advsim.records import Context, Dialogue, NextTurn, Speaker, Split, Turn, user_turns
 
-CONFIG = HeldOutConfig(num_folds=4, num_bootstrap=50)
+CONFIG = HeldOutConfig(num_folds=4, num_bootstrap=50, num_permutations=0)
+PERMUTED = HeldOutConfig(num_folds=4, num_bootstrap=50, num_permutations=19)
 FILLER = ("i", "was", "so", "then", "it", "just", "you", "know", "my", "and", "the", "that", "really", "never", "about")
 
 
@@ -229,6 +231,8 @@ def test_accuracy_is_given_at_the_user_turns_that_exist():
     assert set(result.accuracy_at_turn) == {1, 2}
     numbers = [turn // 2 + 1 for _, turn in PREFIXES]
     assert {n: e.num_turns for n, e in result.accuracy_at_turn.items()} == {n: 2 * numbers.count(n) for n in (1, 2)}
+    assert {n: e.num_turns for n, e in result.auc_at_turn.items()} == {n: 2 * numbers.count(n) for n in (1, 2)}
+    assert result.auc_at_turn[1].value > 0.95
 
 
 def test_bounds_are_none_under_ten_dialogues():
@@ -307,9 +311,59 @@ def test_a_prediction_of_one_half_counts_one_half():
     assert predictions([[0.5] * 10, [0.1] * 10], np.arange(10)).accuracy_estimate().value == 0.75
 
 
+@pytest.mark.parametrize("family", Family)
+def test_new_turns_of_the_same_writer_have_no_small_p(family):
+    found = []
+    for seed in range(3):
+        rng = random.Random(seed)
+
+        def another(text, rng=rng):
+            return " ".join([text.split()[0], *rng.sample(FILLER, rng.randint(2, 6))])
+
+        found.append(measure(family, simulated=answer(DIALOGUES, PREFIXES, another), config=PERMUTED).nulls)
+    assert np.mean([each.accuracy.p_value for each in found]) > 0.2
+    assert min(each.accuracy.p_value for each in found) > 0.05
+    assert all(each.accuracy.high > 0.5 for each in found)
+
+
+def test_another_style_has_the_least_p_and_identical_turns_the_greatest():
+    shouted = measure(simulated=answer(DIALOGUES, PREFIXES, shout), config=PERMUTED)
+    assert shouted.nulls.accuracy.p_value == shouted.nulls.auc.p_value == pytest.approx(1 / 20)
+    assert shouted.nulls.accuracy.high < shouted.accuracy.value
+    assert measure(config=PERMUTED).nulls.accuracy.p_value == 1.0
+    assert measure().nulls is None
+
+
+def test_user_turns_alone_do_not_find_turns_that_only_answer_another_question():
+    rng = np.random.default_rng(3)
+    asked = [
+        Dialogue(
+            id=f"q{i}",
+            source="t",
+            split=Split.TEST,
+            turns=tuple(
+                turn
+                for topic in rng.integers(0, 40, size=3)
+                for turn in (
+                    Turn(speaker=Speaker.CHATBOT, text=f"what of topic{topic}"),
+                    Turn(speaker=Speaker.USER, text=f"topic{topic} {rng.choice(FILLER)} {rng.choice(FILLER)}"),
+                )
+            ),
+        )
+        for i in range(40)
+    ]
+    prefixes = choose_prefixes(asked, num_prefixes=80, seed=0)
+    folds = realism._assign_folds(asked, num_folds=4, seed=0)
+    exchanged = shuffled({each.id: each for each in asked}, prefixes, within=folds, seed=0)
+    result = measure(Family.CONTEXT, dialogues=asked, simulated=exchanged, config=PERMUTED)
+    assert result.accuracy.low > 0.8 and result.nulls.accuracy.p_value == pytest.approx(1 / 20)
+    assert 0.35 < result.user_only.value < 0.62
+    assert measure(dialogues=asked, simulated=exchanged).user_only is None
+
+
 def test_result_is_the_same_for_the_same_seed():
     simulated = answer(DIALOGUES, PREFIXES, lambda text: text.replace("i", "e"))
-    assert measure(simulated=simulated) == measure(simulated=simulated)
+    assert measure(simulated=simulated, config=PERMUTED) == measure(simulated=simulated, config=PERMUTED)
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from advsim.records import Context, Conversation, Dialogue, Speaker, Split, Stop
 
 
 def held_out(surface: float, context: float, *, measurable: bool = True, half: float = 0.05) -> dict[str, Any]:
-    def family(accuracy: float, *, finds: float, is_measurable: bool) -> dict[str, Any]:
+    def family(name: str, accuracy: float, *, finds: float, is_measurable: bool) -> dict[str, Any]:
         return {
             "accuracy": accuracy,
             "low": accuracy - half,
@@ -18,6 +18,11 @@ def held_out(surface: float, context: float, *, measurable: bool = True, half: f
             "auc": accuracy + 0.04,
             "auc_low": accuracy - 0.02,
             "auc_high": accuracy + 0.1,
+            "p_value": 0.01 if accuracy > 0.55 else 0.24,
+            "null_high": 0.545,
+            "auc_p_value": 0.01,
+            "auc_null_high": 0.56,
+            "num_permutations": 99,
             "num_prefixes": 240,
             "num_dialogues": 118,
             "power": {
@@ -27,20 +32,22 @@ def held_out(surface: float, context: float, *, measurable: bool = True, half: f
                 "truncated": 0.63,
             },
             "length_only": 0.56,
+            "user_only": 0.63 if name == "context" else None,
             "measurable": is_measurable,
             "gate": "the classifier finds its control with AUC " + ("0.94" if is_measurable else "0.66 (< 0.85)"),
             "notes": [],
             "accuracy_at_turn": {
-                "1": {"value": accuracy - 0.03, "n": 96},
+                "1": {"value": accuracy - 0.03, "low": accuracy - 0.1, "high": accuracy + 0.04, "n": 96},
                 "2": {"value": accuracy, "n": 80},
                 "5": {"value": accuracy + 0.03, "n": 44},
                 "10": {"value": accuracy + 0.01, "n": 20},
             },
+            "auc_at_turn": {"1": {"value": accuracy + 0.01, "low": accuracy - 0.06, "high": accuracy + 0.08, "n": 96}},
         }
 
     return {
-        "surface": family(surface, finds=0.52, is_measurable=measurable),
-        "context": family(context, finds=0.91 if measurable else 0.66, is_measurable=measurable),
+        "surface": family("surface", surface, finds=0.52, is_measurable=measurable),
+        "context": family("context", context, finds=0.91 if measurable else 0.66, is_measurable=measurable),
     }
 
 

@@ -41,6 +41,7 @@ def users(*, compared):
         "std_ratio_high": 0.55,
     }
     estimate = {"value": 0.71, "low": 0.64, "high": 0.78, "num_turns": 160, "num_dialogues": 40}
+    too_few = {"value": None, "low": None, "high": None, "num_turns": 7, "num_dialogues": 7}
     return {
         "diversity": {"mattr": 0.83, "mean_turn_words": 14.6},
         "habits": [habit],
@@ -50,7 +51,17 @@ def users(*, compared):
                 "family": "surface",
                 "auc": estimate,
                 "auc_dialogue": estimate,
+                "accuracy": estimate | {"value": 0.66, "low": 0.6, "high": 0.72},
+                "at_turn": {
+                    "10": {"accuracy": too_few, "auc": too_few},
+                    "2": {"accuracy": estimate, "auc": estimate | {"value": 0.74}},
+                },
+                "nulls": {
+                    "accuracy": {"p_value": 0.02, "high": 0.55, "num_permutations": 99},
+                    "auc": {"p_value": 0.01, "high": 0.57, "num_permutations": 99},
+                },
                 "length_only": estimate,
+                "user_only": None,
                 "power": {"truncated": estimate},
                 "measurable": False,
                 "gate": "the surface classifier finds its control truncated with AUC 0.71 (< 0.85)",
@@ -195,6 +206,38 @@ def test_modes_seen_only_over_the_dialogue_say_so_beside_their_rate(metrics):
     metrics["groups"][0]["failures"]["visibilities"] = {"overload": {"message": 11, "trajectory": 3}}
     row = row_named(metrics, "Failure rate", "seen only over the dialogue")
     assert row.cells[0].value == "3 of 14"
+
+
+def rows_of(metrics, title):
+    table = evaluation_table(read_evaluation(metrics))
+    group = next(group for group in table.groups if group.title == title)
+    return [(row.label.strip(), row.cells[1].value, row.cells[1].interval) for row in group.rows]
+
+
+def test_classifiers_are_shown_with_null_accuracy_and_user_turns(metrics):
+    rows = rows_of(metrics, "Users told apart by surface, AUC")
+    assert rows[:2] == [("by turn", "0.71", "0.64–0.78"), ("95 % of relabelled, and p", "0.57", "p 0.010")]
+    assert ("accuracy by turn", "0.66", "0.60–0.72") in rows
+    assert ("95 % of relabelled, and p", "0.55", "p 0.020") in rows
+    assert ("at user turn 2", "0.74", "0.64–0.78, n 160") in rows
+    assert not any("10" in label or "user turns alone" in label for label, *_ in rows)
+    assert "made: too few dialogues for classifiers at user turn 10 (7 turns)." in render_evaluation(metrics)
+
+
+def test_user_turns_alone_are_shown_where_there_are_any(metrics):
+    one = metrics["groups"][1]["users"]["realism"][0]
+    one["user_only"] = {"value": 0.58, "low": 0.5, "high": 0.66, "num_turns": 160, "num_dialogues": 40}
+    assert ("by user turns alone", "0.58", "0.50–0.66") in rows_of(metrics, "Users told apart by surface, AUC")
+    assert "– user turns alone 0.58" in render_evaluation(metrics)
+
+
+def test_evaluation_from_before_the_null_was_measured_renders(metrics):
+    one = metrics["groups"][1]["users"]["realism"][0]
+    for key in ("accuracy", "at_turn", "nulls", "user_only"):
+        del one[key]
+    labels = [label for label, *_ in rows_of(metrics, "Users told apart by surface, AUC")]
+    assert labels == ["by turn", "by dialogue", "by length alone", "power: truncated turns"]
+    assert "None" not in render_evaluation(metrics)
 
 
 @pytest.mark.parametrize("num_groups", [1, 2, 6])

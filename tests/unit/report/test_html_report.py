@@ -116,6 +116,25 @@ def test_page_renders_without_a_part(
     assert ">None<" not in page
 
 
+def test_held_out_classifiers_are_shown_with_their_null_and_without_the_chatbots_turns(page: str) -> None:
+    cells = re.sub(r"<[^>]+>", "|", page[page.index("Held-out, context") :])
+    null, alone = cells.index("95 % of relabelled, and p"), cells.index("accuracy by user turns alone")
+    assert re.search(r"0\.55\|+p 0\.010", cells[null : null + 120])
+    assert "0.63" in cells[alone : alone + 120]
+    assert "accuracy by user turns alone" not in page[page.index("Held-out, surface") : page.index("Held-out, context")]
+    assert re.search(r"AUC at user turn 1\|.{0,40}0\.79\|+0\.72–0\.86, n 96", cells)
+
+
+def test_run_from_before_the_null_was_measured_renders(manifest: Any, baseline: Any, rounds: Any) -> None:
+    for one in (baseline["zero_shot"], baseline["sft"], *rounds):
+        for family in one["held_out"].values():
+            for key in ("p_value", "null_high", "auc_p_value", "auc_null_high", "user_only", "auc_at_turn"):
+                del family[key]
+    page = write_report(manifest=manifest, baseline=baseline, rounds=rounds, conversations={}, reals={})
+    assert "95 % of relabelled, and p" not in page and "accuracy by user turns alone" not in page
+    assert "accuracy by length alone" in page and ">None<" not in page
+
+
 def test_null_and_nan_figures_render(manifest: Any, baseline: Any, rounds: Any) -> None:
     def hollow(value: Any) -> Any:
         if isinstance(value, dict):
