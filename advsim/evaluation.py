@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from enum import Enum
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pyarrow as pa
 from pydantic import ValidationError
@@ -80,6 +80,10 @@ class JudgeOptions:
     model: str = ""
     api_key_env: str | None = None
     """NAME of the environment variable with the key."""
+    num_votes: int = 1
+    """How often each question is asked; above 1 at temperature 0.7, since at 0 all votes would be the same."""
+    scope: Literal["rubric", "mode"] = "rubric"
+    """The whole rubric in one call, or one call a mode."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -284,9 +288,17 @@ def _detector(
                 "--judge-model NAME"
             )
         try:
-            config = JudgeConfig(base_url=judge.base_url, model=judge.model, api_key_env=judge.api_key_env)
+            config = JudgeConfig(
+                base_url=judge.base_url,
+                model=judge.model,
+                api_key_env=judge.api_key_env,
+                scope=judge.scope,
+                num_votes=judge.num_votes,
+                temperature=0.7 if judge.num_votes > 1 else 0.0,
+            )
         except ValidationError as error:
-            raise ConfigError(f"detector judge: {'; '.join(one['msg'] for one in error.errors())}") from None
+            faults = (f"{'.'.join(map(str, one['loc']))}: {one['msg']}".removeprefix(": ") for one in error.errors())
+            raise ConfigError(f"detector judge: {'; '.join(faults)}") from None
         return build_judge(config, known), known
     raise ConfigError(f"detector: got {name!r}, expected one of {', '.join(DETECTORS)}")
 
