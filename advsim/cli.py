@@ -99,7 +99,9 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument(
         "--out", metavar="FOLDER", help="write metrics.json, failures.parquet and evaluation.html there"
     )
-    evaluate.add_argument("--detector", default="rules", metavar="NAME", help="rules (default), learned or judge")
+    evaluate.add_argument(
+        "--detector", default="rules", metavar="NAME", help="rules (default), learned, combined (of these two) or judge"
+    )
     evaluate.add_argument("--taxonomy", metavar="FILE", help="YAML that adds failure modes or replaces their texts")
     evaluate.add_argument(
         "--judge-url", default="", metavar="URL", help="OpenAI-compatible endpoint, up to and with /v1"

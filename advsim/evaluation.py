@@ -52,7 +52,7 @@ from advsim.run import Run
 from advsim.run_dir import RunDir
 from advsim.tables import from_table
 
-DETECTORS = ("rules", "learned", "judge")
+DETECTORS = ("rules", "learned", "combined", "judge")
 METRICS = "evaluation/metrics.json"
 FAILURES = "evaluation/failures.parquet"
 REPORT = "report/evaluation.html"
@@ -281,6 +281,10 @@ def _detector(
         from advsim.failures.learned import load_learned
 
         return load_learned(known, embedder=embedder), known
+    if name == "combined":
+        from advsim.failures.combined import load_combined
+
+        return load_combined(known, embedder=embedder), known
     if name == "judge":
         if judge is None or not judge.base_url or not judge.model:
             raise ConfigError(

@@ -179,7 +179,7 @@ def test_files_that_name_only_a_test_split_are_read(tmp_path):
 
 def test_bad_input_is_refused_with_its_place(tmp_path):
     file = write(tmp_path / "a.jsonl")
-    with pytest.raises(ConfigError, match="detector: got 'rule', expected one of rules, learned, judge"):
+    with pytest.raises(ConfigError, match="detector: got 'rule', expected one of rules, learned, combined, judge"):
         evaluate_files(file, detector="rule")
     with pytest.raises(ConfigError, match="--judge-model"):
         evaluate_files(file, detector="judge")
