@@ -4,9 +4,10 @@
             └─> rules: found or not ──────────────┴─> log-odds = SLOPE logit(p) + FOUND [found] + INTERCEPT
 
 The three numbers are the same for every mode, so that few labelled messages suffice to know them. They come from a
-logistic regression of the labels of build-254 to build-499 on probabilities out of fold and on the rules as they stood
-before these messages were written. On messages that rules were written from, rules look far better than they are: with
-these, FOUND would be 5.5 and every failure that has no rule would be lost.
+logistic regression of the labels of build-254 to build-499 on probabilities out of fold (of a ridge classifier on the
+same inputs) and on the rules as they stood before these messages were written: macro-F1 .61 against .51 for either
+alone, .60 with the numbers fitted on other messages than they are tried on. On messages that rules were written from,
+rules look far better than they are: with these, FOUND would be 5.5 and most failures that no rule sees would be lost.
 """
 
 from __future__ import annotations
