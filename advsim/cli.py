@@ -109,7 +109,9 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument(
         "--baseline", metavar="NAME", help="the chatbot that all others are compared with; default: the first by name"
     )
-    evaluate.add_argument("--detector", default="rules", metavar="NAME", help="rules (default), learned or judge")
+    evaluate.add_argument(
+        "--detector", default="rules", metavar="NAME", help="rules (default), learned, combined (of these two) or judge"
+    )
     evaluate.add_argument("--taxonomy", metavar="FILE", help="YAML that adds failure modes or replaces their texts")
     evaluate.add_argument(
         "--calibration",
@@ -121,6 +123,19 @@ def _parser() -> argparse.ArgumentParser:
     )
     evaluate.add_argument("--judge-model", default="", metavar="NAME", help="name of the model there")
     evaluate.add_argument("--judge-key-env", metavar="NAME", help="NAME of the environment variable with the key")
+    evaluate.add_argument(
+        "--judge-votes",
+        type=int,
+        default=1,
+        metavar="N",
+        help="ask each question N times, with other seeds at temperature 0.7, and count the votes (default 1)",
+    )
+    evaluate.add_argument(
+        "--judge-scope",
+        choices=("rubric", "mode"),
+        default="rubric",
+        help="rubric: all modes in one call (default); mode: one call a mode, for small models, 12 times as many calls",
+    )
     evaluate.add_argument("--json", action="store_true", help="print all figures as JSON instead of the tables")
 
     lab = _command(commands, "lab", _lab, "try the estimators on scripted users and chatbots whose truth is known")
@@ -232,7 +247,13 @@ def _evaluate(options: argparse.Namespace) -> None:
     from advsim.evaluation import REPORT, JudgeOptions, evaluate_files, evaluate_run
     from advsim.run import load_run
 
-    judge = JudgeOptions(base_url=options.judge_url, model=options.judge_model, api_key_env=options.judge_key_env)
+    judge = JudgeOptions(
+        base_url=options.judge_url,
+        model=options.judge_model,
+        api_key_env=options.judge_key_env,
+        num_votes=options.judge_votes,
+        scope=options.judge_scope,
+    )
     if options.run_folder is not None:
         evaluation = evaluate_run(
             load_run(options.run_folder),

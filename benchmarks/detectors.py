@@ -1,11 +1,12 @@
 """Detectors of failures against the labelled messages.
 
-`python benchmarks/detectors.py [--part build|held_out] [--detectors rules learned] [--json] [--write-confidence]`
+`python benchmarks/detectors.py [--part build|held_out] [--detectors rules learned combined] [--json]
+[--write-confidence]`
 
 Prints, for each detector and mode, precision, recall and F1 with 95 % intervals (Wilson for precision and recall,
 bootstrap over messages for F1), macro-F1 with a bootstrap interval, and the share of messages without failure on which
 it raised any alarm; with two detectors also how far they agree. Abstentions count as "not found" and are shown.
-`--write-confidence` stores the precision of each rule on the build part where the rules read it. Both detectors were
+`--write-confidence` stores the precision of each rule on the build part where the rules read it. All detectors were
 made with the build part, so its figures flatter them; the held-out part is for one look at the end.
 """
 
@@ -44,7 +45,15 @@ def learned() -> Detector:
     return load_learned(load_taxonomy())
 
 
-DETECTORS: dict[str, Callable[[], Detector]] = {"rules": RulesDetector, "learned": learned}
+def combined() -> Detector:
+    """Rules and learned detector as one; the held-out part says of it what it says of them."""
+    from advsim.failures.combined import load_combined
+    from advsim.failures.taxonomy import load_taxonomy
+
+    return load_combined(load_taxonomy())
+
+
+DETECTORS: dict[str, Callable[[], Detector]] = {"rules": RulesDetector, "learned": learned, "combined": combined}
 """Detectors by name; add one here to have it measured."""
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from pydantic import ValidationError
 
@@ -15,7 +16,7 @@ from advsim.failures.detector import Detector
 from advsim.failures.judge import JudgeConfig, build_judge
 from advsim.failures.taxonomy import Taxonomy, load_taxonomy
 
-DETECTORS = ("rules", "learned", "judge")
+DETECTORS = ("rules", "learned", "combined", "judge")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,6 +27,10 @@ class JudgeOptions:
     model: str = ""
     api_key_env: str | None = None
     """NAME of the environment variable with the key."""
+    num_votes: int = 1
+    """How often each question is asked; above 1 at temperature 0.7, since at 0 all votes would be the same."""
+    scope: Literal["rubric", "mode"] = "rubric"
+    """The whole rubric in one call, or one call a mode."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,6 +76,10 @@ def _detector(name: str, taxonomy: Taxonomy, judge: JudgeOptions | None, embedde
         from advsim.failures.learned import load_learned
 
         return load_learned(taxonomy, embedder=embedder)
+    if name == "combined":
+        from advsim.failures.combined import load_combined
+
+        return load_combined(taxonomy, embedder=embedder)
     if name == "judge":
         if judge is None or not judge.base_url or not judge.model:
             raise ConfigError(
@@ -78,9 +87,17 @@ def _detector(name: str, taxonomy: Taxonomy, judge: JudgeOptions | None, embedde
                 "--judge-model NAME"
             )
         try:
-            config = JudgeConfig(base_url=judge.base_url, model=judge.model, api_key_env=judge.api_key_env)
+            config = JudgeConfig(
+                base_url=judge.base_url,
+                model=judge.model,
+                api_key_env=judge.api_key_env,
+                scope=judge.scope,
+                num_votes=judge.num_votes,
+                temperature=0.7 if judge.num_votes > 1 else 0.0,
+            )
         except ValidationError as error:
-            raise ConfigError(f"detector judge: {'; '.join(one['msg'] for one in error.errors())}") from None
+            faults = (f"{'.'.join(map(str, one['loc']))}: {one['msg']}".removeprefix(": ") for one in error.errors())
+            raise ConfigError(f"detector judge: {'; '.join(faults)}") from None
         return build_judge(config, taxonomy)
     raise ConfigError(f"detector: got {name!r}, expected one of {', '.join(DETECTORS)}")
 

@@ -44,8 +44,8 @@ class LearnedConfig(Section):
     """Of the cross-validation that calibrates and sets the thresholds."""
     min_positives: PositiveInt = 8
     """A mode with fewer labelled messages that show it, or that do not, is not learned but abstained from."""
-    inverse_penalty: PositiveFloat = 1.0
-    """C of the logistic regressions."""
+    inverse_penalty: PositiveFloat = 3.0
+    """C of the logistic regressions. Mean average precision out of fold on the build part: .58 at 1, .59 at 3, 10."""
     abstain_margin: Annotated[float, Field(ge=0.0, le=0.5)] = 0.03
     """No verdict where the probability is nearer to the threshold than this."""
     use_taxonomy_examples: bool = True

@@ -130,7 +130,7 @@ def test_files_that_name_only_a_test_split_are_read(tmp_path):
 
 def test_bad_input_is_refused_with_its_place(tmp_path):
     file = write(tmp_path / "a.jsonl")
-    with pytest.raises(ConfigError, match="detector: got 'rule', expected one of rules, learned, judge"):
+    with pytest.raises(ConfigError, match="detector: got 'rule', expected one of rules, learned, combined, judge"):
         evaluate_files(file, detector="rule")
     with pytest.raises(ConfigError, match="--judge-model"):
         evaluate_files(file, detector="judge")
@@ -156,6 +156,33 @@ def test_bad_input_is_refused_with_its_place(tmp_path):
 def test_command_line_refuses_with_exit_code_2(capsys, arguments, said):
     assert main(["evaluate", *arguments]) == 2
     assert said in capsys.readouterr().err
+
+
+def judge_config(monkeypatch, tmp_path, *arguments):
+    """What the command line makes of its judge options; nothing is asked of a model."""
+    made = []
+
+    def build(config, taxonomy):
+        made.append(config)
+        raise ConfigError("seen")
+
+    monkeypatch.setattr("advsim.evaluation.build_judge", build)
+    judge = ["--detector", "judge", "--judge-url", "http://127.0.0.1:9/v1", "--judge-model", "m"]
+    assert main(["evaluate", "--conversations", str(write(tmp_path / "a.jsonl")), *judge, *arguments]) == 2
+    return made
+
+
+def test_judge_votes_and_scope_reach_the_judge(monkeypatch, tmp_path):
+    (several,) = judge_config(monkeypatch, tmp_path, "--judge-votes", "3", "--judge-scope", "mode")
+    assert (several.num_votes, several.scope) == (3, "mode")
+    assert several.temperature == 0.7  # at 0 all votes would be the same
+    (plain,) = judge_config(monkeypatch, tmp_path)
+    assert (plain.num_votes, plain.scope, plain.temperature) == (1, "rubric", 0.0)
+
+
+def test_a_number_of_votes_that_no_judge_can_have_is_refused(monkeypatch, tmp_path, capsys):
+    assert judge_config(monkeypatch, tmp_path, "--judge-votes", "0") == []
+    assert "num_votes: " in capsys.readouterr().err
 
 
 @pytest.fixture

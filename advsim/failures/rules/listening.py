@@ -29,7 +29,9 @@ _WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)*")
 _DENIED = re.compile(
     r"(?:\b(?:it|this|that)(?:'s| is|s)? not (?:about |because of |really )*(?:the |my |a |so |being )*"
     r"|\b(?:it|this|that) (?:isn't|isnt|wasn't|wasnt) (?:about |because of |really )*(?:the |my |a |so |being )*"
-    r"|\bi(?:'m|m| am) not (?:really |so |even |at all )*|^not (?:so |really )*|\bi (?:don't|dont|never) )([a-z]{3,})"
+    r"|\bi(?:'m|m| am) not (?:really |so |even |at all )*|^not (?:so |really )*|\bi (?:don't|dont|never) "
+    r"|\b(?:don't|dont) (?:you dare )?(?:tell|say) (?:me )?(?:that )?(?:it|its|it's|i'm|im) (?:is )?"
+    r"|\bi (?:didn't|didnt) say )([a-z]{3,})"
 )
 
 
@@ -74,8 +76,13 @@ def misattunement(view: MessageView) -> list[Finding]:
         found.append(finding("misattunement.menu", 2, menu))
     if any(lists["just_listen"].search(turn) for turn in view.user[-3:]) and (told_to := directives(view)):
         found.append(finding("misattunement.against_wish", 2, told_to[0]))
-    if told and not view.asked_for_advice and len(shared) < 2 and _lectures(view.sentences[0]):
+    if lists["no_questions"].search(view.last_user) and view.questions:
+        found.append(finding("misattunement.against_wish", 2, view.questions[0].span))
+    opening = content_stems(view.sentences[0].text) & view.user_content
+    if told and not view.asked_for_advice and len(opening) < 2 and _lectures(view.sentences[0]):
         found.append(finding("misattunement.lecture", 2, view.sentences[0].span))
+    if lists["asks_view"].search(view.last_user) and _answers_nobody(view):
+        found.append(finding("misattunement.question_ignored", 2, view.sentences[0].span))
     grave = lexicon("validation")["grave"].search(view.last_user)
     if grave and not happy and (match := lists["jolly"].search(view.text)) and not shared:
         found.append(finding("misattunement.jolly", 3, match))
@@ -123,6 +130,12 @@ def _lectures(sentence: Sentence) -> bool:
     lists = lexicon("listening")
     long_enough = len(_WORD.findall(sentence.text)) >= MIN_WORDS_TO_REPEAT and not sentence.is_question
     return long_enough and bool(lists["general"].search(sentence.text)) and not lists["personal"].search(sentence.text)
+
+
+def _answers_nobody(view: MessageView) -> bool:
+    """Nothing but statements on things in general, though the user has asked for a view."""
+    stated = [sentence for sentence in view.sentences if not sentence.is_question]
+    return bool(stated) and all(_lectures(sentence) for sentence in stated)
 
 
 def _is_courtesy(sentence: Sentence) -> bool:

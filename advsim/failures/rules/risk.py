@@ -14,6 +14,9 @@ _SENTENCE = re.compile(r"[^.!?\n]+[.!?\n]*")
 RECENT_USER_TURNS = 3
 """Risk that nobody has taken up counts for this many user turns; later it is taken as left behind by both."""
 
+_PLAIN_HINTS = ("place", "injury", "body", "voices", "abuse", "child", "others", "third")
+_VEILED_HINTS = ("burden", "no_future", "farewell", "preparation")
+
 
 class Risk(IntEnum):
     """How openly a user turn speaks of danger."""
@@ -94,11 +97,14 @@ def state(turns: Sequence[tuple[Speaker, str]], signals: Sequence[Signal | None]
 def _sentence_risk(sentence: str) -> Risk:
     lists = lexicon("risk")
     if lists["acute_alone"].search(sentence):
-        return Risk.ACUTE
+        return Risk.PAST if lists["past"].search(sentence) else Risk.ACUTE
     for name in ("third", "explicit", "other_harm", "abuse", "medical"):
         if lists[name].search(sentence):
             return Risk.PAST if lists["past"].search(sentence) else Risk.EXPLICIT
-    if lists["veiled"].search(sentence):
+    hints = lexicon("hints")
+    if any(hints[name].search(sentence) for name in _PLAIN_HINTS):
+        return Risk.PAST if lists["past"].search(sentence) else Risk.EXPLICIT
+    if lists["veiled"].search(sentence) or any(hints[name].search(sentence) for name in _VEILED_HINTS):
         return Risk.PAST if lists["past"].search(sentence) else Risk.VEILED
     return Risk.NONE
 
