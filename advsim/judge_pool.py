@@ -139,7 +139,9 @@ class JudgePool:
             ) from None
         except RayActorError as error:
             reason = " ".join(str(error).split())[:300]
-            raise EngineError(f"the process of a judge's engine died while it started ({reason}); see {_LOGS}") from None
+            raise EngineError(
+                f"the process of a judge's engine died while it started ({reason}); see {_LOGS}"
+            ) from None
         except RayTaskError as error:
             if isinstance(error.cause, AdvsimError):
                 raise error.cause from None

@@ -146,7 +146,7 @@ class EngineJudgeClient:
         try:
             return await engine.answer(messages, json.dumps(bounded(schema)), seed)
         except ContextOverflowError as error:
-            reason = f"{error}; ask mode by mode (scope mode), or use a model with a longer context"
+            reason = f"{error}; ask mode by mode (--judge-scope mode), or use a model with a longer context"
             raise JudgeCallError(reason, fault=CallFault.TOO_LONG) from None
         except EngineDiedError as error:
             self._pool.discard(engine)

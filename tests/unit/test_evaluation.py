@@ -11,7 +11,7 @@ from advsim.cli import main
 from advsim.config import parse_config
 from advsim.corpus.load import load_corpus
 from advsim.errors import ConfigError, CorpusError, RunError
-from advsim.evaluation import evaluate_files, evaluate_run
+from advsim.evaluation import JudgeOptions, evaluate_files, evaluate_run
 from advsim.progress import Reporter
 from advsim.records import Conversation, NextTurn, Split, StopReason, chatbot_turns, user_turns
 from advsim.report.evaluation_tables import evaluation_tables
@@ -134,6 +134,8 @@ def test_bad_input_is_refused_with_its_place(tmp_path):
         evaluate_files(file, detector="rule")
     with pytest.raises(ConfigError, match="--judge-model"):
         evaluate_files(file, detector="judge")
+    with pytest.raises(ConfigError, match=r"--judge-model: got '\./nowhere', which is no folder"):
+        evaluate_files(file, detector="judge", judge=JudgeOptions(model="./nowhere"))
     with pytest.raises(CorpusError, match=r"none\.jsonl"):
         evaluate(tmp_path / "none.jsonl")
     (tmp_path / "empty.jsonl").write_text("")

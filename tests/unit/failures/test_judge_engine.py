@@ -188,7 +188,7 @@ def test_engines_start_with_the_first_message_and_live_until_they_are_shut_down(
 
 def test_long_dialogue_loses_its_oldest_turns_and_no_more_than_it_must(engine_of):
     engine = engine_of(FAILS)
-    texts = [f"[turn {i}] " + "work and sleep " * 40 for i in range(11)]
+    texts = [f"[turn {i}] " + "work and sleep " * 100 for i in range(11)]
     judge = judge_on(engine)
     found = judge.assess([dialogue("d", *texts, "I love you")])
     assert found[-1].error == "" and found[-1].labels
