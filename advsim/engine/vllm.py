@@ -39,6 +39,7 @@ class VllmEngine:
             _set_cpu_environment(spec)
         os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
         from vllm import AsyncEngineArgs
+        from vllm.config import StructuredOutputsConfig
         from vllm.v1.engine.async_llm import AsyncLLM
 
         serves_lora = spec.max_lora_rank > 0 and spec.config.adapter_serving == "lora"
@@ -65,7 +66,8 @@ class VllmEngine:
                     trust_remote_code=False,
                     disable_log_stats=True,
                     # Where white space is free between two parts of the JSON, a weak model can write it without end.
-                    structured_outputs_config={"backend": "guidance", "disable_any_whitespace": True},
+                    # Of its back ends, xgrammar (0.2.8) lets control characters into strings that have a maxLength.
+                    structured_outputs_config=StructuredOutputsConfig(backend="guidance", disable_any_whitespace=True),
                     **arguments,
                 ),
             )

@@ -89,8 +89,9 @@ def _detector(name: str, taxonomy: Taxonomy, judge: JudgeOptions | None, embedde
                 "folder, which is started here, or the model's name at an endpoint and --judge-url http://host:port/v1"
             )
         try:
-            endpoint = {"base_url": judge.base_url} if judge.base_url else {}
-            config = JudgeConfig(**endpoint, model=judge.model, api_key_env=judge.api_key_env)
+            config = JudgeConfig(
+                base_url=judge.base_url or JudgeConfig().base_url, model=judge.model, api_key_env=judge.api_key_env
+            )
             if not judge.base_url:
                 engines = JudgeEnginesConfig(model=ModelConfig(path=judge.model), num_engines=judge.num_engines)
                 return build_engine_judge(config, engines, taxonomy)
