@@ -80,10 +80,10 @@ def evaluate_run(
 
     Args:
         run: a run or its folder.
-        detector: ``rules`` (offline), ``learned``, or ``judge`` (an LLM behind an OpenAI-compatible endpoint), or
-            any object that satisfies :class:`advsim.failures.detector.Detector`.
+        detector: ``rules`` (offline), ``learned``, or ``judge`` (an LLM on engines of its own or behind an endpoint),
+            or any object that satisfies :class:`advsim.failures.detector.Detector`.
         taxonomy: YAML that adds failure modes or replaces their texts.
-        judge: endpoint and model, for the detector ``judge``.
+        judge: model, and endpoint where it has one, for the detector ``judge``.
         calibration: labelled messages (JSON Lines as :func:`advsim.failures.labelled.load_labelled` reads them), or
             ``shipped``: rates are also given without the detector's errors on them.
 
@@ -126,10 +126,10 @@ def evaluate_files(
     Args:
         conversations: a ``.jsonl``, ``.jsonl.gz`` or ``.parquet`` file of dialogues.
         reference: real dialogues to compare them with.
-        detector: ``rules`` (offline), ``learned``, or ``judge`` (an LLM behind an OpenAI-compatible endpoint), or
-            any object that satisfies :class:`advsim.failures.detector.Detector`.
+        detector: ``rules`` (offline), ``learned``, or ``judge`` (an LLM on engines of its own or behind an endpoint),
+            or any object that satisfies :class:`advsim.failures.detector.Detector`.
         taxonomy: YAML that adds failure modes or replaces their texts.
-        judge: endpoint and model, for the detector ``judge``.
+        judge: model, and endpoint where it has one, for the detector ``judge``.
         calibration: labelled messages (JSON Lines as :func:`advsim.failures.labelled.load_labelled` reads them), or
             ``shipped``: rates are also given without the detector's errors on them.
         out: folder for ``metrics.json``, ``failures.parquet`` and ``evaluation.html``; None writes nothing.

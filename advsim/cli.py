@@ -119,9 +119,25 @@ def _parser() -> argparse.ArgumentParser:
         help="labelled messages, or 'shipped': also give rates without the detector's errors on them",
     )
     evaluate.add_argument(
-        "--judge-url", default="", metavar="URL", help="OpenAI-compatible endpoint, up to and with /v1"
+        "--judge-url",
+        default="",
+        metavar="URL",
+        help="OpenAI-compatible endpoint, up to and with /v1; without it the judge's model is started here, on vLLM",
     )
-    evaluate.add_argument("--judge-model", default="", metavar="NAME", help="name of the model there")
+    evaluate.add_argument(
+        "--judge-model",
+        default="",
+        metavar="NAME",
+        help="with --judge-url the model's name there; without it embedded:smollm2-135m (for a try: far too small to "
+        "judge well), a hub id, or a folder of a chat model",
+    )
+    evaluate.add_argument(
+        "--judge-engines",
+        type=int,
+        default=1,
+        metavar="N",
+        help="without --judge-url: engines that share the work; each takes one GPU, or this CPU where there is none",
+    )
     evaluate.add_argument("--judge-key-env", metavar="NAME", help="NAME of the environment variable with the key")
     evaluate.add_argument(
         "--judge-votes",
@@ -253,6 +269,7 @@ def _evaluate(options: argparse.Namespace) -> None:
         api_key_env=options.judge_key_env,
         num_votes=options.judge_votes,
         scope=options.judge_scope,
+        num_engines=options.judge_engines,
     )
     if options.run_folder is not None:
         evaluation = evaluate_run(
@@ -284,7 +301,10 @@ def _evaluate(options: argparse.Namespace) -> None:
             print(f"report: {written}")
     judged = [group.failures for group in evaluation.groups if group.failures is not None]
     if options.detector == "judge" and judged and all(one.num_errors == one.num_messages for one in judged):
-        raise RunError("the judge gave no verdict on any message; see the notes, mend the endpoint and run it again")
+        raise RunError(
+            "the judge gave no verdict on any message; see the notes, mend the endpoint or choose another model, and "
+            "run it again"
+        )
 
 
 def _print_evaluation(values: dict[str, Any]) -> None:

@@ -27,6 +27,10 @@ class EngineError(AdvsimError):
     """An inference engine failed to start, died, or answered with something that is no completion."""
 
 
+class EngineDiedError(EngineError):
+    """An inference engine is gone: it answers no further request."""
+
+
 class ChatbotError(AdvsimError):
     """The chatbot under test failed to answer; the dialogue is recorded as failed, never as a chatbot failure."""
 

@@ -75,6 +75,14 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     return tokenizer
 
 
+def context_tokens(folder: Path) -> int | None:
+    """Tokens that a resolved model can have in one sequence, as its config.json says; None where it does not say."""
+    fields: dict[str, Any] = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    fields = fields.get("text_config") or fields  # of models that see pictures too
+    found = fields.get("max_position_embeddings")
+    return found if isinstance(found, int) and found > 0 else None
+
+
 def folder_sha256(folder: Path, pattern: str = "*") -> str:
     """SHA-256 over names and contents of the files of a folder (not of its sub-folders), in name order."""
     digest = hashlib.sha256()

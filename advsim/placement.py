@@ -64,6 +64,18 @@ def colocated(config: Config) -> bool:
 
 def start_ray(config: Config) -> None:
     """Join the cluster named by ``RAY_ADDRESS`` (as inside ``ray job submit``), else start a local Ray."""
+    # Stages take turns, so that a small machine may promise more logical CPUs than it has cores.
+    asked = sum(request.num_bundles * request.num_cpus for request in pool_requests(config))
+    join_ray(num_cpus=asked, object_store_mib=config.resources.object_store_mib)
+
+
+def join_ray(*, num_cpus: float, object_store_mib: int) -> None:
+    """Join the cluster named by ``RAY_ADDRESS``, else start a local Ray; nothing where Ray is there already.
+
+    Args:
+        num_cpus: logical CPUs that a local Ray promises at least, whatever the machine has.
+        object_store_mib: size of a local Ray's object store.
+    """
     import ray
 
     if ray.is_initialized():
@@ -74,11 +86,9 @@ def start_ray(config: Config) -> None:
         return
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # no word to the outside about a run
-    # Stages take turns, so that a small machine may promise more logical CPUs than it has cores.
-    asked = sum(request.num_bundles * request.num_cpus for request in pool_requests(config))
     ray.init(
-        num_cpus=max(os.cpu_count() or 1, int(asked) + 2),
-        object_store_memory=config.resources.object_store_mib * 2**20,
+        num_cpus=max(os.cpu_count() or 1, int(num_cpus) + 2),
+        object_store_memory=object_store_mib * 2**20,
         include_dashboard=False,
         **quiet,
     )

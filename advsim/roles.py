@@ -150,16 +150,9 @@ class Frames:
 def _template_pieces(tokenizer: PreTrainedTokenizerBase, *, with_system: bool) -> tuple[str, str, str, str] | None:
     """Strings of start, system_to_user, user_to_assistant, assistant_to_user; None if the template is not regular."""
     texts = _probe_texts(num_user_turns=3, with_system=with_system)
-    rendered = _render(tokenizer, texts, with_system=with_system)
-    if rendered is None:
+    between = _around(texts, _render(tokenizer, texts, with_system=with_system))
+    if between is None:
         return None
-    between, rest = [], rendered
-    for text in texts:
-        before, found, rest = rest.partition(text)
-        if not found:
-            return None
-        between.append(before)
-    between.append(rest)
     if not with_system:
         between.insert(1, "\n\n")  # the system text heads the first user message, parted by an empty line
     start, system_to_user, user_to_past_assistant, assistant_to_user = between[:4]
@@ -180,13 +173,28 @@ def _template_pieces(tokenizer: PreTrainedTokenizerBase, *, with_system: bool) -
     return start, system_to_user, user_to_assistant, assistant_to_user
 
 
+def _around(texts: Sequence[str], rendered: str | None) -> list[str] | None:
+    """What is printed before, between and behind the texts; None where nothing is, or a text does not stand in it."""
+    if rendered is None:
+        return None
+    between, rest = [], rendered
+    for text in texts:
+        before, found, rest = rest.partition(text)
+        if not found:
+            return None
+        between.append(before)
+    return [*between, rest]
+
+
 def _probe_texts(*, num_user_turns: int, with_system: bool) -> list[str]:
     """Texts found in no template: of the system (if any), then in turn of user and assistant, the user's last."""
     turns = [f"Q{'assistant' if i % 2 else 'user'}{i}of{num_user_turns}q" for i in range(2 * num_user_turns - 1)]
     return [f"Qsystem{num_user_turns}q", *turns] if with_system else turns
 
 
-def _render(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], *, with_system: bool) -> str | None:
+def _render(
+    tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], *, with_system: bool, **variables: bool
+) -> str | None:
     """The template's prompt for the next assistant message; None where the template refuses the roles."""
     from jinja2.exceptions import TemplateError
 
@@ -201,6 +209,7 @@ def _render(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], *, with_sy
                 # Some templates print today's date: frames must not change over a run.
                 date_string=_FRAME_DATE.strftime("%d %b %Y"),
                 strftime_now=_FRAME_DATE.strftime,
+                **variables,
             )
         )
     except (TemplateError, TypeError, ValueError):
@@ -486,3 +495,56 @@ def _shown_to_chatbot(turns: Sequence[Turn]) -> list[tuple[Speaker, str]]:
     """Speakers and texts, a cue in front where the chatbot opened the dialogue: templates want a user role first."""
     cue = [(Speaker.USER, CHATBOT_OPENING_CUE)] if turns and turns[0].speaker is Speaker.CHATBOT else []
     return cue + [(turn.speaker, turn.text) for turn in turns]
+
+
+class QuestionPrompts:
+    """Token-exact prompts of one instruction and one question, as a judge is asked.
+
+    A question has no past, so that templates which render a message according to those around it are fine here. A model
+    that would think before it answers is told not to, where its template knows ``enable_thinking``.
+
+    Args:
+        tokenizer: of the model that is asked.
+        budget_tokens: tokens of a prompt at most.
+
+    Raises:
+        ConfigError: the chat template does not print the messages as they are.
+    """
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, *, budget_tokens: int) -> None:
+        pieces = _question_pieces(tokenizer)
+        if pieces is None:
+            raise ConfigError(
+                "the chat template does not print a system and a user message as they are, so that they cannot be "
+                "judged as they are; use a model (or a chat_template in its tokenizer) with plain messages"
+            )
+        self._frames = [tuple(tokenizer.encode(piece, add_special_tokens=False)) for piece in pieces]
+        self._encode = lru_cache(maxsize=64)(partial(encode_text, tokenizer))  # instructions come again and again
+        self._budget_tokens = budget_tokens
+
+    def prompt(self, instruction: str, question: str) -> tuple[int, ...]:
+        """Prompt for the answer to ``question``.
+
+        Raises:
+            ContextOverflowError: it exceeds the budget.
+        """
+        start, between, end = self._frames
+        head = start + self._encode(instruction) + between
+        prompt_ids = head + self._encode(question) + end
+        if len(prompt_ids) > self._budget_tokens:
+            raise ContextOverflowError(
+                f"the prompt takes {len(prompt_ids)} tokens, {len(head)} of them instructions, but may take "
+                f"{self._budget_tokens}"
+            )
+        return prompt_ids
+
+
+def _question_pieces(tokenizer: PreTrainedTokenizerBase) -> list[str] | None:
+    """Strings before the instruction, between it and the question, and behind that; None where texts are changed."""
+    for with_system in (True, False):
+        texts = _probe_texts(num_user_turns=1, with_system=with_system)
+        pieces = _around(texts, _render(tokenizer, texts, with_system=with_system, enable_thinking=False))
+        if pieces is not None:
+            # without a system role the instruction heads the question, parted by an empty line
+            return pieces if with_system else [pieces[0], "\n\n", pieces[1]]
+    return None

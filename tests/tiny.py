@@ -66,7 +66,9 @@ def build_tokenizer(
     return tokenizer
 
 
-def build_tiny_model(folder: Path, *, chat_template: str | None = None, seed: int = 0) -> Path:
+def build_tiny_model(
+    folder: Path, *, chat_template: str | None = None, seed: int = 0, max_position_embeddings: int = 2048
+) -> Path:
     """Save a random LlamaForCausalLM (about 0.4 M parameters) with its tokenizer into ``folder``; returns the folder.
 
     Heads of 32 dimensions: the smallest that vLLM serves on CPU.
@@ -75,6 +77,7 @@ def build_tiny_model(folder: Path, *, chat_template: str | None = None, seed: in
         folder: made where it is missing.
         chat_template: jinja text in place of ChatML.
         seed: of the weights.
+        max_position_embeddings: tokens of its longest sequence.
     """
     tokenizer = build_tokenizer(chat_template=chat_template or CHATML)
     config = LlamaConfig(
@@ -85,7 +88,7 @@ def build_tiny_model(folder: Path, *, chat_template: str | None = None, seed: in
         num_attention_heads=4,
         num_key_value_heads=2,
         head_dim=32,
-        max_position_embeddings=2048,
+        max_position_embeddings=max_position_embeddings,
         tie_word_embeddings=True,
         bos_token_id=None,
         eos_token_id=tokenizer.eos_token_id,

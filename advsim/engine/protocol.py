@@ -24,6 +24,7 @@ class GenerationRequest:
     stop_texts: tuple[str, ...] = ()
     use_adapter: bool = False
     seed: int | None = None
+    json_schema: str | None = None  # as JSON text; a continuation that is not cut at max_tokens is JSON after it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

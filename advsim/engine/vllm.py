@@ -11,7 +11,7 @@ from typing import Any
 
 from advsim.engine.protocol import Completion, EngineSpec, GenerationRequest
 from advsim.engine.vllm_cpu import ENABLED
-from advsim.errors import EngineError
+from advsim.errors import EngineDiedError, EngineError
 from advsim.models import resolve_model
 from advsim.records import AdapterRef
 
@@ -39,6 +39,7 @@ class VllmEngine:
             _set_cpu_environment(spec)
         os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
         from vllm import AsyncEngineArgs
+        from vllm.config import StructuredOutputsConfig
         from vllm.v1.engine.async_llm import AsyncLLM
 
         serves_lora = spec.max_lora_rank > 0 and spec.config.adapter_serving == "lora"
@@ -64,6 +65,9 @@ class VllmEngine:
                     seed=spec.seed,
                     trust_remote_code=False,
                     disable_log_stats=True,
+                    # Where white space is free between two parts of the JSON, a weak model can write it without end.
+                    # Of its back ends, xgrammar (0.2.8) lets control characters into strings that have a maxLength.
+                    structured_outputs_config=StructuredOutputsConfig(backend="guidance", disable_any_whitespace=True),
                     **arguments,
                 ),
             )
@@ -73,7 +77,7 @@ class VllmEngine:
     async def generate(self, request: GenerationRequest) -> list[Completion]:
         """Sample continuations; see :class:`advsim.engine.protocol.Engine`."""
         from vllm import SamplingParams
-        from vllm.sampling_params import RequestOutputKind
+        from vllm.sampling_params import RequestOutputKind, StructuredOutputsParams
 
         sampling = SamplingParams(
             n=request.num_samples,
@@ -86,6 +90,7 @@ class VllmEngine:
             # vLLM's CPU sampler fails on seeded requests in large batches ("CPU Generator does not use offset").
             seed=request.seed if self._spec.num_gpus else None,
             output_kind=RequestOutputKind.FINAL_ONLY,
+            structured_outputs=StructuredOutputsParams(json=request.json_schema) if request.json_schema else None,
         )
         final = await self._run(request.prompt_ids, sampling, use_adapter=request.use_adapter)
         stops = set(request.stop_token_ids)
@@ -156,7 +161,7 @@ class VllmEngine:
             ):
                 final = output
         except EngineDeadError as error:
-            raise EngineError(
+            raise EngineDiedError(
                 "the vLLM engine process died (see the engine's log in the run folder); run the same command to resume"
             ) from error
         except (EngineGenerateError, ValueError) as error:

@@ -9,12 +9,14 @@ from typing import Literal
 
 from pydantic import ValidationError
 
+from advsim.config import ModelConfig
 from advsim.embedding import Embedder, FloatArray, MiniLmEmbedder
 from advsim.errors import ConfigError
 from advsim.evaluation.calibration import LabelledSet, load_calibration
 from advsim.failures.detector import Detector
-from advsim.failures.judge import JudgeConfig, build_judge
+from advsim.failures.judge import Judge, JudgeConfig, build_judge
 from advsim.failures.taxonomy import Taxonomy, load_taxonomy
+from advsim.judge_pool import JudgeEnginesConfig, build_engine_judge
 
 DETECTORS = ("rules", "learned", "combined", "judge")
 
@@ -24,13 +26,17 @@ class JudgeOptions:
     """The model that judges, for the detector ``judge``."""
 
     base_url: str = ""
+    """Empty: ``model`` is started here on engines of its own, and stopped when all messages are judged."""
     model: str = ""
+    """Its name at the endpoint; without one an embedded model, a hub id or a local folder."""
     api_key_env: str | None = None
     """NAME of the environment variable with the key."""
     num_votes: int = 1
     """How often each question is asked; above 1 at temperature 0.7, since at 0 all votes would be the same."""
     scope: Literal["rubric", "mode"] = "rubric"
     """The whole rubric in one call, or one call a mode."""
+    num_engines: int = 1
+    """Engines of its own; each takes a GPU where there are any."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +47,11 @@ class Instruments:
     taxonomy: Taxonomy
     embedder: Embedder
     labelled: LabelledSet | None = None
+
+    def release(self) -> None:
+        """Stop the engines of a judge that has any: all messages are judged."""
+        if isinstance(self.detector, Judge):
+            self.detector.shut_down()
 
 
 def build_instruments(
@@ -81,20 +92,23 @@ def _detector(name: str, taxonomy: Taxonomy, judge: JudgeOptions | None, embedde
 
         return load_combined(taxonomy, embedder=embedder)
     if name == "judge":
-        if judge is None or not judge.base_url or not judge.model:
+        if judge is None or not judge.model:
             raise ConfigError(
-                "detector judge: got no endpoint and model, expected both; give --judge-url http://host:port/v1 and "
-                "--judge-model NAME"
+                "detector judge: got no model, expected one; give --judge-model embedded:smollm2-135m, a hub id or a "
+                "folder, which is started here, or the model's name at an endpoint and --judge-url http://host:port/v1"
             )
         try:
             config = JudgeConfig(
-                base_url=judge.base_url,
+                base_url=judge.base_url or JudgeConfig().base_url,
                 model=judge.model,
                 api_key_env=judge.api_key_env,
                 scope=judge.scope,
                 num_votes=judge.num_votes,
                 temperature=0.7 if judge.num_votes > 1 else 0.0,
             )
+            if not judge.base_url:
+                engines = JudgeEnginesConfig(model=ModelConfig(path=judge.model), num_engines=judge.num_engines)
+                return build_engine_judge(config, engines, taxonomy)
         except ValidationError as error:
             faults = (f"{'.'.join(map(str, one['loc']))}: {one['msg']}".removeprefix(": ") for one in error.errors())
             raise ConfigError(f"detector judge: {'; '.join(faults)}") from None

@@ -72,8 +72,11 @@ def measure(
         AdvsimError: the detector or the embedder cannot work.
     """
     detector, taxonomy = instruments.detector, instruments.taxonomy
-    assessments = _assess(inputs, detector, reporter)
-    calibration = _calibration(inputs, instruments, reporter)
+    try:
+        assessments = _assess(inputs, detector, reporter)
+        calibration = _calibration(inputs, instruments, reporter)
+    finally:
+        instruments.release()
     rows = {
         one.name: outcomes(
             one.name,

@@ -45,9 +45,11 @@ def detector_notes(detector: Detector, taxonomy: Taxonomy) -> list[str]:
     if isinstance(detector, Judge):
         cost = detector.cost
         notes.append(
-            f"The judge took {cost.num_calls} calls ({cost.num_retries} of them repeated), "
-            f"{cost.num_prompt_tokens} prompt and {cost.num_completion_tokens} completion tokens as far as the server "
-            f"reported them; {cost.num_errors} of {cost.num_messages} messages got no verdict."
+            f"The judge took {cost.num_calls} calls ({cost.num_retries} of them repeated, {cost.num_too_long} too long "
+            f"and asked again without the oldest turns), {cost.num_prompt_tokens} prompt and "
+            f"{cost.num_completion_tokens} completion tokens as far as the server reported them; "
+            f"{cost.num_unreadable} answers could not be read, and {cost.num_errors} of {cost.num_messages} messages "
+            "got no verdict."
         )
     return notes
 

@@ -2,6 +2,7 @@
 
     message ── one question with the whole rubric, or one a mode ──> votes (another seed each) ──> Assessment
                     │ rate limit, server error, time-out, unreadable answer: asked again, a bounded number of times
+                    │ prompt longer than the model's context: asked again without the oldest turns
                     └ still no answer: the mode is abstained from; no answer at all: the assessment's ``error``
 
 A message that could not be judged is never a pass. The model's answers are measured against labelled messages like
@@ -12,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,7 +25,15 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_aft
 
 from advsim.config import NonNegativeInt, PositiveFloat, PositiveInt, Section
 from advsim.errors import ConfigError
-from advsim.failures.judge_client import CallFault, JudgeCallError, JudgeClient, JudgeMessage, OpenAIJudgeClient
+from advsim.failures.judge_client import (
+    CallFault,
+    JudgeCallError,
+    JudgeClient,
+    JudgeMessage,
+    JudgeReply,
+    OpenAIJudgeClient,
+)
+from advsim.failures.judge_engine import EnginePool
 from advsim.failures.judge_prompt import (
     UnreadableAnswerError,
     Verdict,
@@ -106,6 +116,7 @@ class JudgeCost:
         num_messages: chatbot messages it was given.
         num_calls: calls made, the repeated ones too.
         num_retries: of these, calls that repeat a question that got no readable answer.
+        num_too_long: of these, calls refused because the prompt was too long; the oldest turns were then left out.
         num_unreadable: answers that were not what was asked for.
         num_prompt_tokens: as reported by the server, unreadable answers included.
         num_completion_tokens: likewise.
@@ -117,6 +128,7 @@ class JudgeCost:
     num_messages: int = 0
     num_calls: int = 0
     num_retries: int = 0
+    num_too_long: int = 0
     num_unreadable: int = 0
     num_prompt_tokens: int = 0
     num_completion_tokens: int = 0
@@ -136,14 +148,18 @@ class Judge:
         client: the model; :class:`OpenAIJudgeClient`, or anything that satisfies :class:`JudgeClient`.
         taxonomy: the rubric.
         config: how to ask; of the keys that describe an endpoint only ``timeout_s`` is read here.
+        pool: the engines that the client asks, where it asks any; started when the first message is judged.
 
     Raises:
         ConfigError: ``config.modes`` names a mode that the taxonomy lacks.
     """
 
-    def __init__(self, client: JudgeClient, taxonomy: Taxonomy, config: JudgeConfig) -> None:
+    def __init__(
+        self, client: JudgeClient, taxonomy: Taxonomy, config: JudgeConfig, *, pool: EnginePool | None = None
+    ) -> None:
         chosen = frozenset(taxonomy.mode(id).id for id in config.modes) or frozenset(taxonomy.ids)
         self._client = client
+        self._pool = pool
         self._config = config
         self._modes = tuple(id for id in taxonomy.ids if id in chosen)
         self._never = tuple(id for id in taxonomy.ids if id not in chosen)
@@ -179,7 +195,12 @@ class Judge:
     def assess(
         self, dialogues: Sequence[HasTurns], *, advance: Callable[[int], None] | None = None
     ) -> list[Assessment]:
-        """Judge every chatbot turn; see :class:`advsim.failures.detector.Detector`. Not for use in an event loop."""
+        """Judge every chatbot turn; see :class:`advsim.failures.detector.Detector`. Not for use in an event loop.
+
+        Raises:
+            EngineError: the judge has engines of its own, and they do not start.
+            ConfigError: likewise, because of the model or because the cluster has no place for them.
+        """
         return asyncio.run(self.assess_async(dialogues, advance=advance))
 
     async def assess_async(
@@ -187,6 +208,8 @@ class Judge:
     ) -> list[Assessment]:
         """Like :meth:`assess`, in a running event loop."""
         batch = _Batch(slots=asyncio.Semaphore(self._config.max_concurrency))
+        if self._pool is not None:
+            self._pool.start()
 
         async def judge_dialogue(dialogue: HasTurns) -> list[Assessment]:
             turns = [index for index, _ in chatbot_turns(dialogue)]
@@ -200,6 +223,11 @@ class Judge:
             return [assessment for of_dialogue in judged for assessment in of_dialogue]
         finally:
             await self._client.close()
+
+    def shut_down(self) -> None:
+        """Stop the engines, where the judge has any of its own; it starts them again where it is used again."""
+        if self._pool is not None:
+            self._pool.shut_down()
 
     async def _judge(self, dialogue: HasTurns, index: int, batch: _Batch) -> Assessment:
         self._counts["num_messages"] += 1
@@ -258,25 +286,25 @@ class Judge:
         async with batch.slots:
             if batch.closed:  # the endpoint refuses everything: one refusal is enough
                 raise JudgeCallError(batch.closed, fault=CallFault.ENDPOINT)
-            text = question(dialogue.turns, index, max_context_turns=config.max_context_turns)
-            messages = [system, JudgeMessage(role="user", content=text)]
-            if unreadable is not None:
-                messages.append(reminder(unreadable))
-            self._counts["num_calls"] += 1
+            # attempts differ in seed, or a server that repeats itself would repeat its mistake
+            seed = config.seed + 1000 * (number - 1) + vote
             self._counts["num_retries"] += number > 1
-            try:
-                async with asyncio.timeout(config.timeout_s):
-                    # attempts differ in seed, or a server that repeats itself would repeat its mistake
-                    seed = config.seed + 1000 * (number - 1) + vote
-                    reply = await self._client.complete(messages, schema, seed=seed)
-            except JudgeCallError:
-                raise
-            except TimeoutError:
-                reason = f"no answer within {config.timeout_s:g} s"
-                raise JudgeCallError(reason, fault=CallFault.TRANSIENT) from None
-            except Exception as error:  # whatever a client raises, the other messages keep their verdicts
-                reason = f"{type(error).__name__}: {error}"[:200]
-                raise JudgeCallError(reason, fault=CallFault.TRANSIENT) from error
+            num_shown = min(index, config.max_context_turns)
+            while True:
+                text = question(dialogue.turns, index, max_context_turns=num_shown)
+                messages = [system, JudgeMessage(role="user", content=text)]
+                if unreadable is not None:
+                    messages.append(reminder(unreadable))
+                try:
+                    reply = await self._complete(messages, schema, seed)
+                    break
+                except JudgeCallError as error:
+                    if error.fault is not CallFault.TOO_LONG:
+                        raise
+                    self._counts["num_too_long"] += 1
+                    if not num_shown:
+                        raise
+                    num_shown -= math.ceil(num_shown / 4)  # the oldest go
         if reply.num_prompt_tokens is None or reply.num_completion_tokens is None:
             self._counts["num_calls_without_usage"] += 1
         self._counts["num_prompt_tokens"] += reply.num_prompt_tokens or 0
@@ -286,6 +314,20 @@ class Judge:
         except UnreadableAnswerError:
             self._counts["num_unreadable"] += 1
             raise
+
+    async def _complete(self, messages: Sequence[JudgeMessage], schema: Mapping[str, Any], seed: int) -> JudgeReply:
+        self._counts["num_calls"] += 1
+        try:
+            async with asyncio.timeout(self._config.timeout_s):
+                return await self._client.complete(messages, schema, seed=seed)
+        except JudgeCallError:
+            raise
+        except TimeoutError:
+            reason = f"no answer within {self._config.timeout_s:g} s"
+            raise JudgeCallError(reason, fault=CallFault.TRANSIENT) from None
+        except Exception as error:  # whatever a client raises, the other messages keep their verdicts
+            reason = f"{type(error).__name__}: {error}"[:200]
+            raise JudgeCallError(reason, fault=CallFault.TRANSIENT) from error
 
     def _wait_s(self, state: RetryCallState) -> float:
         config = self._config

@@ -41,6 +41,7 @@ class CallFault(StrEnum):
     """How far a failed call reaches."""
 
     TRANSIENT = "transient"  # the same call may succeed later: rate limit, server error, time-out
+    TOO_LONG = "too_long"  # the prompt does not fit in the model's context; a shorter one may
     REQUEST = "request"  # this call will always fail, others may not
     ENDPOINT = "endpoint"  # every call will fail: no access, no such model
 
@@ -195,6 +196,8 @@ class OpenAIJudgeClient:
             asked = error.response.headers.get("retry-after", "")
             seconds = float(asked) if asked.isdigit() else None
             return JudgeCallError(reason, fault=CallFault.TRANSIENT, retry_after_s=seconds)
+        if body.get("code") == "context_length_exceeded" or "maximum context length" in reason:
+            return JudgeCallError(reason, fault=CallFault.TOO_LONG)
         return JudgeCallError(reason, fault=CallFault.REQUEST)
 
     def _clean(self, reason: str) -> str:

@@ -10,8 +10,11 @@ from made_up_dialogues import ByLength, FindsShould, write
 from advsim.cli import main
 from advsim.config import parse_config
 from advsim.corpus.load import load_corpus
-from advsim.errors import ConfigError, CorpusError, RunError
-from advsim.evaluation import evaluate_files, evaluate_run
+from advsim.errors import ConfigError, CorpusError, EngineError, RunError
+from advsim.evaluation import JudgeOptions, evaluate_files, evaluate_run
+from advsim.failures.judge import Judge, JudgeConfig
+from advsim.failures.judge_engine import EngineJudgeClient
+from advsim.failures.taxonomy import load_taxonomy
 from advsim.progress import Reporter
 from advsim.records import Conversation, NextTurn, Split, StopReason, chatbot_turns, user_turns
 from advsim.report.evaluation_tables import evaluation_tables
@@ -128,12 +131,32 @@ def test_files_that_name_only_a_test_split_are_read(tmp_path):
     assert evaluate(path).groups[0].failures.rates["any"].estimate == 1.0
 
 
+def test_engines_of_a_judge_are_stopped_also_where_they_fail(tmp_path):
+    class Broken:
+        engines = ()
+        num_stops = 0
+
+        def start(self):
+            raise EngineError("vLLM could not start")
+
+        def shut_down(self):
+            self.num_stops += 1
+
+    pool = Broken()
+    judge = Judge(EngineJudgeClient(pool), load_taxonomy(), JudgeConfig(), pool=pool)
+    with pytest.raises(EngineError, match="could not start"):
+        evaluate_files(write(tmp_path / "a.jsonl"), detector=judge, reporter=Reporter(force_plain=True))
+    assert pool.num_stops == 1
+
+
 def test_bad_input_is_refused_with_its_place(tmp_path):
     file = write(tmp_path / "a.jsonl")
     with pytest.raises(ConfigError, match="detector: got 'rule', expected one of rules, learned, combined, judge"):
         evaluate_files(file, detector="rule")
     with pytest.raises(ConfigError, match="--judge-model"):
         evaluate_files(file, detector="judge")
+    with pytest.raises(ConfigError, match=r"--judge-model: got '\./nowhere', which is no folder"):
+        evaluate_files(file, detector="judge", judge=JudgeOptions(model="./nowhere"))
     with pytest.raises(CorpusError, match=r"none\.jsonl"):
         evaluate(tmp_path / "none.jsonl")
     (tmp_path / "empty.jsonl").write_text("")

@@ -190,6 +190,31 @@ def test_no_server_is_an_error_of_each_message():
     assert "no connection to http://127.0.0.1" in first.error and second.error
 
 
+def test_prompt_longer_than_the_context_is_asked_without_the_oldest_turns():
+    def answer(request):
+        num_turns = request.body["messages"][1]["content"].count('"speaker"')
+        if num_turns > 4:
+            return Answer(status=400, content="This model's maximum context length is 900 tokens. However, ...")
+        return Answer(content=verdict(failure("overload")))
+
+    with serve(answer) as server:
+        judge = judge_with(server)
+        found = judge.assess([dialogue("d", *(f"reply {i}" for i in range(6)))])
+    assert [(one.error, len(one.labels)) for one in found] == [("", 1)] * 6
+    last = [request for request in server.requests if request.judged["text"] == "reply 5"][-1]
+    content = last.body["messages"][1]["content"]
+    assert "reply 4" in content and "reply 0" not in content
+    assert judge.cost.num_too_long == judge.cost.num_calls - 6 > 0 and judge.cost.num_retries == 0
+
+
+def test_prompt_that_never_fits_is_an_error_with_the_servers_reason():
+    refusal = Answer(status=400, content="maximum context length is 900 tokens")
+    with serve(lambda request: refusal) as server:
+        (assessment,) = judge_with(server).assess([dialogue()])
+    assert assessment.error == "no verdict after 1 call: HTTP 400: maximum context length is 900 tokens"
+    assert len(server.requests) == 2  # with the turn before the message, and without
+
+
 def test_one_failing_message_leaves_the_others_their_verdicts():
     def answer(request):
         return Answer(status=500) if request.judged["text"] == "two" else Answer(content=verdict(failure("overload")))
