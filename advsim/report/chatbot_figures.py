@@ -32,7 +32,7 @@ COEFFICIENTS = {
     "concordance": "Concordance (Lin)",
     "spearman": "Spearman's rho",
     "kendall": "Kendall's tau-b",
-    "deming_slope": "Deming slope of real on simulated",
+    "deming_slope": "Deming slope",
 }
 METHODS = {
     "disattenuated": "without noise, jackknife on z",
@@ -44,7 +44,8 @@ CHATBOT_LEGEND: tuple[tuple[str, str], ...] = (
     (
         "agreement over chatbots",
         "of simulated with real failure rates, any mode, with the method of each interval. Concordance falls with a "
-        "bias, r does not. The chatbots count as a sample of those one could have built.",
+        "bias, r does not; the slope is of real on simulated rates, 1 where differences have their true size. The "
+        "chatbots count as a sample of those one could have built.",
     ),
     (
         "without noise",
@@ -184,7 +185,7 @@ def _agreement_rows(columns: Sequence[_Column], key: str) -> Iterable[Row]:
     ceiling = next((one.ceiling for one in validity if one is not None), None)
     if ceiling is not None and key in ("pearson", "concordance"):
         bounds: IntervalPart = getattr(ceiling, f"{key}_interval")
-        cell = Cell(value=format_figure(getattr(ceiling, key)), interval=format_interval(bounds.low, bounds.high))
+        cell = Cell(value=format_figure(getattr(ceiling, key)), interval=_bounds(bounds))
         cells = tuple(cell if column.part is None else Cell() for column in columns)
         yield Row(label="real with real, split half", cells=cells)
 
@@ -192,7 +193,12 @@ def _agreement_rows(columns: Sequence[_Column], key: str) -> Iterable[Row]:
 def _agreement(found: AgreementPart, *, method: str) -> Cell:
     interval = next((i for i in found.intervals if i.method == method), IntervalPart())
     value = found.disattenuated if method == "disattenuated" else found.estimate
-    return Cell(value=format_figure(value), interval=format_interval(interval.low, interval.high))
+    return Cell(value=format_figure(value), interval=_bounds(interval))
+
+
+def _bounds(interval: IntervalPart) -> str:
+    """As words, because a bound can be negative."""
+    return "" if interval.low is None or interval.high is None else f"{interval.low:.2f} to {interval.high:.2f}"
 
 
 def _mode_rows(columns: Sequence[_Column], modes: Mapping[str, str]) -> Iterable[Row]:

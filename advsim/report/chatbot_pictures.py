@@ -22,6 +22,9 @@ MAX_NAMED = 12
 
 MAX_NAME = 18
 _NAME_SIZE = 8.5  # points
+_SIDE = 290  # of the scatter, about, in points
+_CORNERS = ((1, 1), (-1, 1), (1, -1), (-1, -1))
+_Box = tuple[float, float, float, float]  # left, right, bottom, top
 
 
 def draw_chatbots(part: ByChatbotPart, *, simulated: str, real: str | None) -> tuple[Picture, ...]:
@@ -52,15 +55,22 @@ def _scatter(part: ByChatbotPart, simulated: str, real: str) -> Picture | None:
     ]
     if not points:
         return None
-    bounds = [100 * (bound or 0.0) for _, *both in points for rate in both for bound in (rate.estimate, rate.high)]
-    largest = max(bounds) or 1.0
-    limits = (-0.03 * largest, 1.06 * largest)
+    bounds = [
+        100 * bound
+        for _, *both in points
+        for rate in both
+        for bound in (rate.estimate, rate.low, rate.high)
+        if bound is not None
+    ]
+    margin = 0.06 * (max(bounds) - min(bounds)) or 1.0
+    limits = (min(bounds) - margin, max(bounds) + margin)
     figure, axes = panel(4.5)
     axes.plot(limits, limits, color=INK, linewidth=1, linestyle=(0, (4, 3)), zorder=1)
-    for name, x, y in points:
+    for _, x, y in points:
         _cross(axes, x, y)
-        if len(points) <= MAX_NAMED:
-            _write_name(axes, name, x, y, is_left=100 * (x.estimate or 0.0) > 0.7 * largest)
+    if len(points) <= MAX_NAMED:
+        places = [(name, 100 * (x.estimate or 0.0), 100 * (y.estimate or 0.0)) for name, x, y in points]
+        _write_names(axes, places, scale=(limits[1] - limits[0]) / _SIDE)
     axes.set_xlim(*limits)
     axes.set_ylim(*limits)
     axes.set_aspect("equal")
@@ -91,17 +101,46 @@ def _cross(axes: Any, x: RatePart, y: RatePart) -> None:
     axes.plot(at_x, at_y, marker="o", color=SERIES[1], zorder=4)
 
 
-def _write_name(axes: Any, name: str, x: RatePart, y: RatePart, *, is_left: bool) -> None:
-    axes.annotate(
-        name if len(name) <= MAX_NAME else name[: MAX_NAME - 1] + "…",
-        (100 * (x.estimate or 0.0), 100 * (y.estimate or 0.0)),
-        xytext=(-5 if is_left else 5, 4),
-        textcoords="offset points",
-        ha="right" if is_left else "left",
-        color=INK,
-        fontsize=_NAME_SIZE,
-        zorder=5,
-    )
+def _write_names(axes: Any, places: Sequence[tuple[str, float, float]], *, scale: float) -> None:
+    """Each name in that corner of its mark where it covers the fewest marks and names.
+
+    Args:
+        axes: to write on.
+        places: names with the place of their marks.
+        scale: per cent a point of type.
+    """
+    taken = [(x - 3 * scale, x + 3 * scale, y - 3 * scale, y + 3 * scale) for _, x, y in places]
+    for name, x, y in places:
+        shown = name if len(name) <= MAX_NAME else name[: MAX_NAME - 1] + "…"
+        width, height = 0.58 * _NAME_SIZE * len(shown) * scale, _NAME_SIZE * scale
+
+        boxes = {
+            (right, up): (
+                x + 5 * right * scale - (0 if right > 0 else width),
+                x + 5 * right * scale + (width if right > 0 else 0),
+                y + 4 * up * scale - (0 if up > 0 else height),
+                y + 4 * up * scale + (height if up > 0 else 0),
+            )
+            for right, up in _CORNERS
+        }
+        covered = {corner: sum(_overlap(box, other) for other in taken) for corner, box in boxes.items()}
+        corner = min(_CORNERS, key=covered.__getitem__)
+        taken.append(boxes[corner])
+        axes.annotate(
+            shown,
+            (x, y),
+            xytext=(5 * corner[0], 4 * corner[1]),
+            textcoords="offset points",
+            ha="left" if corner[0] > 0 else "right",
+            va="bottom" if corner[1] > 0 else "top",
+            color=INK,
+            fontsize=_NAME_SIZE,
+            zorder=5,
+        )
+
+
+def _overlap(one: _Box, other: _Box) -> bool:
+    return one[0] < other[1] and other[0] < one[1] and one[2] < other[3] and other[2] < one[3]
 
 
 def _rates(part: ByChatbotPart, simulated: str) -> Picture | None:

@@ -47,7 +47,7 @@ def evaluate(capsys, *arguments):
     return json.loads(capsys.readouterr().out)
 
 
-def test_two_files_of_the_same_chatbots_give_rates_agreement_and_replication(tmp_path, capsys):
+def test_two_files_of_the_same_chatbots_give_rates_agreement_and_replication(tmp_path, capsys, no_user_figures):
     made = write(tmp_path / "made.jsonl", {"a": 2, "b": 6, "c": 11, "new": 1})
     real = write(tmp_path / "real.jsonl", {"a": 1, "b": 5, "c": 12})
     values = evaluate(capsys, "--conversations", made, "--reference", real, "--out", tmp_path / "out")

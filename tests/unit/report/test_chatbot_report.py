@@ -111,10 +111,10 @@ def test_rates_stand_with_intervals_and_both_n(table):
 
 def test_every_interval_stands_under_its_method_and_the_ceiling_under_the_real_dialogues(table):
     rows = cells(table, "Pearson's r over chatbots")
-    assert rows["without noise, jackknife on z"] == [("–", ""), ("0.72", "0.51–0.66")]
-    assert rows["observed, joint bootstrap"] == [("–", ""), ("0.61", "0.51–0.66")]
-    assert rows["real with real, split half"] == [("0.83", "0.50–0.95"), ("–", "")]
-    assert "observed, jackknife" in cells(table, "Deming slope of real on simulated over chatbots")
+    assert rows["without noise, jackknife on z"] == [("–", ""), ("0.72", "0.51 to 0.66")]
+    assert rows["observed, joint bootstrap"] == [("–", ""), ("0.61", "0.51 to 0.66")]
+    assert rows["real with real, split half"] == [("0.83", "0.50 to 0.95"), ("–", "")]
+    assert "observed, jackknife" in cells(table, "Deming slope over chatbots")
     assert cells(table, "Pearson's r by mode, observed") == {"overload": [("–", ""), ("0.44", "")]}
 
 
