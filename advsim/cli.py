@@ -101,9 +101,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     evaluate.add_argument(
         "--pairs",
-        action="append",
+        nargs="+",
         default=[],
-        metavar="A:B,C:D",
+        metavar="A:B",
         help="chatbots to compare, chosen beforehand, where dialogues name several; default: all with the baseline",
     )
     evaluate.add_argument(
@@ -289,7 +289,7 @@ def _evaluate(options: argparse.Namespace) -> None:
             judge=judge,
             calibration=options.calibration,
             out=options.out,
-            pairs=[pair for text in options.pairs for pair in text.split(",")],
+            pairs=options.pairs,
             baseline=options.baseline,
         )
         written = f"{options.out}/evaluation.html" if options.out else ""

@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from advsim.check import check_corpus
 from advsim.config import Config
 from advsim.corpus.load import Corpus, load_corpus
@@ -122,7 +124,7 @@ def check_unchanged(run: RunDir, config: Config, corpus: Corpus, *, allow_change
     free = (*_FREE_TO_CHANGE, *allow_changed)
     changes = {
         key: values
-        for key, values in config_changes(before["config"], config.model_dump(mode="json")).items()
+        for key, values in config_changes(_with_new_keys(before["config"]), config.model_dump(mode="json")).items()
         if not any(key == name or key.startswith(name.rstrip(".") + ".") for name in free)
     }
     if changes:
@@ -138,6 +140,14 @@ def check_unchanged(run: RunDir, config: Config, corpus: Corpus, *, allow_change
             f"{corpus.sha256[:12]}, expected {before['corpus']['num_dialogues']} with {before['corpus']['sha256'][:12]}"
             "; restore the file, choose another name (-o name=...), or accept it with --allow-changed corpus"
         )
+
+
+def _with_new_keys(values: dict[str, Any]) -> dict[str, Any]:
+    """A configuration of an older version with the keys that came since, at their defaults."""
+    try:
+        return Config.model_validate(values).model_dump(mode="json")
+    except ValidationError:
+        return values  # it has keys that are gone: they are shown as changed
 
 
 def _versions() -> dict[str, str]:

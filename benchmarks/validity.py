@@ -174,11 +174,15 @@ def plan(arguments: argparse.Namespace) -> Study:
     held_out = tuple(d for d in corpus.dialogues if d.split is not Split.TRAIN)
     order = sorted(held_out, key=lambda dialogue: dialogue.id)
     random.Random(arguments.seed).shuffle(order)
-    if not order:
-        raise ConfigError(f"{arguments.run} keeps no dialogue from training; raise corpus.validation_fraction")
     # Nobody is on both sides: what one person brings would make simulated and real rates alike by itself.
-    num_scenarios = max(1, min(arguments.num_conversations, len(order) // 2))
-    scenarios, replayed = order[:num_scenarios], order[num_scenarios:] or order
+    scenarios = order[: min(arguments.num_conversations, len(order) // 2)]
+    simulated = {dialogue.user_id or dialogue.id for dialogue in scenarios}
+    replayed = [dialogue for dialogue in order if (dialogue.user_id or dialogue.id) not in simulated]
+    if not scenarios or not replayed:
+        raise ConfigError(
+            f"{arguments.run} keeps {len(order)} dialogues from training, expected enough for people to simulate and "
+            "others to replay; raise corpus.validation_fraction"
+        )
     output = RunDir(arguments.output or f"{arguments.run.rstrip('/')}/validity")
     study = Study(
         run=run,

@@ -52,7 +52,7 @@ def surface_estimator() -> Pipeline:
     """Character 1- to 4-grams, TF-IDF, logistic regression. Case is kept: it is one of the habits to be imitated."""
     return make_pipeline(
         TfidfVectorizer(analyzer="char", ngram_range=(1, 4), sublinear_tf=True, lowercase=False),
-        LogisticRegression(C=10.0, max_iter=2000),
+        LogisticRegression(C=10.0, max_iter=2000, class_weight="balanced"),
     )
 
 
@@ -102,7 +102,7 @@ def user_only_inputs(examples: Sequence[Example], embedder: Embedder) -> FloatAr
 
 def scalar_estimator() -> Pipeline:
     """Standardised features, logistic regression; of C = .03, .1 and 1, .1 was best or equal (64 to 1,000 prefixes)."""
-    return make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=2000))
+    return make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=2000, class_weight="balanced"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -63,8 +63,8 @@ def permutation_nulls(
     What is permuted are units: users, or dialogues where users are unknown. A unit on both sides exchanges them as a
     whole with probability one half (all its pairs of turns together, because they are alike); the sides of the others
     are dealt out anew among those of the same fold. Folds, and so all texts that a classifier reads, stay as they are.
-    Given the folds, this is exact where units of both sides have equally many examples. Classes weigh the same in every
-    fit, because units of different sizes can leave more examples on one side.
+    Given the folds, this is exact where units of both sides have equally many examples; units of different sizes can
+    leave more examples on one side, so the classifier should weigh both classes alike.
 
     All steps of the pipeline but the last, which read no label, are computed once a fold; inputs with more columns than
     rows are rotated into as many dimensions as there are rows, which changes no linear classifier with an L2 penalty.
@@ -76,7 +76,7 @@ def permutation_nulls(
         labels: shape (examples,), which side each is of.
         units: unit of each example; all examples of a unit are in one fold.
         folds: fold of each example, shape (examples,).
-        estimator: a pipeline that ends in a linear classifier with ``class_weight``.
+        estimator: a pipeline that ends in a linear classifier, of balanced class weight.
         num_permutations: 0 gives no null.
         seed: of the permutations.
 
@@ -85,7 +85,7 @@ def permutation_nulls(
     """
     if not num_permutations:
         return None
-    classifier = estimator()[-1].set_params(class_weight="balanced")
+    classifier = estimator()[-1]
     prepared = [_prepare(inputs, folds == fold, estimator()[:-1]) for fold in np.unique(folds)]
     unit_numbers = np.unique(units, return_inverse=True)[1]
     rng = np.random.default_rng(seed)

@@ -52,11 +52,13 @@ class Calibration:
         source: of the labelled messages.
         num_messages: by kind of text. ``real`` and ``simulated`` serve groups of their kind; any other kind is all
             labelled messages together: ``written``, ``unstated`` where no label says, ``mixed`` where they differ.
+        num_written: labelled messages that were composed, in all kinds.
         modes: any failure first, for each kind of text.
     """
 
     source: str
     num_messages: Mapping[str, int]
+    num_written: int
     modes: tuple[ModeCalibration, ...]
 
     @property
@@ -121,6 +123,7 @@ def calibrate(
     return Calibration(
         source=labelled.source,
         num_messages={text: len(messages) for text, messages in kinds.items()},
+        num_written=sum(message.text == "written" for message in labelled.messages),
         modes=tuple(modes),
     )
 

@@ -48,7 +48,8 @@ def choose_pairs(
     try:
         return parse_pairs(pairs, usable) if pairs else pairs_with_baseline(usable, baseline)
     except ValueError as error:
-        where = "" if reference is None else "; those are the chatbots that both files name"
+        both = set(usable) <= names[-1] and reference is not None
+        where = "; those are the chatbots that both files name" if both else ""
         raise ConfigError(f"evaluate: {error}{where}") from None
 
 

@@ -97,6 +97,16 @@ def _detector(name: str, taxonomy: Taxonomy, judge: JudgeOptions | None, embedde
                 "detector judge: got no model, expected one; give --judge-model embedded:smollm2-135m, a hub id or a "
                 "folder, which is started here, or the model's name at an endpoint and --judge-url http://host:port/v1"
             )
+        if not judge.base_url and judge.api_key_env:
+            raise ConfigError(
+                f"detector judge: got a key ({judge.api_key_env}) and no endpoint, expected both or neither; give "
+                "--judge-url http://host:port/v1, or leave --judge-key-env out to start the model here"
+            )
+        if judge.base_url and judge.num_engines != 1:
+            raise ConfigError(
+                f"detector judge: got --judge-engines {judge.num_engines} with --judge-url, expected one of the two; "
+                "an endpoint has engines of its own"
+            )
         try:
             config = JudgeConfig(
                 base_url=judge.base_url or JudgeConfig().base_url,

@@ -63,10 +63,10 @@ def calibration_notes(calibration: Calibration, detector: Detector, inputs: Sequ
         "The corrected rate of any failure holds for the labelled mix of modes: a detector finds some modes more often "
         "than others.",
     ]
-    if "written" in calibration.num_messages:
+    if calibration.num_written:
         notes.append(
-            "The labelled messages were composed for calibration, not observed, and are plainer than logs: the "
-            "correction carries over only as far as the detector errs alike there. Label some of your own."
+            f"{calibration.num_written} labelled messages were composed for calibration, not observed, and are plainer "
+            "than logs: the correction carries over only as far as the detector errs alike there. Label some of your own."
         )
     shared = [one.name for one in inputs if one.dialogues and calibration.text_for(one.text) != one.text]
     if shared:

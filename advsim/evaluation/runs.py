@@ -145,7 +145,7 @@ def _as_dialogue(conversation: Conversation, by_id: Mapping[str, Dialogue]) -> D
         id=conversation.id,
         source=conversation.chatbot,
         split=Split.TRAIN,
-        user_id=None if scenario is None else scenario.user_id,
+        user_id=None if scenario is None else scenario.user_id or scenario.id,  # conversations of one scenario are kin
         context=context,
         turns=conversation.turns,
     )

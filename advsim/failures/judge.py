@@ -209,7 +209,7 @@ class Judge:
         """Like :meth:`assess`, in a running event loop."""
         batch = _Batch(slots=asyncio.Semaphore(self._config.max_concurrency))
         if self._pool is not None:
-            self._pool.start()
+            await asyncio.to_thread(self._pool.start)
 
         async def judge_dialogue(dialogue: HasTurns) -> list[Assessment]:
             turns = [index for index, _ in chatbot_turns(dialogue)]

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
-import subprocess
 
 import jsonschema
+import psutil
 import pytest
 import ray
 from tiny import build_tiny_model
@@ -38,6 +38,7 @@ def judge(local_ray, tmp_path_factory):
         ),
         load_taxonomy(),
     )
+    judge._pool.start()
     yield judge
     judge.shut_down()
 
@@ -81,7 +82,7 @@ def test_after_shut_down_the_engine_is_gone_and_ray_is_left_to_whoever_started_i
     judge.shut_down()
     with pytest.raises(EngineDiedError):
         asyncio.run(engine.answer(PROMPT, "{}", 0))
-    listing = subprocess.run(["ps", "-eo", "pid,ppid,args"], capture_output=True, text=True, check=True).stdout
-    assert "ray::JudgeEngine" not in listing
+    started_here = psutil.Process().children(recursive=True)
+    assert not [one for one in started_here if "JudgeEngine" in " ".join(one.cmdline()) or "VLLM" in one.name()]
     assert ray.is_initialized()
     assert judge._pool.engines == []

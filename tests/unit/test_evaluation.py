@@ -189,7 +189,7 @@ def judge_config(monkeypatch, tmp_path, *arguments):
         made.append(config)
         raise ConfigError("seen")
 
-    monkeypatch.setattr("advsim.evaluation.build_judge", build)
+    monkeypatch.setattr("advsim.evaluation.instruments.build_judge", build)
     judge = ["--detector", "judge", "--judge-url", "http://127.0.0.1:9/v1", "--judge-model", "m"]
     assert main(["evaluate", "--conversations", str(write(tmp_path / "a.jsonl")), *judge, *arguments]) == 2
     return made

@@ -71,7 +71,7 @@ def test_two_files_of_the_same_chatbots_give_rates_agreement_and_replication(tmp
 
 def test_pairs_and_baseline_are_those_asked_for(tmp_path, capsys, no_user_figures):
     made = write(tmp_path / "made.jsonl", {"a": 2, "b": 6, "c:2": 11})
-    asked = evaluate(capsys, "--conversations", made, "--pairs", "c:2:b,a:b")
+    asked = evaluate(capsys, "--conversations", made, "--pairs", "c:2:b", "a:b")
     assert [test["pair"] for test in asked["by_chatbot"]["tests"]] == [
         {"a": "c:2", "b": "b", "primary": True},
         {"a": "a", "b": "b", "primary": True},

@@ -86,8 +86,10 @@ def test_evidence_is_that_of_the_rules_where_they_found_the_mode():
 def test_each_decides_alone_what_the_other_cannot_judge():
     without_model = assess(detector("boundary"), "we split up on sunday", ADVICE)
     assert [label.mode for label in without_model.labels] == ["premature_advice"]
-    foreign = assess(detector("boundary", other=0.4), "Ich bin so müde und traurig heute", "Das ist der Mond für dich.")
-    assert [(label.mode, label.confidence) for label in foreign.labels] == [("boundary", pytest.approx(0.4))]
+    german = ("Ich bin so müde und traurig heute", "Das ist der Mond für dich.")
+    foreign = assess(detector("boundary", other=0.6), *german)
+    assert [(label.mode, label.confidence) for label in foreign.labels] == [("boundary", pytest.approx(0.6))]
+    assert assess(detector("boundary", other=0.4), *german).labels == ()  # above THRESHOLD, below the learned one's own
     assert set(foreign.abstained) == {"missed_risk", "premature_advice"}
 
 
