@@ -66,7 +66,8 @@ def calibration_notes(calibration: Calibration, detector: Detector, inputs: Sequ
     if calibration.num_written:
         notes.append(
             f"{calibration.num_written} labelled messages were composed for calibration, not observed, and are plainer "
-            "than logs: the correction carries over only as far as the detector errs alike there. Label some of your own."
+            "than logs: the correction carries over only as far as the detector errs alike there. Label some of your "
+            "own."
         )
     shared = [one.name for one in inputs if one.dialogues and calibration.text_for(one.text) != one.text]
     if shared:
