@@ -81,7 +81,8 @@ def evaluate_run(
     Args:
         run: a run or its folder.
         detector: ``rules`` (offline), ``learned``, ``combined`` (both as one), ``judge`` (an LLM
-            on engines of its own or behind an endpoint), or any object that satisfies :class:`advsim.failures.detector.Detector`.
+            on engines of its own or behind an endpoint), or any object that satisfies
+            :class:`advsim.failures.detector.Detector`.
         taxonomy: YAML that adds failure modes or replaces their texts.
         judge: model, and endpoint where it has one, for the detector ``judge``.
         calibration: labelled messages (JSON Lines as :func:`advsim.failures.labelled.load_labelled` reads them), or
@@ -127,7 +128,8 @@ def evaluate_files(
         conversations: a ``.jsonl``, ``.jsonl.gz`` or ``.parquet`` file of dialogues.
         reference: real dialogues to compare them with.
         detector: ``rules`` (offline), ``learned``, ``combined`` (both as one), ``judge`` (an LLM
-            on engines of its own or behind an endpoint), or any object that satisfies :class:`advsim.failures.detector.Detector`.
+            on engines of its own or behind an endpoint), or any object that satisfies
+            :class:`advsim.failures.detector.Detector`.
         taxonomy: YAML that adds failure modes or replaces their texts.
         judge: model, and endpoint where it has one, for the detector ``judge``.
         calibration: labelled messages (JSON Lines as :func:`advsim.failures.labelled.load_labelled` reads them), or
