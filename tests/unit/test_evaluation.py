@@ -155,7 +155,7 @@ def test_bad_input_is_refused_with_its_place(tmp_path):
         evaluate_files(file, detector="rule")
     with pytest.raises(ConfigError, match="--judge-model"):
         evaluate_files(file, detector="judge")
-    with pytest.raises(ConfigError, match=r"--judge-model: got '\./nowhere', which is no folder"):
+    with pytest.raises(ConfigError, match=r"--judge-model: got 'nowhere', which is no folder"):
         evaluate_files(file, detector="judge", judge=JudgeOptions(model="./nowhere"))
     with pytest.raises(CorpusError, match=r"none\.jsonl"):
         evaluate(tmp_path / "none.jsonl")
