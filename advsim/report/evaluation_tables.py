@@ -99,6 +99,10 @@ def _corrected(group: GroupPart) -> str:
     if one is None or one.estimate is None:
         return ""
     interval = percent_interval(one.low, one.high)
+    if one.estimate == 0 and one.high is not None:
+        # "0 %" would be read as a finding of no failure; it is one of too many false alarms.
+        at_most = f"(corrected: at most {percent(one.high)} %)"
+        return f", no more than its false alarms on labelled messages explain {at_most}"
     return f"; without its errors on labelled messages {percent(one.estimate)} %" + (
         f" [{interval}]" if interval else ""
     )

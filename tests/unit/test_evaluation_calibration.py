@@ -134,6 +134,15 @@ def test_corrected_rates_stand_beside_the_raw_ones_in_json_tables_and_page(tmp_p
     assert len(evaluation_tables(found.to_json())) == 4
 
 
+def test_a_rate_within_the_false_alarms_is_not_headed_as_none(tmp_path):
+    labels = file_of(tmp_path / "labels.jsonl", of_advice(16, 4, 20, 20))
+    found = evaluate(write(tmp_path / "a.jsonl", advice=1 / 3), calibration=labels)
+    assert found.groups[0].failures.corrected["any"].estimate == 0
+    said = headline(read_evaluation(found.to_json()))
+    assert "no more than its false alarms on labelled messages explain (corrected: at most " in said
+    assert "0.0 %" not in said
+
+
 def test_without_calibration_nothing_is_corrected(tmp_path):
     found = evaluate(write(tmp_path / "a.jsonl"))
     assert found.calibration is None and not found.groups[0].failures.corrected

@@ -102,7 +102,8 @@ def test_wide_inputs_are_rotated_without_changing_what_a_linear_classifier_says(
     plain = pipeline.set_params(logisticregression__tol=1e-8).fit(texts[~test], labels[~test])
     fold = permutation._prepare(texts, test, surface_estimator()[:-1])
     assert fold.train_inputs.shape == (30, 30)
-    fitted = LogisticRegression(C=10.0, tol=1e-8, max_iter=2000, class_weight="balanced").fit(fold.train_inputs, labels[~test])
+    fitted = LogisticRegression(C=10.0, tol=1e-8, max_iter=2000, class_weight="balanced")
+    fitted.fit(fold.train_inputs, labels[~test])
     assert fitted.decision_function(fold.test_inputs) == pytest.approx(plain.decision_function(texts[test]), abs=1e-4)
 
 
