@@ -59,6 +59,7 @@ class Validity:
         kendall: Kendall's tau-b.
         concordance: Lin's concordance, which a bias lowers and r does not see.
         deming_slope: of real on simulated rates, noise on both sides; 1 where differences have their true size.
+        mean_difference: simulated less real rate, as a share of messages: what r does not see.
         ceiling: what real rates reach against real rates.
         verdict: what the interval of r says against ``min_correlation``.
         sentence: the verdict in words, with interval and n.
@@ -75,6 +76,7 @@ class Validity:
     kendall: Agreement
     concordance: Agreement
     deming_slope: Agreement
+    mean_difference: Agreement
     ceiling: Ceiling
     verdict: ValidityVerdict
     sentence: str
@@ -135,6 +137,7 @@ def predictive_validity(
         kendall=measured.ranks(kendall),
         concordance=measured.concordance(),
         deming_slope=measured.slope(),
+        mean_difference=measured.mean_difference(),
         ceiling=split_half_ceiling(y, num_splits=num_splits, num_bootstrap=num_bootstrap, rng=rng),
         verdict=verdict,
         sentence=sentence,

@@ -33,12 +33,14 @@ COEFFICIENTS = {
     "spearman": "Spearman's rho",
     "kendall": "Kendall's tau-b",
     "deming_slope": "Deming slope",
+    "mean_difference": "Mean difference of rates",
 }
 METHODS = {
     "disattenuated": "without noise, jackknife on z",
     "joint_bootstrap": "observed, joint bootstrap",
     "fisher_z": "observed, Fisher's z",
     "jackknife": "observed, jackknife",
+    "student_t": "simulated − real, Student's t",
 }
 CHATBOT_LEGEND: tuple[tuple[str, str], ...] = (
     (

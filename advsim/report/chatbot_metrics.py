@@ -45,6 +45,7 @@ class ValidityPart(Part):
     kendall: AgreementPart = AgreementPart()
     concordance: AgreementPart = AgreementPart()
     deming_slope: AgreementPart = AgreementPart()
+    mean_difference: AgreementPart = AgreementPart()
     ceiling: CeilingPart = CeilingPart()
     verdict: str = ""
     sentence: str = ""

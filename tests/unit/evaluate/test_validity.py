@@ -20,7 +20,6 @@ from advsim.evaluate.comparison import Comparison
 from advsim.evaluate.configuration_rates import configuration_rates
 from advsim.evaluate.outcomes import tally
 from advsim.evaluate.population_check import simulator_verdict
-from advsim.evaluate.rates_agreement import equivalence_p, rates_agree
 from advsim.evaluate.validity import ValidityVerdict, predictive_validity
 
 RATES = spread_rates(20)
@@ -312,22 +311,16 @@ def test_nothing_to_compare_is_said_and_is_no_flag():
         simulator_verdict({}, {}, num_permutations=9)
 
 
-def test_rates_agree_measures_bias_and_shows_equivalence_only_where_there_is_enough():
-    close = rates_agree(study(RATES, seed=1), study(RATES, seed=2), margin=0.03, num_bootstrap=200)
-    assert close.equivalent and close.mean_difference_interval.low < 0 < close.mean_difference_interval.high
-    assert close.mean_absolute_difference == pytest.approx(close.expected_by_noise, rel=0.5)
-    far = rates_agree(study(RATES * 0.5, seed=1), study(RATES, seed=2), margin=0.03, num_bootstrap=200)
-    assert not far.equivalent and far.mean_difference_interval.high < 0
-    assert far.mean_absolute_difference_interval.low > close.mean_absolute_difference
-    assert "not shown" in far.sentence and never_nan(far)
+def test_mean_difference_is_that_of_scipy_and_wider_where_users_are_shared():
+    simulated, real = study(RATES * 0.5, seed=1), study(RATES, seed=2)
+    found = predictive_validity(simulated, real, num_bootstrap=20, num_splits=2)
+    pairs = [(pair.simulated.estimate, pair.real.estimate) for pair in found.pairs]
+    expected = stats.ttest_rel(*np.array(pairs).T).confidence_interval(0.95)
+    interval = found.mean_difference.preferred
+    assert (interval.low, interval.high) == pytest.approx((expected.low, expected.high)) and interval.high < 0
+    x, rng = same_users_study(RATES + 0.2, rng=np.random.default_rng(3)), np.random.default_rng(4)
+    shared = Comparison.of(x, x, num_bootstrap=1, rng=rng).mean_difference().preferred
+    assert shared.high == pytest.approx(-shared.low)
+    assert shared.high == pytest.approx(stats.t.ppf(0.975, 19) * np.sqrt(2 * x.common_noise))
     for rates in ([], [0.1], [0] * 6):
-        assert never_nan(rates_agree(study(rates, seed=1), study(rates, seed=2), num_bootstrap=20))
-
-
-def test_equivalence_is_the_larger_of_two_one_sided_t_tests_of_scipy():
-    values = np.random.default_rng(0).normal(0.005, 0.02, size=12)
-    expected = max(
-        stats.ttest_1samp(values, 0.02, alternative="less").pvalue,
-        stats.ttest_1samp(values, -0.02, alternative="greater").pvalue,
-    )
-    assert equivalence_p(values, 0.02) == pytest.approx(expected)
+        assert never_nan(predictive_validity(study(rates, seed=1), study(rates, seed=2), num_bootstrap=9, num_splits=2))
