@@ -33,7 +33,7 @@ COEFFICIENTS = {
     "spearman": "Spearman's rho",
     "kendall": "Kendall's tau-b",
     "deming_slope": "Deming slope",
-    "mean_difference": "Mean difference of rates",
+    "mean_difference": "Mean difference",
 }
 METHODS = {
     "disattenuated": "without noise, jackknife on z",
