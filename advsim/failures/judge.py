@@ -209,7 +209,7 @@ class Judge:
         """Like :meth:`assess`, in a running event loop."""
         batch = _Batch(slots=asyncio.Semaphore(self._config.max_concurrency))
         if self._pool is not None:
-            await asyncio.to_thread(self._pool.start)
+            self._pool.start()  # blocks: a Ray that is started in a thread dies with that thread
 
         async def judge_dialogue(dialogue: HasTurns) -> list[Assessment]:
             turns = [index for index, _ in chatbot_turns(dialogue)]
