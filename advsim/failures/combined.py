@@ -21,10 +21,9 @@ from scipy.special import expit, logit
 
 from advsim.embedding import Embedder
 from advsim.failures.learned import LearnedDetector, load_learned
-from advsim.failures.learned_inputs import Case
 from advsim.failures.rules import RulesDetector
 from advsim.failures.taxonomy import Taxonomy, load_taxonomy
-from advsim.records import Assessment, FailureLabel, HasTurns, chatbot_turns
+from advsim.records import Assessment, FailureLabel, HasTurns
 
 SLOPE = 0.94
 """Of the learned detector's log-odds."""
@@ -73,11 +72,9 @@ class CombinedDetector:
         found: list[Assessment] = []
         for start in range(0, len(dialogues), _DIALOGUES_AT_ONCE):
             some = dialogues[start : start + _DIALOGUES_AT_ONCE]
-            cases = [Case.of(one.turns[:i], turn.text) for one in some for i, turn in chatbot_turns(one)]
-            probabilities_NM = self._learned.probabilities(cases)  # N = messages, M = modes learned
-            by_rules, by_learned = self._rules.assess(some), self._learned.assess(some)
-            for rules, learned, row_M in zip(by_rules, by_learned, probabilities_NM, strict=True):
-                p_by_mode = dict(zip(self._learned.modes, map(float, row_M), strict=True))
+            by_learned = self._learned.assess_with_probabilities(some)
+            for rules, (learned, p_M) in zip(self._rules.assess(some), by_learned, strict=True):
+                p_by_mode = dict(zip(self._learned.modes, map(float, p_M), strict=True))
                 found.append(self._assessment(rules, learned, p_by_mode))
             if advance is not None:
                 advance(len(some))

@@ -117,7 +117,7 @@ class LearnedDetector:
         found: list[Assessment] = []
         for start in range(0, len(dialogues), _DIALOGUES_AT_ONCE):
             some = dialogues[start : start + _DIALOGUES_AT_ONCE]
-            found += self._assess([(dialogue, index) for dialogue in some for index, _ in chatbot_turns(dialogue)])
+            found += [assessment for assessment, _ in self.assess_with_probabilities(some)]
             if advance is not None:
                 advance(len(some))
         return found
@@ -133,16 +133,22 @@ class LearnedDetector:
         offset_M = np.array([model.offset for model in models])
         return np.asarray(expit(-(slope_M * scores_NM + offset_M)), dtype=np.float64)
 
-    def _assess(self, messages: Sequence[tuple[HasTurns, int]]) -> list[Assessment]:
+    def assess_with_probabilities(self, dialogues: Sequence[HasTurns]) -> list[tuple[Assessment, FloatArray]]:
+        """Every chatbot turn as :meth:`assess` judges it, with the probability of each mode, shape (modes,).
+
+        All dialogues are read at once. An empty message is an error and has probabilities of 0.
+        """
+        messages = [(dialogue, index) for dialogue in dialogues for index, _ in chatbot_turns(dialogue)]
         readable = [(d, i) for d, i in messages if d.turns[i].text.strip()]
         cases = [Case.of(d.turns[:i], d.turns[i].text) for d, i in readable]
         probabilities_NM = self.probabilities(cases)
         spans = self._spans(cases, probabilities_NM)
         rows = {(id(d), i): row for row, (d, i) in enumerate(readable)}
+        empty_M = np.zeros(len(self.modes))
         return [
-            self._assessment(d, i, probabilities_NM[row], spans.get(row, {}))
+            (self._assessment(d, i, probabilities_NM[row], spans.get(row, {})), probabilities_NM[row])
             if (row := rows.get((id(d), i))) is not None
-            else Assessment(conversation_id=d.id, turn=i, detector=self.name, error="the message is empty")
+            else (Assessment(conversation_id=d.id, turn=i, detector=self.name, error="the message is empty"), empty_M)
             for d, i in messages
         ]
 
