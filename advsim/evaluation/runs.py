@@ -6,7 +6,6 @@ import dataclasses
 import sys
 import time
 from collections import Counter
-from collections.abc import Mapping
 from pathlib import Path
 
 from advsim.config import Config
@@ -22,7 +21,7 @@ from advsim.evaluation.results import Evaluation
 from advsim.evaluation.write import write
 from advsim.failures.detector import Detector
 from advsim.progress import Reporter
-from advsim.records import Context, Conversation, Dialogue, NextTurn, Split
+from advsim.records import Conversation, Dialogue, NextTurn, Split
 from advsim.run import Run
 from advsim.tables import from_table
 
@@ -117,14 +116,15 @@ def _simulated_of(run: Run, corpus: Corpus, instructions: str) -> list[GroupInpu
         conversations = run.conversations(version + 1) if 0 <= version < num_rounds else []
         if not turns and not conversations:
             continue
+        dialogues = tuple(_as_dialogue(one, by_id[one.scenario_id]) for one in conversations)
         found.append(
             GroupInput(
                 name={-1: "zero-shot", 0: "SFT"}.get(version, f"round {version}"),
                 text="simulated",
-                dialogues=tuple(_as_dialogue(one, by_id) for one in conversations),
+                dialogues=dialogues,
                 conversations=tuple(conversations),
                 instructions=instructions,
-                users={one.id: users.get(one.scenario_id, one.scenario_id) for one in conversations},
+                users=users_of(dialogues),
                 openings=frozenset((one.id, 0) for one in conversations if by_id[one.scenario_id].opening),
                 stop_reasons=Counter(one.stop_reason.value for one in conversations),
                 next_turns=tuple(next_turn_texts(turns, users)),
@@ -137,15 +137,16 @@ def _next_turns(run: Run, name: str) -> list[NextTurn]:
     return from_table(run.folder.read_table(name), NextTurn) if run.folder.exists(name) else []
 
 
-def _as_dialogue(conversation: Conversation, by_id: Mapping[str, Dialogue]) -> Dialogue:
-    """A conversation with the context it was started from; the split means nothing."""
-    scenario = by_id.get(conversation.scenario_id)
-    context = Context() if scenario is None else scenario.context
+def _as_dialogue(conversation: Conversation, scenario: Dialogue) -> Dialogue:
+    """A conversation with the context that it was started from; the split means nothing.
+
+    Conversations of one scenario are kin: where its user is not known, the scenario stands for one.
+    """
     return Dialogue(
         id=conversation.id,
         source=conversation.chatbot,
         split=Split.TRAIN,
-        user_id=None if scenario is None else scenario.user_id or scenario.id,  # conversations of one scenario are kin
-        context=context,
+        user_id=scenario.user_id or scenario.id,
+        context=scenario.context,
         turns=conversation.turns,
     )
