@@ -172,6 +172,20 @@ def jackknife_interval(coefficient: Coefficient, x: Floats, y: Floats) -> Interv
     return Interval(method="jackknife", low=centre - half, high=centre + half)
 
 
+def mean_interval(values: Floats, *, shared_variance: float = 0.0) -> Interval:
+    """Student's t interval of a mean over configurations.
+
+    Args:
+        values: of each configuration, shape (configurations,).
+        shared_variance: variance of a shift that all of the values have in common, which their spread does not show.
+    """
+    n = len(values)
+    if n < MIN_CONFIGURATIONS_FOR_BOUNDS:
+        return _too_few("student_t", n)
+    centre, half = float(values.mean()), _t(n) * math.sqrt(float(values.var(ddof=1)) / n + shared_variance)
+    return Interval(method="student_t", low=centre - half, high=centre + half)
+
+
 _ONE_DECIDES = "without one of the configurations the rates do not vary"
 
 

@@ -17,12 +17,13 @@ from advsim.evaluate.agreement import (
     deming_slope,
     fisher_interval,
     jackknife_interval,
+    mean_interval,
     pearson,
     percentile_interval,
     spearman,
 )
 from advsim.evaluate.configuration_rates import ConfigurationRates
-from advsim.evaluate.intervals import LEVEL, Floats, Interval
+from advsim.evaluate.intervals import Floats, Interval
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,24 +150,16 @@ class Comparison:
 
     def mean_difference(self) -> Agreement:
         """Mean of simulated less real rate: Student's t over configurations, and the shift that shared users bring."""
-        n = len(self.x.rates)
-        if n == 0:
-            return self._nothing("student_t")
         difference = self.x.rates - self.y.rates
-        mean, low, high, reason = float(difference.mean()), None, None, ""
-        if n < MIN_CONFIGURATIONS_FOR_BOUNDS:
-            reason = f"got {n} configurations, needs {MIN_CONFIGURATIONS_FOR_BOUNDS}"
-        else:
-            shared = max(0.0, self.x.common_noise) + max(0.0, self.y.common_noise)
-            error = math.sqrt(float(difference.var(ddof=1)) / n + shared)
-            half = float(stats.t.ppf((1 + LEVEL) / 2, n - 1)) * error
-            low, high = mean - half, mean + half
+        if not len(difference):
+            return self._nothing("student_t")
+        shared_variance = max(0.0, self.x.common_noise) + max(0.0, self.y.common_noise)
         return Agreement(
-            estimate=mean,
+            estimate=float(difference.mean()),
             disattenuated=None,
-            intervals=(Interval(method="student_t", low=low, high=high, reason=reason),),
+            intervals=(mean_interval(difference, shared_variance=shared_variance),),
             reason="sampling noise does not bias a mean",
-            num_configurations=n,
+            num_configurations=len(difference),
         )
 
     def slope(self) -> Agreement:
