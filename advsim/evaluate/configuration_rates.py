@@ -118,16 +118,9 @@ class ConfigurationRates:
         num_shared = self.shared.judged.shape[1]
         chosen = (rng.random((num_splits, num_shared)).argsort(-1).argsort(-1) < num_shared // 2).astype(float)
         failing, judged = failing + chosen @ self.shared.failing.T, judged + chosen @ self.shared.judged.T
-        all_failing, all_judged = (counts.sum(1) for counts in (self._failing, self._judged))
+        all_failing = self.shared.failing.sum(1) + self.own.failing.sum(1)
+        all_judged = self.shared.judged.sum(1) + self.own.judged.sum(1)
         return _rates(failing, judged), _rates(all_failing - failing, all_judged - judged)
-
-    @property
-    def _failing(self) -> Floats:
-        return np.hstack([self.shared.failing, self.own.failing])
-
-    @property
-    def _judged(self) -> Floats:
-        return np.hstack([self.shared.judged, self.own.judged])
 
 
 def configuration_rates(tallies: Sequence[Tally]) -> ConfigurationRates:
@@ -141,9 +134,12 @@ def configuration_rates(tallies: Sequence[Tally]) -> ConfigurationRates:
     own = ClusterCounts(failing=np.zeros((k, most)), judged=np.zeros((k, most)))
     for i, (one, places) in enumerate(zip(tallies, at, strict=True)):
         is_own = places < 0
-        for counts, values in (("failing", one.failing), ("judged", one.judged)):
-            getattr(shared, counts)[i, places[~is_own]] = values[~is_own]
-            getattr(own, counts)[i, : int(is_own.sum())] = values[is_own]
+        for into_shared, into_own, counts in (
+            (shared.failing, own.failing, one.failing),
+            (shared.judged, own.judged, one.judged),
+        ):
+            into_shared[i, places[~is_own]] = counts[~is_own]
+            into_own[i, : int(is_own.sum())] = counts[is_own]
     sizes = np.array([one.num_clusters for one in tallies], dtype=np.float64)
     totals = np.array([one.judged.sum() for one in tallies], dtype=np.float64)
     rates = np.array([one.failing.sum() for one in tallies], dtype=np.float64) / totals
