@@ -35,7 +35,8 @@ from advsim.config import ChatbotConfig, Config, load_chatbots, parse_config
 from advsim.corpus.load import Corpus, load_corpus
 from advsim.errors import AdvsimError, ConfigError
 from advsim.evaluate.ab_replication import AbPair, AbReplication, PairResult, ab_replication
-from advsim.evaluate.controls import Prefix
+from advsim.evaluate.by_chatbot import validity_by_mode
+from advsim.evaluate.controls import Prefix, user_of
 from advsim.evaluate.divergence import Divergence, mode_divergence
 from advsim.evaluate.outcomes import MessageOutcome, outcomes
 from advsim.evaluate.rates import ANY
@@ -176,8 +177,8 @@ def plan(arguments: argparse.Namespace) -> Study:
     random.Random(arguments.seed).shuffle(order)
     # Nobody is on both sides: what one person brings would make simulated and real rates alike by itself.
     scenarios = order[: min(arguments.num_conversations, len(order) // 2)]
-    simulated = {dialogue.user_id or dialogue.id for dialogue in scenarios}
-    replayed = [dialogue for dialogue in order if (dialogue.user_id or dialogue.id) not in simulated]
+    simulated = {user_of(dialogue) for dialogue in scenarios}
+    replayed = [dialogue for dialogue in order if user_of(dialogue) not in simulated]
     if not scenarios or not replayed:
         raise ConfigError(
             f"{arguments.run} keeps {len(order)} dialogues from training, expected enough for people to simulate and "
@@ -401,18 +402,14 @@ def simulated_outcomes(
         for conversation in conversations
         if conversation.stop_reason is StopReason.ERROR
     ]
-    return [
-        dataclasses.replace(row, user_id=scenario[row.dialogue_id].user_id or scenario[row.dialogue_id].id)
-        for row in rows
-    ]
+    return [dataclasses.replace(row, user_id=user_of(scenario[row.dialogue_id])) for row in rows]
 
 
 def real_outcomes(study: Study, detector: Detector) -> Outcomes:
     found = {}
     for name in study.names:
         replies = read_replies(study.output.read_table(replay_file(name)))
-        rows = replay_outcomes(name, replayed_dialogues(replies, study.held_out), detector)
-        found[name] = [dataclasses.replace(row, user_id=row.user_id or row.dialogue_id) for row in rows]
+        found[name] = replay_outcomes(name, replayed_dialogues(replies, study.held_out), detector)
     return found
 
 
@@ -437,7 +434,6 @@ def measure(study: Study, simulator: Simulator, real: Outcomes, detector: Detect
     conversations = {name: conversations_of(study, simulator, name) for name in study.names}
     simulated = {name: simulated_outcomes(name, conversations[name], dialogues, detector) for name in study.names}
     sides = [[row for rows in side.values() for row in rows] for side in (simulated, real)]
-    shown = [{mode for row in rows for mode in row.modes} for rows in sides]
     everything = [conversation for found in conversations.values() for conversation in found]
     pairs = [AbPair(a=name, b=baseline) for name in study.names if name != baseline]
     return Result(
@@ -446,11 +442,7 @@ def measure(study: Study, simulator: Simulator, real: Outcomes, detector: Detect
         divergence=mode_divergence(*sides, modes=detector.modes, seed=study.seed),
         divergence_with_none=mode_divergence(*sides, modes=detector.modes, with_none=True, seed=study.seed),
         ab=ab_replication(simulated, real, pairs, seed=study.seed),
-        by_mode={
-            mode: predictive_validity(simulated, real, mode=mode, num_bootstrap=200, num_splits=20).pearson
-            for mode in detector.modes
-            if all(mode in modes for modes in shown)
-        },
+        by_mode=validity_by_mode(simulated, real, modes=detector.modes),
         stop_reasons=dict(sorted(Counter(c.stop_reason.value for c in everything).items())),
         num_user_turns=sum(len(user_turns(c)) for c in everything),
         num_regenerated=sum(c.num_regenerated for c in everything),

@@ -191,15 +191,38 @@ def compare_chatbots(
             for one in replication.pairs
         ),
         validity=predictive_validity(*sides, num_bootstrap=num_bootstrap, seed=seed),
-        validity_by_mode={
-            mode: predictive_validity(
-                *sides, mode=mode, num_bootstrap=min(num_bootstrap, NUM_DRAWS_A_MODE), num_splits=20, seed=seed
-            ).pearson
-            for mode in modes
-            if all(any(mode in row.modes for rows in side.values() for row in rows) for side in sides)
-        },
+        validity_by_mode=validity_by_mode(
+            *sides, modes=modes, num_bootstrap=min(num_bootstrap, NUM_DRAWS_A_MODE), seed=seed
+        ),
         replication=replication,
     )
+
+
+def validity_by_mode(
+    simulated: Mapping[str, Sequence[MessageOutcome]],
+    real: Mapping[str, Sequence[MessageOutcome]],
+    *,
+    modes: Sequence[str],
+    num_bootstrap: int = NUM_DRAWS_A_MODE,
+    seed: int = 0,
+) -> dict[str, Agreement]:
+    """Pearson's r over chatbots of every mode that was found on both sides: a description and no claim.
+
+    Args:
+        simulated: messages by chatbot.
+        real: messages by chatbot, of the same chatbots.
+        modes: ids of the taxonomy, in order.
+        num_bootstrap: draws of each interval.
+        seed: of the draws.
+    """
+    shown = [{mode for rows in side.values() for row in rows for mode in row.modes} for side in (simulated, real)]
+    return {
+        mode: predictive_validity(
+            simulated, real, mode=mode, num_bootstrap=num_bootstrap, num_splits=20, seed=seed
+        ).pearson
+        for mode in modes
+        if all(mode in found for found in shown)
+    }
 
 
 def comparable(simulated: Collection[str], real: Collection[str] | None) -> tuple[str, ...]:
