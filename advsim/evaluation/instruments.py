@@ -92,38 +92,42 @@ def _detector(name: str, taxonomy: Taxonomy, judge: JudgeOptions | None, embedde
 
         return load_combined(taxonomy, embedder=embedder)
     if name == "judge":
-        if judge is None or not judge.model:
-            raise ConfigError(
-                "detector judge: got no model, expected one; give --judge-model embedded:smollm2-135m, a hub id or a "
-                "folder, which is started here, or the model's name at an endpoint and --judge-url http://host:port/v1"
-            )
-        if not judge.base_url and judge.api_key_env:
-            raise ConfigError(
-                f"detector judge: got a key ({judge.api_key_env}) and no endpoint, expected both or neither; give "
-                "--judge-url http://host:port/v1, or leave --judge-key-env out to start the model here"
-            )
-        if judge.base_url and judge.num_engines != 1:
-            raise ConfigError(
-                f"detector judge: got --judge-engines {judge.num_engines} with --judge-url, expected one of the two; "
-                "an endpoint has engines of its own"
-            )
-        try:
-            config = JudgeConfig(
-                base_url=judge.base_url or JudgeConfig().base_url,
-                model=judge.model,
-                api_key_env=judge.api_key_env,
-                scope=judge.scope,
-                num_votes=judge.num_votes,
-                temperature=0.7 if judge.num_votes > 1 else 0.0,
-            )
-            if not judge.base_url:
-                engines = JudgeEnginesConfig(model=ModelConfig(path=judge.model), num_engines=judge.num_engines)
-                return build_engine_judge(config, engines, taxonomy)
-        except ValidationError as error:
-            faults = (f"{'.'.join(map(str, one['loc']))}: {one['msg']}".removeprefix(": ") for one in error.errors())
-            raise ConfigError(f"detector judge: {'; '.join(faults)}") from None
-        return build_judge(config, taxonomy)
+        return _judge(judge or JudgeOptions(), taxonomy)
     raise ConfigError(f"detector: got {name!r}, expected one of {', '.join(DETECTORS)}")
+
+
+def _judge(judge: JudgeOptions, taxonomy: Taxonomy) -> Judge:
+    if not judge.model:
+        raise ConfigError(
+            "detector judge: got no model, expected one; give --judge-model embedded:smollm2-135m, a hub id or a "
+            "folder, which is started here, or the model's name at an endpoint and --judge-url http://host:port/v1"
+        )
+    if not judge.base_url and judge.api_key_env:
+        raise ConfigError(
+            f"detector judge: got a key ({judge.api_key_env}) and no endpoint, expected both or neither; give "
+            "--judge-url http://host:port/v1, or leave --judge-key-env out to start the model here"
+        )
+    if judge.base_url and judge.num_engines != 1:
+        raise ConfigError(
+            f"detector judge: got --judge-engines {judge.num_engines} with --judge-url, expected one of the two; "
+            "an endpoint has engines of its own"
+        )
+    try:
+        config = JudgeConfig(
+            base_url=judge.base_url or JudgeConfig().base_url,
+            model=judge.model,
+            api_key_env=judge.api_key_env,
+            scope=judge.scope,
+            num_votes=judge.num_votes,
+            temperature=0.7 if judge.num_votes > 1 else 0.0,
+        )
+        if not judge.base_url:
+            engines = JudgeEnginesConfig(model=ModelConfig(path=judge.model), num_engines=judge.num_engines)
+            return build_engine_judge(config, engines, taxonomy)
+    except ValidationError as error:
+        faults = (f"{'.'.join(map(str, one['loc']))}: {one['msg']}".removeprefix(": ") for one in error.errors())
+        raise ConfigError(f"detector judge: {'; '.join(faults)}") from None
+    return build_judge(config, taxonomy)
 
 
 class LazyEmbedder:
