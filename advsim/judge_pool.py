@@ -98,6 +98,8 @@ class JudgePool:
             return
         with contextlib.suppress(RayError, GetTimeoutError):  # those that died are gone anyway
             ray.get([actor.close.remote() for actor in actors], timeout=_CLOSE_TIMEOUT_S)
+        for actor in actors:
+            ray.kill(actor)
         self._pools.release_all()
         if self._ray_is_ours:
             ray.shutdown()

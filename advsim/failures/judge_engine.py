@@ -104,7 +104,8 @@ class JudgeEngine:
 
     async def answer(self, messages: Sequence[JudgeMessage], json_schema: str, seed: int) -> JudgeReply:
         """See :class:`AnsweringEngine`."""
-        assert self._engine is not None and self._prompts is not None, "an engine answers after it was started"
+        if self._engine is None or self._prompts is None:
+            raise EngineDiedError("the judge's engine is not running")
         system, *asked = messages
         # one user message: many templates refuse two in a row
         question = "\n\n".join(message.content for message in asked)
@@ -126,8 +127,9 @@ class JudgeEngine:
 
     def close(self) -> None:
         """Free the engine."""
-        if self._engine is not None:
-            self._engine.close()
+        engine, self._engine = self._engine, None
+        if engine is not None:
+            engine.close()
 
 
 class EngineJudgeClient:
@@ -148,10 +150,10 @@ class EngineJudgeClient:
         except ContextOverflowError as error:
             reason = f"{error}; ask mode by mode (--judge-scope mode), or use a model with a longer context"
             raise JudgeCallError(reason, fault=CallFault.TOO_LONG) from None
-        except EngineDiedError as error:
+        except EngineDiedError:
             self._pool.discard(engine)
             fault = CallFault.TRANSIENT if self._pool.engines else CallFault.ENDPOINT
-            raise JudgeCallError(str(error), fault=fault) from None
+            raise JudgeCallError("an engine of the judge died", fault=fault) from None
         except EngineError as error:
             raise JudgeCallError(str(error), fault=CallFault.TRANSIENT) from None
         finally:

@@ -12,6 +12,7 @@ from advsim.config import EngineConfig, ModelConfig
 from advsim.engine.protocol import EngineSpec
 from advsim.errors import ConfigError, EngineDiedError, EngineError
 from advsim.failures.judge import Judge, JudgeConfig
+from advsim.failures.judge_client import JudgeMessage
 from advsim.failures.judge_engine import MAX_STRING_CHARACTERS, EngineJudgeClient, JudgeEngine, JudgeEngineSpec, bounded
 from advsim.failures.judge_prompt import answer_schema, read_answer
 from advsim.failures.taxonomy import load_taxonomy
@@ -163,9 +164,17 @@ def test_when_all_engines_are_dead_every_message_says_so_and_nobody_is_asked_aga
     engine.fault = lambda messages: EngineDiedError("gone")
     judge = judge_on(engine, max_concurrency=1)
     found = judge.assess([dialogue(f"d{i}", "x", "y") for i in range(4)])
-    assert all("gone" in one.error for one in found) and len(engine.asked) == 1
+    assert {one.error for one in found} == {"no verdict after 1 call: an engine of the judge died"}
+    assert len(engine.asked) == 1
     engine.fault = lambda messages: None
     assert judge.assess([ONE])[0].error == ""  # the next batch starts them anew
+
+
+def test_engine_that_was_closed_says_so(engine_of):
+    engine = engine_of(PASSES).engine
+    engine.close()
+    with pytest.raises(EngineDiedError, match="not running"):
+        asyncio.run(engine.answer([JudgeMessage(role="system", content="x")], "{}", 0))
 
 
 def test_calls_are_spread_over_the_engines(engine_of):
