@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import os
-import signal
-import subprocess
 from pathlib import Path
 
+import psutil
 import pytest
 import ray
 
@@ -295,11 +293,11 @@ def test_adapter_reference_of_another_hash_is_refused(trained):
 def test_engine_that_dies_ends_the_run_resumably(trained):
     """Last: it kills the shared engine."""
     trained.rollouts.push(trained.delivery(2))
-    listing = subprocess.run(["ps", "-eo", "pid,args"], capture_output=True, text=True, check=True).stdout
-    pids = [int(line.split()[0]) for line in listing.splitlines() if "VLLM::EngineCore" in line]
-    assert pids
-    for pid in pids:
-        os.kill(pid, signal.SIGKILL)
+    started_here = psutil.Process().children(recursive=True)  # and not by another run on this machine
+    engines = [one for one in started_here if "VLLM::EngineCore" in " ".join(one.cmdline())]
+    assert engines
+    for engine in engines:
+        engine.kill()
     training = trained.training()
     scenario = training.corpus.split(Split.TRAIN)[0].scenario
     adapter = Run(trained.run).adapter(2)
