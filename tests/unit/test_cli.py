@@ -80,6 +80,23 @@ def test_changed_config_on_resume_is_refused_with_the_difference(tmp_path, tiny_
     check_unchanged(run, more_rounds, corpus, allow_changed=[])
 
 
+def test_run_of_an_older_version_resumes_where_keys_came_since_and_not_where_keys_are_gone(tmp_path, tiny_model):
+    config = parse_config({"name": "r", "output_dir": str(tmp_path), "model": {"path": str(tiny_model)}})
+    corpus = load_corpus(config.corpus)
+    run = RunDir(config.run_path)
+    old = manifest(config, corpus, tiny_model)
+    del old["config"]["held_out"]["num_permutations"]
+    run.write_json("manifest.json", old)
+    check_unchanged(run, config, corpus, allow_changed=[])
+    with pytest.raises(ConfigError, match=r"held_out\.num_permutations was 99, is now 7"):
+        changed = parse_config(config.model_dump(mode="json"), ["held_out.num_permutations=7"])
+        check_unchanged(run, changed, corpus, allow_changed=[])
+    old["config"]["dpo"]["gone"] = 1
+    run.write_json("manifest.json", old)
+    with pytest.raises(ConfigError, match=r"dpo\.gone was 1, is now None"):
+        check_unchanged(run, config, corpus, allow_changed=[])
+
+
 def test_manifest_holds_no_secret_of_the_environment(tmp_path, tiny_model, monkeypatch):
     monkeypatch.setenv("HF_TOKEN", "hf_very_secret")
     config = parse_config({"output_dir": str(tmp_path), "model": {"path": str(tiny_model)}})

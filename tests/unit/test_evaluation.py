@@ -155,6 +155,10 @@ def test_bad_input_is_refused_with_its_place(tmp_path):
         evaluate_files(file, detector="rule")
     with pytest.raises(ConfigError, match="--judge-model"):
         evaluate_files(file, detector="judge")
+    with pytest.raises(ConfigError, match=r"got a key \(SOME_KEY\) and no endpoint.*--judge-url"):
+        evaluate_files(file, detector="judge", judge=JudgeOptions(model="m", api_key_env="SOME_KEY"))
+    with pytest.raises(ConfigError, match="--judge-engines 4 with --judge-url"):
+        evaluate_files(file, detector="judge", judge=JudgeOptions(model="m", base_url="http://x/v1", num_engines=4))
     with pytest.raises(ConfigError, match=r"--judge-model: got 'nowhere', which is no folder"):
         evaluate_files(file, detector="judge", judge=JudgeOptions(model="./nowhere"))
     with pytest.raises(CorpusError, match=r"none\.jsonl"):

@@ -111,6 +111,13 @@ def test_a_group_whose_kind_of_text_nobody_labelled_is_served_by_all_labels():
     assert shares(calibrated(both, ""), "premature_advice", "mixed")[0] == 0.7
 
 
+def test_one_label_of_another_kind_does_not_take_the_warning_about_composed_messages_away(tmp_path):
+    messages = [*of_advice(8, 2, 20, 5, "written"), *labelled(1, says="Mhm.", shows=None, text="real", start=99)]
+    found = evaluate(write(tmp_path / "a.jsonl"), calibration=file_of(tmp_path / "labels.jsonl", messages))
+    assert list(found.calibration.num_messages) == ["mixed"] and found.calibration.num_written == 35
+    assert any("35 labelled messages were composed for calibration" in note for note in found.notes)
+
+
 def test_corrected_rates_stand_beside_the_raw_ones_in_json_tables_and_page(tmp_path):
     labels = file_of(tmp_path / "labels.jsonl", of_advice(16, 4, 38, 2))
     found = evaluate(write(tmp_path / "a.jsonl", advice=1 / 3), calibration=labels, out=tmp_path / "out")

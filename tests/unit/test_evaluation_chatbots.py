@@ -154,6 +154,14 @@ def test_pairs_that_there_are_not_are_refused_before_anything_is_judged(tmp_path
         evaluate_files(made, reference=real, detector=None, **options)
 
 
+def test_chatbots_of_one_file_are_not_said_to_be_in_both(tmp_path):
+    made = write(tmp_path / "made.jsonl", {"a": 3, "b": 9})
+    real = write(tmp_path / "real.jsonl", {"c": 3, "d": 9})
+    with pytest.raises(ConfigError, match="expected NAME:NAME, two different ones of a, b") as refused:
+        evaluate_files(made, reference=real, detector=None, pairs=["a:z"])
+    assert "both files" not in str(refused.value)
+
+
 def test_pairs_without_several_chatbots_are_refused(tmp_path):
     made = write(tmp_path / "made.jsonl", {"only": 3})
     with pytest.raises(ConfigError, match="made names only; name the chatbot of each dialogue in its key chatbot"):

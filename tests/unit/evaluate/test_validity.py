@@ -195,6 +195,22 @@ def test_users_of_one_configuration_and_shared_ones_count_together():
         )
 
 
+def test_interval_of_concordance_carries_the_shift_that_shared_users_bring():
+    x = np.linspace(0.1, 0.4, 12)
+    y = x + 0.03 + 0.01 * np.tile([1, -1], 6)
+    plain, shifted = (corrected_interval(concordance, x, y, correction=1.0, shift=shift) for shift in (0.0, 0.02))
+    assert shifted.low < plain.low and shifted.high > plain.high
+    unmoved = corrected_interval(pearson, x, y, correction=1.0, shift=0.02)  # r sees no shift
+    assert (unmoved.low, unmoved.high) == pytest.approx(
+        dataclasses.astuple(corrected_interval(pearson, x, y, correction=1.0))[1:3]
+    )
+    (same, other), rng = same_users_rates(0.8, seed=3)
+    found = Comparison.of(same, other, num_bootstrap=1, rng=rng).concordance()
+    assert same.common_noise + other.common_noise > 0
+    alone = corrected_interval(concordance, same.rates, other.rates, correction=found.disattenuated / found.estimate)
+    assert found.intervals[0].low < alone.low
+
+
 def test_ceiling_over_the_same_users_is_the_correlation_of_two_such_studies():
     ceilings, between = [], []
     for seed in range(60):
