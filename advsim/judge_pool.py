@@ -10,8 +10,9 @@ from typing import Any
 from advsim.config import EngineConfig, ModelConfig, PoolConfig, PositiveFloat, PositiveInt, Section
 from advsim.engine.protocol import EngineSpec
 from advsim.errors import AdvsimError, EngineDiedError, EngineError
-from advsim.failures.judge import Judge, JudgeConfig
+from advsim.failures.judge import Judge
 from advsim.failures.judge_client import JudgeMessage, JudgeReply
+from advsim.failures.judge_config import JudgeConfig
 from advsim.failures.judge_engine import (
     MODEL_KEY,
     AnsweringEngine,

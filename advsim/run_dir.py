@@ -6,6 +6,7 @@ either recorded with its complete output or done again: what a resumed run trust
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import time
@@ -72,6 +73,8 @@ class RunDir:
                 stream.write(content)
             self._fs.move(temporary, target)
         except OSError as error:
+            with contextlib.suppress(OSError):  # half a file would take the space that is wanted
+                self._fs.delete_file(temporary)
             raise RunError(
                 f"cannot write {name} in run folder {self.location}: {error.strerror or error}; free space or make the "
                 "folder writable, then run the same command to resume"

@@ -14,7 +14,8 @@ from advsim.embedding import Embedder, FloatArray, MiniLmEmbedder
 from advsim.errors import ConfigError
 from advsim.evaluation.calibration import LabelledSet, load_calibration
 from advsim.failures.detector import Detector
-from advsim.failures.judge import Judge, JudgeConfig, build_judge
+from advsim.failures.judge import Judge, build_judge
+from advsim.failures.judge_config import JudgeConfig
 from advsim.failures.taxonomy import Taxonomy, load_taxonomy
 from advsim.judge_pool import JudgeEnginesConfig, build_engine_judge
 

@@ -13,8 +13,9 @@ from tiny import build_tiny_model
 
 from advsim.config import EngineConfig, ModelConfig
 from advsim.errors import EngineDiedError
-from advsim.failures.judge import Judge, JudgeConfig
+from advsim.failures.judge import Judge
 from advsim.failures.judge_client import JudgeMessage
+from advsim.failures.judge_config import JudgeConfig
 from advsim.failures.judge_engine import bounded
 from advsim.failures.judge_prompt import answer_schema
 from advsim.failures.taxonomy import load_taxonomy

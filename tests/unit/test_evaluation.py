@@ -12,7 +12,8 @@ from advsim.config import parse_config
 from advsim.corpus.load import load_corpus
 from advsim.errors import ConfigError, CorpusError, EngineError, RunError
 from advsim.evaluation import JudgeOptions, evaluate_files, evaluate_run
-from advsim.failures.judge import Judge, JudgeConfig
+from advsim.failures.judge import Judge
+from advsim.failures.judge_config import JudgeConfig
 from advsim.failures.judge_engine import EngineJudgeClient
 from advsim.failures.taxonomy import load_taxonomy
 from advsim.progress import Reporter

@@ -40,6 +40,8 @@ def test_failed_write_keeps_the_file_before(run, monkeypatch):
             return getattr(self._inner, name)
 
         def open_output_stream(self, path):
+            with self._inner.open_output_stream(path) as stream:
+                stream.write(b"aft")
             raise OSError(28, "No space left on device")
 
     written = run.path / "a.txt"
@@ -47,6 +49,7 @@ def test_failed_write_keeps_the_file_before(run, monkeypatch):
     with pytest.raises(RunError, match=r"cannot write a\.txt .*No space left on device.* resume"):
         run.write_bytes("a.txt", b"after")
     assert written.read_bytes() == b"before"
+    assert [path.name for path in run.path.iterdir()] == ["a.txt"], "what could not be written takes no space"
 
 
 def test_unwritable_folder_is_named(tmp_path):

@@ -8,8 +8,9 @@ from judge_server import Answer, failure, serve, verdict
 from pydantic import ValidationError
 
 from advsim.errors import ConfigError
-from advsim.failures.judge import Judge, JudgeConfig, build_judge
+from advsim.failures.judge import Judge, build_judge
 from advsim.failures.judge_client import JudgeReply
+from advsim.failures.judge_config import JudgeConfig
 from advsim.failures.taxonomy import load_taxonomy
 from advsim.records import Dialogue, Speaker, Split, Turn, Visibility
 

@@ -11,8 +11,9 @@ from tiny import build_tiny_model
 from advsim.config import EngineConfig, ModelConfig
 from advsim.engine.protocol import EngineSpec
 from advsim.errors import ConfigError, EngineDiedError, EngineError
-from advsim.failures.judge import Judge, JudgeConfig
+from advsim.failures.judge import Judge
 from advsim.failures.judge_client import JudgeMessage
+from advsim.failures.judge_config import JudgeConfig
 from advsim.failures.judge_engine import MAX_STRING_CHARACTERS, EngineJudgeClient, JudgeEngine, JudgeEngineSpec, bounded
 from advsim.failures.judge_prompt import answer_schema, read_answer
 from advsim.failures.taxonomy import load_taxonomy
