@@ -29,7 +29,7 @@ def test_writes_leave_no_temporary_file_and_replace_whole_files(run):
     assert [path.name for path in (run.path / "a").iterdir()] == ["b.txt"]
 
 
-def test_failed_write_keeps_the_file_before(run, monkeypatch):
+def test_failed_write_keeps_the_file_before(run):
     run.write_bytes("a.txt", b"before")
 
     class FullDisk:
@@ -49,7 +49,7 @@ def test_failed_write_keeps_the_file_before(run, monkeypatch):
     with pytest.raises(RunError, match=r"cannot write a\.txt .*No space left on device.* resume"):
         run.write_bytes("a.txt", b"after")
     assert written.read_bytes() == b"before"
-    assert [path.name for path in run.path.iterdir()] == ["a.txt"], "what could not be written takes no space"
+    assert [path.name for path in written.parent.iterdir()] == ["a.txt"], "what could not be written takes no space"
 
 
 def test_unwritable_folder_is_named(tmp_path):
