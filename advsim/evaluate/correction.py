@@ -134,7 +134,7 @@ def _not_correctable(
 
 
 def _bounds(rate: Rate, counts: DetectorCounts, num_failing: int, num_passing: int) -> tuple[float, float] | None:
-    """Lang and Reiczigel 2014, equations 2 to 4."""
+    """Lang and Reiczigel 2014, equations 6, 7, 16 and 17."""
     if rate.estimate is None or rate.low is None or rate.high is None:
         return None
     z = float(stats.norm.ppf((1 + LEVEL) / 2))

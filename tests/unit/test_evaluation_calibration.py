@@ -1,5 +1,6 @@
 """Rates without the detector's errors: advsim evaluate with labelled messages."""
 
+import dataclasses
 import json
 
 import pytest
@@ -91,6 +92,20 @@ def test_sensitivity_and_specificity_are_counted_by_mode_and_for_any_failure():
     assert shares(found, "any", "unstated") == (8 / 20, 20 / 25)  # boundary is missed and counts as a failure
     assert shares(found, "boundary", "unstated") == (0.0, 1.0)
     assert found.num_messages == {"unstated": 45}
+
+
+def test_labelled_messages_without_a_verdict_are_in_no_count_and_counted_beside():
+    class FailsAtRest(FindsShould):
+        def assess(self, dialogues, *, advance=None):
+            return [
+                dataclasses.replace(found, error="no answer") if dialogue.turns[-1].text.startswith("Rest.") else found
+                for dialogue, found in zip(dialogues, super().assess(dialogues), strict=True)
+            ]
+
+    given = LabelledSet(source="mine.jsonl", messages=tuple(of_advice(8, 2, 20, 5)))
+    found = calibrate(given, detector=FailsAtRest(), taxonomy=TAXONOMY, texts=[""], reporter=QUIET)
+    judged = {it.counts.mode: it for it in found.modes}["premature_advice"]
+    assert (judged.sensitivity.value, judged.sensitivity.num, judged.num_not_judged) == (1.0, 8, 2)
 
 
 def test_real_and_simulated_text_are_calibrated_apart_where_the_labels_say_which():

@@ -56,6 +56,7 @@ def test_a_detector_no_better_than_chance_gives_none_with_the_reason(cells):
     [
         (None, (40, 10, 95, 5), "no message was judged"),
         (0.2, (0, 0, 95, 5), "got 0 judged failing messages with labels, expected 5 or more"),
+        (0.2, (4, 0, 95, 5), "got 4 judged failing messages with labels, expected 5 or more"),
         (0.2, (40, 10, 0, 0), "got 0 judged passing messages with labels, expected 5 or more"),
     ],
 )
@@ -73,6 +74,16 @@ def test_a_rate_below_the_false_positive_rate_is_cut_to_zero_and_says_so():
 def test_a_rate_without_bounds_is_corrected_without_bounds():
     found = corrected_rate(rate(0.2), counts())
     assert found.estimate == pytest.approx(0.2) and (found.low, found.high) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("num_failing", "cells", "expected"),
+    [(60, (40, 10, 95, 5), (0.114907, 0.285576)), (90, (8, 2, 18, 2), (0.054643, 0.491964))],
+)
+def test_interval_is_that_of_lang_and_reiczigel(num_failing, cells, expected):
+    """Expected: ``prevSeSp`` of the R package asht, for 300 independent messages."""
+    found = corrected_rate(rate(num_failing / 300, *wilson_interval(num_failing, 300)), counts(*cells))
+    assert (found.low, found.high) == pytest.approx(expected, abs=2e-6)
 
 
 def test_effective_n_inverts_the_width_of_the_wilson_interval():
