@@ -277,9 +277,18 @@ def test_opening_taken_from_the_real_dialogue_is_not_the_chatbots_message(run):
         len([turn for turn, _ in chatbot_turns(one) if turn > 0 or one.scenario_id not in opened])
         for one in conversations
     )
-    found = evaluate_run(run, detector=FindsShould(), embedder=ByLength(), reporter=Reporter(force_plain=True))
+
+    class FindsAll(FindsShould):
+        def assess(self, dialogues, *, advance=None):
+            texts = [tuple(dataclasses.replace(turn, text="should") for turn in one.turns) for one in dialogues]
+            said = [dataclasses.replace(one, turns=turns) for one, turns in zip(dialogues, texts, strict=True)]
+            return super().assess(said, advance=advance)
+
+    found = evaluate_run(run, detector=FindsAll(), embedder=ByLength(), reporter=Reporter(force_plain=True))
     sft = next(group for group in found.groups if group.name == "SFT")
     assert sft.failures.rates["any"].num_messages == sft.failures.num_messages == own
+    rows = [row for row in run.folder.read_table("evaluation/failures.parquet").to_pylist() if row["group"] == "SFT"]
+    assert sum(row["verdict"] == "failure" for row in rows) == own
 
 
 def test_run_on_a_changed_corpus_is_refused_instead_of_mixing_texts(run):

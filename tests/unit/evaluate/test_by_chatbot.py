@@ -57,6 +57,13 @@ def test_validity_is_that_of_the_estimators_over_the_shared_chatbots():
     assert found.reason == ""
 
 
+def test_a_mode_that_one_side_never_shows_has_no_agreement():
+    simulated = {name: chatbot(name, number, mode="overload") for name, number in {"a": 1, "b": 5, "c": 9}.items()}
+    found = compare_chatbots(simulated, side(a=1, b=5, c=9), modes=MODES, pairs=against_a("b"), num_bootstrap=20)
+    assert found.validity.pearson.estimate == pytest.approx(1.0)
+    assert found.validity_by_mode == {}
+
+
 def test_chatbot_on_one_side_is_left_out_of_agreement_and_keeps_its_rate():
     real = {**side(a=6, b=12), "old": chatbot("old", 2)}
     found = compare_chatbots(side(a=3, b=9, new=1), real, modes=MODES, pairs=against_a("b"))

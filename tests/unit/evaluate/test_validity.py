@@ -200,6 +200,8 @@ def test_interval_of_concordance_carries_the_shift_that_shared_users_bring():
     y = x + 0.03 + 0.01 * np.tile([1, -1], 6)
     plain, shifted = (corrected_interval(concordance, x, y, correction=1.0, shift=shift) for shift in (0.0, 0.02))
     assert shifted.low < plain.low and shifted.high > plain.high
+    wide, wider = (corrected_interval(concordance, x, y, correction=1.0, shift=shift) for shift in (0.2, 0.4))
+    assert wide.high == wider.high and wide.low > wider.low  # no shift brings the rates nearer than to equal means
     unmoved = corrected_interval(pearson, x, y, correction=1.0, shift=0.02)  # r sees no shift
     assert (unmoved.low, unmoved.high) == pytest.approx(
         dataclasses.astuple(corrected_interval(pearson, x, y, correction=1.0))[1:3]

@@ -1,5 +1,7 @@
 """Rules and learned detector as one: what decides, what is shown as evidence, who abstains."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -101,8 +103,8 @@ def test_an_empty_message_is_an_error_and_dialogues_are_counted():
         split=Split.TEST,
         turns=(Turn(speaker=Speaker.USER, text="hi"), Turn(speaker=Speaker.CHATBOT, text=" ")),
     )
-    (found,) = detector("boundary").assess([one], advance=done.append)
-    assert (found.error, found.detector, sum(done)) == ("the message is empty", "combined", 1)
+    found, *_ = detector("boundary").assess([dataclasses.replace(one, id=id) for id in "abc"], advance=done.append)
+    assert (found.error, found.detector, sum(done)) == ("the message is empty", "combined", 3)
 
 
 def test_probability_grows_with_both_and_stays_a_probability():

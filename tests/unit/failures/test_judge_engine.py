@@ -184,6 +184,31 @@ def test_calls_are_spread_over_the_engines(engine_of):
     assert [len(engine.asked) for engine in engines] == [3, 3, 3]
 
 
+def test_an_engine_that_is_done_is_asked_before_one_that_still_answers(engine_of):
+    class Slow(Recorder):
+        async def answer(self, messages, json_schema, seed):
+            await released.wait()
+            return await super().answer(messages, json_schema, seed)
+
+    released = asyncio.Event()
+    slow, quick = Slow(engine_of(PASSES).engine), engine_of(PASSES)
+    pool = Pool(slow, quick)
+    pool.start()
+    client = EngineJudgeClient(pool)
+    messages = [JudgeMessage(role="system", content="s"), JudgeMessage(role="user", content="q")]
+
+    async def ask():
+        first = asyncio.create_task(client.complete(messages, answer_schema([MODE]), seed=0))
+        await asyncio.sleep(0)
+        for _ in range(3):
+            await asyncio.wait_for(client.complete(messages, answer_schema([MODE]), seed=0), timeout=30)
+        released.set()
+        await first
+
+    asyncio.run(ask())
+    assert (len(slow.asked), len(quick.asked)) == (1, 3)
+
+
 def test_engines_start_with_the_first_message_and_live_until_they_are_shut_down(engine_of):
     judge = judge_on(engine_of(PASSES))
     assert judge._pool.num_starts == 0
