@@ -213,6 +213,18 @@ def test_interval_of_concordance_carries_the_shift_that_shared_users_bring():
     assert found.intervals[0].low < alone.low
 
 
+def test_a_mean_difference_that_shared_users_explain_does_not_lower_the_corrected_concordance():
+    (same, other), rng = same_users_rates(0.8, seed=3)
+    x = np.linspace(0.1, 0.4, 14)
+    y = 0.28 + 0.8 * (x - 0.25)  # 3 points higher, where common noise alone has a standard error of 3.2
+    covariances = np.full((14, 14), 0.0005) + 0.0001 * np.eye(14)
+    sides = (dataclasses.replace(side, rates=r, covariances=covariances) for side, r in ((same, x), (other, y)))
+    found = Comparison.of(*sides, num_bootstrap=1, rng=rng).concordance()
+    var_x, var_y, cov = x.var(ddof=1), y.var(ddof=1), np.cov(x, y)[0, 1]
+    assert found.estimate == pytest.approx(2 * cov / (var_x + var_y + 0.03**2))
+    assert found.disattenuated == pytest.approx(2 * cov / (var_x + var_y - 2 * 0.0001))
+
+
 def test_ceiling_over_the_same_users_is_the_correlation_of_two_such_studies():
     ceilings, between = [], []
     for seed in range(60):
