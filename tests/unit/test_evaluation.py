@@ -213,33 +213,35 @@ def test_a_number_of_votes_that_no_judge_can_have_is_refused(monkeypatch, tmp_pa
     assert "num_votes: " in capsys.readouterr().err
 
 
+def conversation(number, scenario):
+    """The user says what the real one said, the chatbot gives advice; number 0 fails before its first turn."""
+    turns = tuple(
+        dataclasses.replace(turn, text="You should rest.") if turn.speaker == "chatbot" else turn
+        for turn in scenario.turns
+    )
+    return Conversation(
+        id=f"c{number}",
+        scenario_id=scenario.id,
+        chatbot="bot",
+        simulator_version=0,
+        simulator_sha256="0" * 64,
+        turns=turns if number else (),
+        stop_reason=StopReason.MAX_TURNS if number else StopReason.ERROR,
+        num_prompt_tokens=1,
+        num_output_tokens=1,
+        seed=0,
+    )
+
+
 @pytest.fixture
 def run(tmp_path, tiny_model):
-    """A run of one round on the sample dialogues: everybody says what the real user said, the chatbot gives advice."""
+    """A run of one round on the sample dialogues."""
     config = parse_config({"name": "r", "output_dir": str(tmp_path), "model": {"path": str(tiny_model)}})
     corpus = load_corpus(config.corpus)
     folder = RunDir(config.run_path)
     folder.write_json("manifest.json", manifest(config, corpus, tiny_model))
-    conversations = [
-        Conversation(
-            id=f"c{number}",
-            scenario_id=dialogue.id,
-            chatbot="bot",
-            simulator_version=0,
-            simulator_sha256="0" * 64,
-            turns=tuple(
-                dataclasses.replace(turn, text="You should rest.") if turn.speaker == "chatbot" else turn
-                for turn in dialogue.turns
-            )
-            if number
-            else (),
-            stop_reason=StopReason.MAX_TURNS if number else StopReason.ERROR,
-            num_prompt_tokens=1,
-            num_output_tokens=1,
-            seed=0,
-        )
-        for number, dialogue in enumerate(corpus.split(Split.TRAIN)[:12])
-    ]
+    train = corpus.split(Split.TRAIN)[:12]
+    conversations = [conversation(number, dialogue) for number, dialogue in enumerate(train)]
     folder.write_table("rounds/01/conversations.parquet", conversations_table(conversations))
     folder.write_table("rounds/01/turns.parquet", turns_table(conversations))
     for name, text in (("zero_shot", "As an assistant, I can help."), ("v0", "i am sad"), ("v1", "I am sad.")):
@@ -266,6 +268,31 @@ def test_run_is_evaluated_by_round_against_its_real_dialogues(run):
     assert run.folder.exists("report/evaluation.html")
     rows = run.folder.read_table("evaluation/failures.parquet").to_pylist()
     assert {row["group"] for row in rows if row["verdict"] == "failure"} >= {"SFT"}
+
+
+def test_conversations_of_one_scenario_without_a_user_are_of_one_person(tmp_path, tiny_model):
+    rows = map(json.loads, write(tmp_path / "with.jsonl", num=30).read_text().splitlines())
+    corpus_file = tmp_path / "without.jsonl"
+    corpus_file.write_text("".join(json.dumps({**row, "user_id": None}) + "\n" for row in rows))
+    config = parse_config(
+        {
+            "name": "r",
+            "output_dir": str(tmp_path),
+            "model": {"path": str(tiny_model)},
+            "corpus": {"source": "jsonl", "path": str(corpus_file)},
+            "held_out": {"num_permutations": 0},
+        }
+    )
+    corpus = load_corpus(config.corpus)
+    folder = RunDir(config.run_path)
+    folder.write_json("manifest.json", manifest(config, corpus, tiny_model))
+    scenarios = corpus.split(Split.TRAIN)[:3]
+    conversations = [conversation(1 + number, scenarios[number % 3]) for number in range(6)]
+    folder.write_table("rounds/01/conversations.parquet", conversations_table(conversations))
+    folder.write_table("rounds/01/turns.parquet", turns_table(conversations))
+    found = evaluate_run(Run(folder), detector=FindsShould(), embedder=ByLength(), reporter=Reporter(force_plain=True))
+    sft = next(group for group in found.groups if group.name == "SFT")
+    assert (sft.num_dialogues, sft.num_users) == (6, 3)
 
 
 def test_opening_taken_from_the_real_dialogue_is_not_the_chatbots_message(run):
