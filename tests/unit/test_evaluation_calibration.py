@@ -108,6 +108,21 @@ def test_labelled_messages_without_a_verdict_are_in_no_count_and_counted_beside(
     assert (judged.sensitivity.value, judged.sensitivity.num, judged.num_not_judged) == (1.0, 8, 2)
 
 
+def test_modes_that_the_detector_never_judges_have_no_row_of_errors(tmp_path):
+    class NeverOnBoundary(FindsShould):
+        def assess(self, dialogues, *, advance=None):
+            found = super().assess(dialogues, advance=advance)
+            return [dataclasses.replace(one, abstained=("boundary",)) for one in found]
+
+    labels = file_of(tmp_path / "labels.jsonl", of_advice(8, 2, 20, 5))
+    conversations = write(tmp_path / "a.jsonl", num=2)
+    options = {"calibration": labels, "embedder": ByLength(), "reporter": QUIET}
+    found = [evaluate_files(conversations, detector=one, **options) for one in (FindsShould(), NeverOnBoundary())]
+    shown = [calibration_table(read_evaluation(one.to_json())).groups[0].rows for one in found]
+    every, judged = ([row.label for row in rows] for rows in shown)
+    assert set(every) - set(judged) == {TAXONOMY.mode("boundary").name.lower()}
+
+
 def test_real_and_simulated_text_are_calibrated_apart_where_the_labels_say_which():
     messages = [*of_advice(9, 1, 10, 0, "real"), *of_advice(5, 5, 10, 0, "simulated")]
     found = calibrated(messages, "real", "simulated")

@@ -113,6 +113,9 @@ def test_chatbots_are_counted_where_they_are_named() -> None:
     Console(file=out, width=100).print(render_stats(stats))
     assert "warm [b]" in out.getvalue()
     assert re.search(r"none named\W+1\b", out.getvalue())
+    out = io.StringIO()
+    Console(file=out, width=100).print(render_stats(corpus_stats([dialogue((USER, "a"), chatbot="cold")])))
+    assert "cold" in out.getvalue() and "none named" not in out.getvalue()
 
 
 def test_no_table_of_chatbots_where_none_is_named() -> None:

@@ -220,3 +220,4 @@ def test_terminal_shows_verdict_and_table_within_100_columns():
     assert "Not enough evidence: r = 0.72" in text
     assert "[bold]warm[/bold]" in text
     assert "without noise, jackknife on z" in text
+    assert "agreement over chatbots: of simulated with real failure rates" in text
