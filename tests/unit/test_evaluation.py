@@ -233,17 +233,26 @@ def conversation(number, scenario):
     )
 
 
+def run_of(tmp_path, model, choose, **changes):
+    """Folder and corpus of a run whose first round has the conversations that ``choose`` makes of the train split."""
+    config = parse_config({"name": "r", "output_dir": str(tmp_path), "model": {"path": str(model)}, **changes})
+    corpus = load_corpus(config.corpus)
+    folder = RunDir(config.run_path)
+    folder.write_json("manifest.json", manifest(config, corpus, model))
+    conversations = choose(corpus.split(Split.TRAIN))
+    folder.write_table("rounds/01/conversations.parquet", conversations_table(conversations))
+    folder.write_table("rounds/01/turns.parquet", turns_table(conversations))
+    return folder, corpus
+
+
 @pytest.fixture
 def run(tmp_path, tiny_model):
     """A run of one round on the sample dialogues."""
-    config = parse_config({"name": "r", "output_dir": str(tmp_path), "model": {"path": str(tiny_model)}})
-    corpus = load_corpus(config.corpus)
-    folder = RunDir(config.run_path)
-    folder.write_json("manifest.json", manifest(config, corpus, tiny_model))
-    train = corpus.split(Split.TRAIN)[:12]
-    conversations = [conversation(number, dialogue) for number, dialogue in enumerate(train)]
-    folder.write_table("rounds/01/conversations.parquet", conversations_table(conversations))
-    folder.write_table("rounds/01/turns.parquet", turns_table(conversations))
+    folder, corpus = run_of(
+        tmp_path,
+        tiny_model,
+        lambda train: [conversation(number, scenario) for number, scenario in enumerate(train[:12])],
+    )
     for name, text in (("zero_shot", "As an assistant, I can help."), ("v0", "i am sad"), ("v1", "I am sad.")):
         turns = [
             NextTurn(dialogue_id=dialogue.id, turn=user_turns(dialogue)[0][0], text=text)
@@ -274,22 +283,13 @@ def test_conversations_of_one_scenario_without_a_user_are_of_one_person(tmp_path
     rows = map(json.loads, write(tmp_path / "with.jsonl", num=30).read_text().splitlines())
     corpus_file = tmp_path / "without.jsonl"
     corpus_file.write_text("".join(json.dumps({**row, "user_id": None}) + "\n" for row in rows))
-    config = parse_config(
-        {
-            "name": "r",
-            "output_dir": str(tmp_path),
-            "model": {"path": str(tiny_model)},
-            "corpus": {"source": "jsonl", "path": str(corpus_file)},
-            "held_out": {"num_permutations": 0},
-        }
+    folder, _ = run_of(
+        tmp_path,
+        tiny_model,
+        lambda train: [conversation(1 + number, train[number % 3]) for number in range(6)],
+        corpus={"source": "jsonl", "path": str(corpus_file)},
+        held_out={"num_permutations": 0},
     )
-    corpus = load_corpus(config.corpus)
-    folder = RunDir(config.run_path)
-    folder.write_json("manifest.json", manifest(config, corpus, tiny_model))
-    scenarios = corpus.split(Split.TRAIN)[:3]
-    conversations = [conversation(1 + number, scenarios[number % 3]) for number in range(6)]
-    folder.write_table("rounds/01/conversations.parquet", conversations_table(conversations))
-    folder.write_table("rounds/01/turns.parquet", turns_table(conversations))
     found = evaluate_run(Run(folder), detector=FindsShould(), embedder=ByLength(), reporter=Reporter(force_plain=True))
     sft = next(group for group in found.groups if group.name == "SFT")
     assert (sft.num_dialogues, sft.num_users) == (6, 3)

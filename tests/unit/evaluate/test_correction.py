@@ -81,7 +81,7 @@ def test_a_rate_without_bounds_is_corrected_without_bounds():
     [(60, (40, 10, 95, 5), (0.114907, 0.285576)), (90, (8, 2, 18, 2), (0.054643, 0.491964))],
 )
 def test_interval_is_that_of_lang_and_reiczigel(num_failing, cells, expected):
-    """Expected: ``prevSeSp`` of the R package asht, for 300 independent messages."""
+    """Expected: worked out apart by the paper's formulas as ``prevSeSp`` of the R package asht has them, n = 300."""
     found = corrected_rate(rate(num_failing / 300, *wilson_interval(num_failing, 300)), counts(*cells))
     assert (found.low, found.high) == pytest.approx(expected, abs=2e-6)
 

@@ -103,8 +103,11 @@ def test_an_empty_message_is_an_error_and_dialogues_are_counted():
         split=Split.TEST,
         turns=(Turn(speaker=Speaker.USER, text="hi"), Turn(speaker=Speaker.CHATBOT, text=" ")),
     )
-    found, *_ = detector("boundary").assess([dataclasses.replace(one, id=id) for id in "abc"], advance=done.append)
-    assert (found.error, found.detector, sum(done)) == ("the message is empty", "combined", 3)
+    found = detector("boundary").assess([dataclasses.replace(one, id=id) for id in "abc"], advance=done.append)
+    assert [(it.conversation_id, it.error, it.detector) for it in found] == [
+        (id, "the message is empty", "combined") for id in "abc"
+    ]
+    assert sum(done) == 3
 
 
 def test_probability_grows_with_both_and_stays_a_probability():
