@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from advsim.config import Config
+    from advsim.detectors.protocol import Detector
     from advsim.evaluation import Evaluation, JudgeOptions
-    from advsim.failures.detector import Detector
-    from advsim.run import Run
+    from advsim.run_folder.reader import Run
 
 __all__ = ["evaluate_files", "evaluate_run", "load_run", "train"]
 
@@ -43,7 +43,7 @@ def train(
         AdvsimError: see :mod:`advsim.errors`.
     """
     from advsim.config import Config, load_config, parse_config
-    from advsim.training import run_training
+    from advsim.training.run import run_training
 
     if isinstance(config, Config):
         resolved = parse_config(config.model_dump(mode="json"), overrides)
@@ -60,7 +60,7 @@ def load_run(path: str | Path) -> Run:
     Raises:
         ConfigError: it is no run folder.
     """
-    from advsim.run import load_run as open_run
+    from advsim.run_folder.reader import load_run as open_run
 
     return open_run(str(path))
 
@@ -82,10 +82,10 @@ def evaluate_run(
         run: a run or its folder.
         detector: ``rules`` (offline), ``learned``, ``combined`` (both as one), ``judge`` (an LLM
             on engines of its own or behind an endpoint), or any object that satisfies
-            :class:`advsim.failures.detector.Detector`.
+            :class:`advsim.detectors.protocol.Detector`.
         taxonomy: YAML that adds failure modes or replaces their texts.
         judge: model, and endpoint where it has one, for the detector ``judge``.
-        calibration: labelled messages (JSON Lines as :func:`advsim.failures.labelled.load_labelled` reads them), or
+        calibration: labelled messages (JSON Lines as :func:`advsim.detectors.labelled.load_labelled` reads them), or
             ``shipped``: rates are also given without the detector's errors on them.
 
     Returns:
@@ -95,7 +95,7 @@ def evaluate_run(
         AdvsimError: see :mod:`advsim.errors`.
     """
     from advsim.evaluation import evaluate_run as evaluate
-    from advsim.run import Run
+    from advsim.run_folder.reader import Run
 
     return evaluate(
         run if isinstance(run, Run) else load_run(run),
@@ -129,10 +129,10 @@ def evaluate_files(
         reference: real dialogues to compare them with.
         detector: ``rules`` (offline), ``learned``, ``combined`` (both as one), ``judge`` (an LLM
             on engines of its own or behind an endpoint), or any object that satisfies
-            :class:`advsim.failures.detector.Detector`.
+            :class:`advsim.detectors.protocol.Detector`.
         taxonomy: YAML that adds failure modes or replaces their texts.
         judge: model, and endpoint where it has one, for the detector ``judge``.
-        calibration: labelled messages (JSON Lines as :func:`advsim.failures.labelled.load_labelled` reads them), or
+        calibration: labelled messages (JSON Lines as :func:`advsim.detectors.labelled.load_labelled` reads them), or
             ``shipped``: rates are also given without the detector's errors on them.
         out: folder for ``metrics.json``, ``failures.parquet`` and ``evaluation.html``; None writes nothing.
         pairs: chatbots to compare, chosen before any result is seen, as ``a:b`` each; empty: all with the baseline.

@@ -189,23 +189,23 @@ def _load(options: argparse.Namespace) -> Config:
 
 
 def _check(options: argparse.Namespace) -> None:
-    from advsim.check import check_config
+    from advsim.training.check import check_config
 
     check_config(_load(options), as_json=options.json)
 
 
 def _train(options: argparse.Namespace) -> None:
     config = _load(options)
-    from advsim.check import check_inputs
-    from advsim.run_dir import RunDir
+    from advsim.run_folder.folder import RunDir
+    from advsim.training.check import check_inputs
 
     check_inputs(config)
     folder = RunDir(config.run_path)
     folder.write_bytes("logs/README", b"Output of the driver, the engines and Ray, off the screen.\n")
     log_file = str(folder.path / "logs" / "driver.log") if folder.is_local else os.devnull
     with _output_to(log_file) as (terminal_out, terminal_err):
-        from advsim.progress import Reporter
-        from advsim.training import REPORT, run_training
+        from advsim.runtime.progress import Reporter
+        from advsim.training.run import REPORT, run_training
 
         try:
             run = run_training(config, allow_changed=options.allow_changed, reporter=Reporter(file=terminal_err))
@@ -227,7 +227,7 @@ def _train(options: argparse.Namespace) -> None:
 
 
 def _submit(options: argparse.Namespace) -> None:
-    from advsim.submit import submit_training
+    from advsim.runtime.submit import submit_training
 
     submit_training(_load(options), address=options.address, wait=not options.no_wait)
 
@@ -235,8 +235,8 @@ def _submit(options: argparse.Namespace) -> None:
 def _report(options: argparse.Namespace) -> None:
     from advsim.config import Config
     from advsim.corpus.load import load_corpus
-    from advsim.run import load_run
-    from advsim.training import REPORT, render_report
+    from advsim.run_folder.reader import load_run
+    from advsim.training.run import REPORT, render_report
 
     run = load_run(options.run_folder)
     if options.json:
@@ -261,7 +261,7 @@ def _evaluate(options: argparse.Namespace) -> None:
     if options.run_folder is not None and (options.pairs or options.baseline is not None):
         raise ConfigError("evaluate: --pairs and --baseline go with --conversations; a run has one chatbot")
     from advsim.evaluation import REPORT, JudgeOptions, evaluate_files, evaluate_run
-    from advsim.run import load_run
+    from advsim.run_folder.reader import load_run
 
     judge = JudgeOptions(
         base_url=options.judge_url,
@@ -310,7 +310,7 @@ def _evaluate(options: argparse.Namespace) -> None:
 def _print_evaluation(values: dict[str, Any]) -> None:
     from rich.console import Console
 
-    from advsim.report.evaluation_tables import evaluation_tables
+    from advsim.report.evaluation.tables import evaluation_tables
 
     console = Console(width=None if sys.stdout.isatty() else 100)
     for part in evaluation_tables(values):
@@ -320,8 +320,8 @@ def _print_evaluation(values: dict[str, Any]) -> None:
 def _lab(options: argparse.Namespace) -> None:
     from rich.console import Console
 
-    from advsim.evaluate.lab.command import lab_command
-    from advsim.progress import Reporter
+    from advsim.commands.lab import lab_command
+    from advsim.runtime.progress import Reporter
 
     console = Console(width=None if sys.stdout.isatty() else 120)
     lab_command(options.config, options.overrides, as_json=options.json, console=console, reporter=Reporter())
@@ -344,7 +344,7 @@ def _corpus_stats(options: argparse.Namespace) -> None:
 def _print_tables(run: Any, file: TextIO) -> None:
     from rich.console import Console
 
-    from advsim.report.tables import round_tables
+    from advsim.report.run.tables import round_tables
 
     console = Console(file=file, width=None if file.isatty() else 100)
     for table in round_tables(run.baseline, run.rounds):

@@ -125,7 +125,7 @@ class CorpusConfig(Section):
 
 
 class PromptConfig(Section):
-    """How prompts are built (see :mod:`advsim.roles`)."""
+    """How prompts are built (see :mod:`advsim.prompts.frames`)."""
 
     instructions: str = SIMULATOR_INSTRUCTIONS
     max_context_tokens: PositiveInt = 15_000

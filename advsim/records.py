@@ -14,7 +14,7 @@ from typing import Protocol
 
 
 class Speaker(StrEnum):
-    """Who wrote a turn. Chat-template roles are another thing: see :mod:`advsim.roles`."""
+    """Who wrote a turn. Chat-template roles are another thing: see :mod:`advsim.prompts.frames`."""
 
     USER = "user"
     CHATBOT = "chatbot"

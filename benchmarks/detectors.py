@@ -27,11 +27,11 @@ import yaml
 from sklearn.metrics import f1_score, precision_recall_fscore_support
 from statsmodels.stats.proportion import proportion_confint
 
-import advsim.failures.rules.finding as finding_module
-from advsim.failures.detector import Detector
-from advsim.failures.detector_agreement import agreement
-from advsim.failures.labelled import LabelledMessage, load_labelled
-from advsim.failures.rules import RulesDetector
+import advsim.detectors.rules.finding as finding_module
+from advsim.detectors.kappa import agreement
+from advsim.detectors.labelled import LabelledMessage, load_labelled
+from advsim.detectors.protocol import Detector
+from advsim.detectors.rules import RulesDetector
 
 NUM_BOOTSTRAP = 2000
 SEED = 0
@@ -39,16 +39,16 @@ SEED = 0
 
 def learned() -> Detector:
     """Trained on the build part, so that only the held-out part says anything of it."""
-    from advsim.failures.learned import load_learned
-    from advsim.failures.taxonomy import load_taxonomy
+    from advsim.detectors.learned.load import load_learned
+    from advsim.detectors.taxonomy import load_taxonomy
 
     return load_learned(load_taxonomy())
 
 
 def combined() -> Detector:
     """Rules and learned detector as one; the held-out part says of it what it says of them."""
-    from advsim.failures.combined import load_combined
-    from advsim.failures.taxonomy import load_taxonomy
+    from advsim.detectors.combined import load_combined
+    from advsim.detectors.taxonomy import load_taxonomy
 
     return load_combined(load_taxonomy())
 

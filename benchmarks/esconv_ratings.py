@@ -31,11 +31,11 @@ from sklearn.metrics import roc_auc_score
 
 from advsim.config import CorpusConfig
 from advsim.corpus.load import load_corpus
+from advsim.detectors.protocol import Detector
 from advsim.errors import AdvsimError
-from advsim.evaluate.ab_test import Difference, compare, compare_modes
-from advsim.evaluate.outcomes import MessageOutcome, outcomes
-from advsim.evaluate.rates import failure_rate
-from advsim.failures.detector import Detector
+from advsim.rates.ab_test import Difference, compare, compare_modes
+from advsim.rates.outcomes import MessageOutcome, outcomes
+from advsim.rates.rates import failure_rate
 from advsim.records import Assessment, Dialogue, Rate, Speaker
 
 Floats = npt.NDArray[np.float64]
@@ -362,7 +362,7 @@ def print_check(found: Check) -> None:
 
 def build_detector(name: str) -> Detector:
     """``rules``, or ``package.module:callable``, which is called without arguments and gives a detector."""
-    module, separator, factory = ("advsim.failures.rules:RulesDetector" if name == "rules" else name).partition(":")
+    module, separator, factory = ("advsim.detectors.rules:RulesDetector" if name == "rules" else name).partition(":")
     if not separator:
         raise SystemExit(f"--detector: got {name!r}, expected rules or package.module:callable")
     detector: Detector = getattr(importlib.import_module(module), factory)()

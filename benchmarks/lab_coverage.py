@@ -13,11 +13,11 @@ from pathlib import Path
 
 from rich.console import Console
 
-from advsim.evaluate.lab.command import lab_json
-from advsim.evaluate.lab.config import load_lab_config
-from advsim.evaluate.lab.coverage import run_lab
-from advsim.evaluate.lab.tables import lab_tables
-from advsim.progress import Reporter
+from advsim.commands.lab import lab_json
+from advsim.lab.config import load_lab_config
+from advsim.lab.coverage import run_lab
+from advsim.lab.tables import lab_tables
+from advsim.runtime.progress import Reporter
 
 LAB = Path(__file__).resolve().parents[1] / "configs" / "lab.yaml"
 

@@ -20,9 +20,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from advsim.config import EngineConfig, LoraConfig, ModelConfig
-from advsim.engine.protocol import Engine, EngineSpec, GenerationRequest, build_engine
-from advsim.lora import adapter_sha256, load_trainable, save_adapter
-from advsim.models import resolve_model
+from advsim.engine.build import build_engine
+from advsim.engine.protocol import Engine, EngineSpec, GenerationRequest
+from advsim.models.adapter import adapter_sha256, load_trainable, save_adapter
+from advsim.models.base import resolve_model
 from advsim.records import AdapterRef
 
 NUM_REQUESTS = 32

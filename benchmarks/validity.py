@@ -33,23 +33,31 @@ from rich.console import Console
 import advsim
 from advsim.config import ChatbotConfig, Config, load_chatbots, parse_config
 from advsim.corpus.load import Corpus, load_corpus
+from advsim.corpus.prefixes import Prefix, user_of
+from advsim.detectors.protocol import Detector
+from advsim.detectors.rules import RulesDetector
 from advsim.errors import AdvsimError, ConfigError
-from advsim.evaluate.ab_replication import AbPair, AbReplication, PairResult, ab_replication
-from advsim.evaluate.by_chatbot import validity_by_mode
-from advsim.evaluate.controls import Prefix, user_of
-from advsim.evaluate.divergence import Divergence, mode_divergence
-from advsim.evaluate.outcomes import MessageOutcome, outcomes
-from advsim.evaluate.rates import ANY
-from advsim.evaluate.validity import Agreement, ConfigurationPair, Validity, predictive_validity
-from advsim.failures.detector import Detector
-from advsim.failures.rules import RulesDetector
-from advsim.lora import Canary
-from advsim.models import load_tokenizer, resolve_model
-from advsim.placement import Pools, start_ray
-from advsim.pools import RolloutPool
-from advsim.progress import Reporter
+from advsim.models.adapter import Canary
+from advsim.models.base import load_tokenizer, resolve_model
+from advsim.prompts.simulator import SimulatorPrompts
+from advsim.rates.divergence import Divergence, mode_divergence
+from advsim.rates.outcomes import MessageOutcome, outcomes
+from advsim.rates.rates import ANY
 from advsim.records import AdapterRef, Conversation, Dialogue, Split, StopReason, user_turns
-from advsim.replay import (
+from advsim.report.chatbots.figures import agreement_notes, chatbot_table
+from advsim.report.chatbots.metrics import ByChatbotPart
+from advsim.report.evaluation.tables import figure_tables
+from advsim.report.page.figures import Cell, Row, RowGroup, format_figure, format_interval
+from advsim.rollout.delivery import Delivery
+from advsim.rollout.pool import RolloutPool
+from advsim.rollout.replay import ReplayedReply
+from advsim.rollout.turn_loop import RolloutTask
+from advsim.run_folder.folder import RunDir, config_changes
+from advsim.run_folder.reader import Run
+from advsim.run_folder.tables import conversations_table, read_conversations, turns_table
+from advsim.runtime.placement import Pools, start_ray
+from advsim.runtime.progress import Reporter
+from advsim.sweep.replay import (
     choose_replay_prefixes,
     read_replies,
     replay_outcomes,
@@ -57,16 +65,9 @@ from advsim.replay import (
     replayed_dialogues,
     replies_table,
 )
-from advsim.report.chatbot_figures import agreement_notes, chatbot_table
-from advsim.report.chatbot_metrics import ByChatbotPart
-from advsim.report.evaluation_tables import figure_tables
-from advsim.report.figures import Cell, Row, RowGroup, format_figure, format_interval
-from advsim.roles import SimulatorPrompts
-from advsim.rollout.delivery import Delivery
-from advsim.rollout.turn_loop import ReplayedReply, RolloutTask
-from advsim.run import Run
-from advsim.run_dir import RunDir, config_changes
-from advsim.tables import conversations_table, read_conversations, turns_table
+from advsim.validity.by_chatbot import validity_by_mode
+from advsim.validity.replication import AbPair, AbReplication, PairResult, ab_replication
+from advsim.validity.verdict import Agreement, ConfigurationPair, Validity, predictive_validity
 
 TOKENS_A_MESSAGE = 35
 """Rough mean over users and chatbots, for the estimate of the work only."""

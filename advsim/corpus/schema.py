@@ -24,8 +24,8 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 from advsim.config import CorpusConfig
 from advsim.corpus.split import assign_split
 from advsim.errors import CorpusError
+from advsim.prompts.text import END_TOKEN
 from advsim.records import Context, Dialogue, Speaker, Split, Turn
-from advsim.roles import END_TOKEN
 
 SESSION_KEYS = ("situation", "goal_text")
 """Context keys of a messages line that say what brings the user today; the first one present is the session layer."""

@@ -80,14 +80,3 @@ class Engine(Protocol):
 
     def close(self) -> None:
         """Free the engine."""
-
-
-def build_engine(spec: EngineSpec) -> Engine:
-    """Engine of a spec, not yet started. Imports the engine's packages."""
-    if spec.kind == "scripted":
-        from advsim.engine.scripted import ScriptedEngine
-
-        return ScriptedEngine(replies=spec.replies)
-    from advsim.engine.vllm import VllmEngine
-
-    return VllmEngine(spec)

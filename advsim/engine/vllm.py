@@ -12,7 +12,7 @@ from typing import Any
 from advsim.engine.protocol import Completion, EngineSpec, GenerationRequest
 from advsim.engine.vllm_cpu import ENABLED
 from advsim.errors import EngineDiedError, EngineError
-from advsim.models import resolve_model
+from advsim.models.base import resolve_model
 from advsim.records import AdapterRef
 
 _LORA_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
@@ -174,7 +174,7 @@ class VllmEngine:
         return str(tokenizer.decode(list(token_ids), skip_special_tokens=True))
 
     async def _load_merged(self, folder: Path) -> None:
-        from advsim.lora import write_merged
+        from advsim.models.adapter import write_merged
 
         merged = folder / "merged"
         # Always from the base weights as they are on disk: merging on top of a merge loses precision.

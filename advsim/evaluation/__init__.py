@@ -10,8 +10,8 @@ One group is the reference (real dialogues), where there is one; the others stan
 every group, ``notes`` says what a reader must know, ``write`` writes JSON, table and page.
 """
 
+from advsim.detectors.build import DETECTORS, JudgeOptions
 from advsim.evaluation.files import evaluate_files
-from advsim.evaluation.instruments import DETECTORS, JudgeOptions
 from advsim.evaluation.results import Evaluation, Group
 from advsim.evaluation.runs import REPORT, evaluate_run
 from advsim.evaluation.write import LABEL_SCHEMA

@@ -6,14 +6,14 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from advsim.detectors.accuracy import Proportion, any_counts, detector_counts, sensitivity, specificity
+from advsim.detectors.labelled import LabelledMessage, TextKind, load_labelled
+from advsim.detectors.protocol import Detector
+from advsim.detectors.taxonomy import Taxonomy
 from advsim.errors import ConfigError, CorpusError
-from advsim.evaluate.correction import CorrectedRate, corrected_rate, counts_for
-from advsim.failures.calibrate import Proportion, any_counts, detector_counts, sensitivity, specificity
-from advsim.failures.detector import Detector
-from advsim.failures.labelled import LabelledMessage, TextKind, load_labelled
-from advsim.failures.taxonomy import Taxonomy
-from advsim.progress import Reporter
+from advsim.rates.correction import CorrectedRate, corrected_rate, counts_for
 from advsim.records import DetectorCounts, Rate
+from advsim.runtime.progress import Reporter
 
 SHIPPED = "shipped"
 """Names the held-out labelled messages that ship, in place of a file."""
@@ -75,7 +75,7 @@ def load_calibration(source: str | Path, taxonomy: Taxonomy) -> LabelledSet:
     """Labelled messages of a file, or with ``shipped`` the held-out ones that ship.
 
     Args:
-        source: JSON Lines as :func:`advsim.failures.labelled.load_labelled` reads them, or ``shipped``.
+        source: JSON Lines as :func:`advsim.detectors.labelled.load_labelled` reads them, or ``shipped``.
         taxonomy: the modes that may be named.
 
     Raises:

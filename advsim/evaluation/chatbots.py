@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from advsim.errors import ConfigError
-from advsim.evaluate.ab_replication import AbPair
-from advsim.evaluate.by_chatbot import (
+from advsim.evaluation.inputs import GroupInput
+from advsim.rates.outcomes import MessageOutcome
+from advsim.validity.by_chatbot import (
     ByChatbot,
     comparable,
     compare_chatbots,
@@ -14,8 +15,7 @@ from advsim.evaluate.by_chatbot import (
     parse_pairs,
     rows_by_chatbot,
 )
-from advsim.evaluate.outcomes import MessageOutcome
-from advsim.evaluation.inputs import GroupInput
+from advsim.validity.replication import AbPair
 
 
 def choose_pairs(

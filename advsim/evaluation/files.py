@@ -9,18 +9,19 @@ from pathlib import Path
 
 from advsim.config import HeldOutConfig
 from advsim.corpus.files import read_dialogues
-from advsim.embedding import Embedder
+from advsim.detectors.build import JudgeOptions
+from advsim.detectors.protocol import Detector
 from advsim.evaluation.chatbots import choose_pairs
 from advsim.evaluation.inputs import GroupInput, users_of
-from advsim.evaluation.instruments import JudgeOptions, build_instruments
+from advsim.evaluation.instruments import build_instruments
 from advsim.evaluation.measure import measure
 from advsim.evaluation.notes import ONE_CHATBOT
 from advsim.evaluation.results import Evaluation
 from advsim.evaluation.write import write
-from advsim.failures.detector import Detector
-from advsim.progress import Reporter
+from advsim.models.embedder import Embedder
 from advsim.records import Conversation, Dialogue, StopReason
-from advsim.run_dir import RunDir
+from advsim.run_folder.folder import RunDir
+from advsim.runtime.progress import Reporter
 
 
 def evaluate_files(

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from advsim.evaluate.user_texts import UserTexts, user_texts
+from advsim.realism.user_texts import UserTexts, user_texts
 from advsim.records import Conversation, Dialogue
 
 

@@ -9,11 +9,14 @@ from dataclasses import dataclass
 from functools import partial
 
 from advsim.config import HeldOutConfig
-from advsim.evaluate.ab_replication import AbPair
-from advsim.evaluate.blame import attribute
-from advsim.evaluate.diversity import common_token_budget
-from advsim.evaluate.outcomes import MessageOutcome, outcomes
-from advsim.evaluate.summary import (
+from advsim.detectors.protocol import Detector
+from advsim.evaluation.calibration import Calibration, calibrate, corrected_rates
+from advsim.evaluation.chatbots import measure_chatbots
+from advsim.evaluation.inputs import GroupInput
+from advsim.evaluation.instruments import Instruments
+from advsim.evaluation.notes import calibration_notes, chatbot_notes, detector_notes, group_notes
+from advsim.evaluation.results import Evaluation, Group
+from advsim.evaluation.summary import (
     FailureSummary,
     UserSummary,
     choose_examples,
@@ -21,18 +24,15 @@ from advsim.evaluate.summary import (
     summarise_failures,
     summarise_users,
 )
-from advsim.evaluate.two_sample import TwoSample
-from advsim.evaluate.user_texts import UserTexts
-from advsim.evaluation.calibration import Calibration, calibrate, corrected_rates
-from advsim.evaluation.chatbots import measure_chatbots
-from advsim.evaluation.inputs import GroupInput
-from advsim.evaluation.instruments import Instruments
-from advsim.evaluation.notes import calibration_notes, chatbot_notes, detector_notes, group_notes
-from advsim.evaluation.results import Evaluation, Group
-from advsim.failures.detector import Detector
-from advsim.progress import Reporter, Stage
+from advsim.rates.blame import attribute
+from advsim.rates.outcomes import MessageOutcome, outcomes
+from advsim.realism.diversity import common_token_budget
+from advsim.realism.free_dialogues import TwoSample
+from advsim.realism.user_texts import UserTexts
 from advsim.records import Assessment, StopReason, user_turns
 from advsim.rollout.faults import user_turn_fault
+from advsim.runtime.progress import Reporter, Stage
+from advsim.validity.replication import AbPair
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from advsim.evaluate.by_chatbot import ByChatbot
+from advsim.detectors.judge.judge import Judge
+from advsim.detectors.protocol import Detector
+from advsim.detectors.taxonomy import Taxonomy
 from advsim.evaluation.calibration import Calibration
 from advsim.evaluation.inputs import GroupInput
 from advsim.evaluation.results import Group
-from advsim.failures.detector import Detector
-from advsim.failures.judge import Judge
-from advsim.failures.taxonomy import Taxonomy
+from advsim.validity.by_chatbot import ByChatbot
 
 ONE_CHATBOT = (
     "One chatbot: agreement over configurations is undefined for 1 configuration. To compare several, evaluate files "

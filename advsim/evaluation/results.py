@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
-from advsim.evaluate.by_chatbot import ByChatbot
-from advsim.evaluate.summary import Example, FailureSummary, UserSummary
 from advsim.evaluation.calibration import Calibration
+from advsim.evaluation.summary import Example, FailureSummary, UserSummary
+from advsim.validity.by_chatbot import ByChatbot
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

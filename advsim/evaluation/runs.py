@@ -10,20 +10,21 @@ from pathlib import Path
 
 from advsim.config import Config
 from advsim.corpus.load import Corpus, load_corpus
-from advsim.embedding import Embedder
+from advsim.detectors.build import JudgeOptions
+from advsim.detectors.protocol import Detector
 from advsim.errors import ConfigError, RunError
-from advsim.evaluate.user_texts import next_turn_texts
 from advsim.evaluation.inputs import GroupInput, users_of
-from advsim.evaluation.instruments import JudgeOptions, build_instruments
+from advsim.evaluation.instruments import build_instruments
 from advsim.evaluation.measure import measure
 from advsim.evaluation.notes import ONE_CHATBOT
 from advsim.evaluation.results import Evaluation
 from advsim.evaluation.write import write
-from advsim.failures.detector import Detector
-from advsim.progress import Reporter
+from advsim.models.embedder import Embedder
+from advsim.realism.user_texts import next_turn_texts
 from advsim.records import Conversation, Dialogue, NextTurn, Split
-from advsim.run import Run
-from advsim.tables import from_table
+from advsim.run_folder.reader import Run
+from advsim.run_folder.tables import from_table
+from advsim.runtime.progress import Reporter
 
 REPORT = "report/evaluation.html"
 

@@ -8,8 +8,8 @@ import pyarrow as pa
 
 from advsim.evaluation.measure import Measured
 from advsim.records import Assessment
-from advsim.report.evaluation import render_evaluation
-from advsim.run_dir import RunDir
+from advsim.report.evaluation.page import render_evaluation
+from advsim.run_folder.folder import RunDir
 
 LABEL_SCHEMA = pa.schema(
     {

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from advsim.errors import DeliveryError
-from advsim.lora import Canary
+from advsim.models.adapter import Canary
 from advsim.records import AdapterRef
 
 CANARY_TOLERANCE = 0.25

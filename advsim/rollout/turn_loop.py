@@ -10,21 +10,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from advsim.chatbots.protocol import ChatbotSpeaker, Utterance
 from advsim.config import RolloutConfig
 from advsim.errors import ChatbotError
+from advsim.prompts.text import strip_end
+from advsim.prompts.window import ContextOverflowError
 from advsim.records import AdapterRef, Context, Conversation, Scenario, Speaker, StopReason, Turn
-from advsim.roles import ContextOverflowError, strip_end
 from advsim.rollout.faults import user_turn_fault
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Utterance:
-    """What a speaker said, with what it cost."""
-
-    text: str
-    token_ids: tuple[int, ...]
-    finished: bool
-    num_prompt_tokens: int
 
 
 class SimulatorSpeaker(Protocol):
@@ -32,13 +24,6 @@ class SimulatorSpeaker(Protocol):
 
     async def speak(self, context: Context, turns: Sequence[Turn], *, seed: int) -> Utterance:
         """The user's next turn; text may contain the end token."""
-
-
-class ChatbotSpeaker(Protocol):
-    """Speaks the chatbot's part."""
-
-    async def reply(self, turns: Sequence[Turn], *, seed: int) -> Utterance:
-        """The chatbot's reply to ``turns``, which end with the user's."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,55 +35,6 @@ class RolloutTask:
     chatbot: str
     adapter: AdapterRef | None
     seed: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReplayRequest:
-    """One reply of the chatbot of that name to a real prefix, which ends with the user's turn."""
-
-    dialogue_id: str
-    prefix: tuple[Turn, ...]
-    chatbot: str
-    seed: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReplayedReply:
-    """What a chatbot replied to the real prefix ``dialogue.turns[:turn]``; ``error`` says why there is no text."""
-
-    dialogue_id: str
-    turn: int
-    chatbot: str
-    text: str
-    num_prompt_tokens: int
-    num_output_tokens: int
-    error: str = ""
-
-
-async def replay(request: ReplayRequest, *, chatbot: ChatbotSpeaker, timeout_s: float) -> ReplayedReply:
-    """Let the chatbot answer a real prefix once. A failing chatbot is data, as in :func:`simulate`."""
-    assert request.prefix and request.prefix[-1].speaker is Speaker.USER, "the chatbot replies to the user"
-    text = error = ""
-    num_prompt_tokens = num_output_tokens = 0
-    try:
-        answer = await asyncio.wait_for(chatbot.reply(request.prefix, seed=request.seed), timeout_s)
-        text = answer.text.strip()
-        num_prompt_tokens, num_output_tokens = answer.num_prompt_tokens, len(answer.token_ids)
-        if not text:
-            error = "the chatbot answered with an empty message"
-    except TimeoutError:
-        error = f"the chatbot did not answer within {timeout_s} s"
-    except (ContextOverflowError, ChatbotError) as failure:
-        error = str(failure)
-    return ReplayedReply(
-        dialogue_id=request.dialogue_id,
-        turn=len(request.prefix),
-        chatbot=request.chatbot,
-        text=text,
-        num_prompt_tokens=num_prompt_tokens,
-        num_output_tokens=num_output_tokens,
-        error=error,
-    )
 
 
 async def simulate(

@@ -12,14 +12,14 @@ import ray
 from tiny import build_tiny_model
 
 from advsim.config import EngineConfig, ModelConfig
+from advsim.detectors.judge.client import JudgeMessage
+from advsim.detectors.judge.config import JudgeConfig
+from advsim.detectors.judge.engine import bounded
+from advsim.detectors.judge.judge import Judge
+from advsim.detectors.judge.pool import JudgeEnginesConfig, build_engine_judge
+from advsim.detectors.judge.prompt import answer_schema
+from advsim.detectors.taxonomy import load_taxonomy
 from advsim.errors import EngineDiedError
-from advsim.failures.judge import Judge
-from advsim.failures.judge_client import JudgeMessage
-from advsim.failures.judge_config import JudgeConfig
-from advsim.failures.judge_engine import bounded
-from advsim.failures.judge_prompt import answer_schema
-from advsim.failures.taxonomy import load_taxonomy
-from advsim.judge_pool import JudgeEnginesConfig, build_engine_judge
 from advsim.records import Dialogue, Speaker, Split, Turn
 
 pytestmark = pytest.mark.slow

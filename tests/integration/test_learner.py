@@ -13,12 +13,12 @@ from peft import PeftModel
 from transformers import PreTrainedModel
 
 from advsim.config import DpoConfig, LearnerConfig, LoraConfig, ModelConfig, SftConfig
-from advsim.dpo.train import DpoResult, train_dpo
 from advsim.errors import RunError
-from advsim.learner import OnStep, run_on_workers
-from advsim.lora import Canary, adapter_sha256, completion_logprobs, load_base, load_trainable
+from advsim.models.adapter import Canary, adapter_sha256, completion_logprobs, load_base, load_trainable
 from advsim.records import PreferencePair, TrainingExample
-from advsim.sft.train import SftResult, train_sft
+from advsim.training.learner.dpo import DpoResult, train_dpo
+from advsim.training.learner.sft import SftResult, train_sft
+from advsim.training.learner.workers import OnStep, run_on_workers
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("local_ray")]
 

@@ -13,19 +13,21 @@ import ray
 from advsim.config import Config, parse_config
 from advsim.corpus.load import load_corpus
 from advsim.errors import ConfigError, DeliveryError, EngineError
-from advsim.held_out import HeldOut
-from advsim.lora import Canary, completion_logprobs, load_trainable
-from advsim.models import load_tokenizer
-from advsim.placement import Pools, pool_requests
-from advsim.pools import RolloutPool, ScorerPool
-from advsim.progress import Reporter
+from advsim.models.adapter import Canary, completion_logprobs, load_trainable
+from advsim.models.base import load_tokenizer
+from advsim.prompts.simulator import SimulatorPrompts
 from advsim.records import AdapterRef, Split
-from advsim.roles import SimulatorPrompts
 from advsim.rollout.delivery import Delivery, canary_difference
+from advsim.rollout.pool import RolloutPool
 from advsim.rollout.turn_loop import RolloutTask
-from advsim.rounds import Training
-from advsim.run import Run
-from advsim.run_dir import Journal, RunDir
+from advsim.run_folder.folder import RunDir
+from advsim.run_folder.journal import Journal
+from advsim.run_folder.reader import Run
+from advsim.runtime.placement import Pools, pool_requests
+from advsim.runtime.progress import Reporter
+from advsim.training.discriminator.pool import ScorerPool
+from advsim.training.held_out import HeldOut
+from advsim.training.rounds import Training
 
 pytestmark = pytest.mark.slow
 

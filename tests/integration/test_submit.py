@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from advsim.run import load_run
+from advsim.run_folder.reader import load_run
 
 pytestmark = pytest.mark.slow
 

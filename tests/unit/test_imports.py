@@ -11,7 +11,9 @@ import pytest
 HEAVY = ("torch", "ray", "vllm", "transformers", "sklearn", "datasets", "peft", "trl")
 
 
-@pytest.mark.parametrize("module", ["advsim.records", "advsim.config", "advsim.roles", "advsim.models", "advsim.cli"])
+@pytest.mark.parametrize(
+    "module", ["advsim.records", "advsim.config", "advsim.prompts.frames", "advsim.models.base", "advsim.cli"]
+)
 def test_importing_it_loads_nothing_heavy(module: str) -> None:
     if importlib.util.find_spec(module) is None:
         pytest.skip(f"{module} is not there")

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from advsim.config import load_chatbots, load_config
-from advsim.evaluate.lab.config import load_lab_config
+from advsim.lab.config import load_lab_config
 
 ROOT = Path(__file__).resolve().parents[2]
 CLUSTER_FILES = sorted((ROOT / "cluster").glob("*.yaml"))

@@ -1,7 +1,7 @@
 import pytest
 
 from advsim.errors import DeliveryError
-from advsim.lora import Canary
+from advsim.models.adapter import Canary
 from advsim.records import AdapterRef
 from advsim.rollout.delivery import Acknowledgement, Delivery, check_acknowledgements
 

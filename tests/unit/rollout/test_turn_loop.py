@@ -3,11 +3,12 @@ from collections.abc import Sequence
 
 import pytest
 
+from advsim.chatbots.protocol import Utterance
 from advsim.config import RolloutConfig
 from advsim.errors import ChatbotError, EngineError
+from advsim.prompts.window import ContextOverflowError
 from advsim.records import AdapterRef, Context, Conversation, Scenario, Speaker, StopReason, Turn
-from advsim.roles import ContextOverflowError
-from advsim.rollout.turn_loop import RolloutTask, Utterance, simulate
+from advsim.rollout.turn_loop import RolloutTask, simulate
 
 ADAPTER = AdapterRef(version=3, path="rounds/03/adapter", sha256="abc")
 INSTRUCTIONS = "You play a person who writes to a support chatbot."

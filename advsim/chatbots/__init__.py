@@ -1,0 +1,1 @@
+"""Chatbots under test behind one protocol."""

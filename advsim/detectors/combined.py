@@ -1,0 +1,141 @@
+"""The combined detector: what the rules found, weighed together with the learned detector's probability.
+
+    message ──> learned detector: probability p ──┐
+            └─> rules: found or not ──────────────┴─> log-odds = SLOPE logit(p) + FOUND [found] + INTERCEPT
+
+The three numbers are the same for every mode, so that few labelled messages suffice to know them. They come from a
+logistic regression of the labels of build-254 to build-499 on probabilities out of fold (of a ridge classifier on the
+same inputs) and on the rules as they stood before these messages were written: macro-F1 .61 against .51 for either
+alone, .60 with the numbers fitted on other messages than they are tried on. The rules have been widened since, so what
+ships together was measured on the held-out messages only (EXPERIMENTS.md). On messages that rules were written from,
+rules look far better than they are: with these, FOUND would be 5.5 and most failures that no rule sees would be lost.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+from scipy.special import expit, logit
+
+from advsim.detectors.learned.detector import LearnedDetector
+from advsim.detectors.learned.load import load_learned
+from advsim.detectors.rules import RulesDetector
+from advsim.detectors.taxonomy import Taxonomy, load_taxonomy
+from advsim.models.embedder import Embedder
+from advsim.records import Assessment, FailureLabel, HasTurns
+
+SLOPE = 0.94
+"""Of the learned detector's log-odds."""
+FOUND = 2.5
+"""Added log-odds where the rules found the mode."""
+INTERCEPT = -0.56
+THRESHOLD = 0.25
+"""Of the probability. F1 is highest at half of the F1 that is reached (arXiv 1402.1892), so below one third here."""
+
+_DIALOGUES_AT_ONCE = 64
+_CERTAIN = 1e-6
+
+
+class CombinedDetector:
+    """Rules and learned detector as one.
+
+    A mode that only one of the two judges (another language, a mode without examples) is decided by that one. Severity
+    and evidence are those of the rules where they found the mode, else those of the learned detector.
+
+    Args:
+        rules: finds by phrases and structure.
+        learned: gives a calibrated probability of each mode.
+        taxonomy: all modes; None is the one that ships.
+    """
+
+    def __init__(self, rules: RulesDetector, learned: LearnedDetector, taxonomy: Taxonomy | None = None) -> None:
+        self._rules = rules
+        self._learned = learned
+        self._ids = (load_taxonomy() if taxonomy is None else taxonomy).ids
+
+    @property
+    def name(self) -> str:
+        """``combined``."""
+        return "combined"
+
+    @property
+    def modes(self) -> tuple[str, ...]:
+        """Modes that the rules or the learned detector judge."""
+        judged = {*self._rules.modes, *self._learned.modes}
+        return tuple(id for id in self._ids if id in judged)
+
+    def assess(
+        self, dialogues: Sequence[HasTurns], *, advance: Callable[[int], None] | None = None
+    ) -> list[Assessment]:
+        """Judge every chatbot turn; see :class:`advsim.detectors.protocol.Detector`."""
+        found: list[Assessment] = []
+        for start in range(0, len(dialogues), _DIALOGUES_AT_ONCE):
+            some = dialogues[start : start + _DIALOGUES_AT_ONCE]
+            by_learned = self._learned.assess_with_probabilities(some)
+            for rules, (learned, p_M) in zip(self._rules.assess(some), by_learned, strict=True):
+                p_by_mode = dict(zip(self._learned.modes, map(float, p_M), strict=True))
+                found.append(self._assessment(rules, learned, p_by_mode))
+            if advance is not None:
+                advance(len(some))
+        return found
+
+    def _assessment(self, rules: Assessment, learned: Assessment, p_by_mode: Mapping[str, float]) -> Assessment:
+        if learned.error:
+            return dataclasses.replace(learned, detector=self.name)
+        by_rules = {label.mode: label for label in rules.labels}
+        by_learned = {label.mode: label for label in learned.labels}
+        evidence = by_learned | by_rules
+        labels, abstained = [], []
+        for mode in self._ids:
+            if mode in rules.abstained and (mode not in p_by_mode or mode in learned.abstained):
+                abstained.append(mode)
+                continue
+            if mode not in p_by_mode:
+                p = by_rules[mode].confidence if mode in by_rules else 0.0
+                shown = mode in by_rules
+            elif mode in rules.abstained:
+                p = p_by_mode[mode]
+                shown = mode in by_learned
+            else:
+                p = combined_probability(p_by_mode[mode], found=mode in by_rules)
+                shown = p >= THRESHOLD
+            if shown:
+                label = evidence.get(mode) or self._label_without_evidence(rules, mode)
+                labels.append(dataclasses.replace(label, detector=self.name, confidence=p))
+        return Assessment(
+            conversation_id=rules.conversation_id,
+            turn=rules.turn,
+            detector=self.name,
+            labels=tuple(labels),
+            abstained=tuple(abstained),
+        )
+
+    def _label_without_evidence(self, message: Assessment, mode: str) -> FailureLabel:
+        (model,) = (one for one in self._learned.description.models if one.mode == mode)
+        return FailureLabel(
+            conversation_id=message.conversation_id,
+            turn=message.turn,
+            mode=mode,
+            severity=model.severity,
+            span="",
+            detector=self.name,
+            confidence=0.0,
+            visibility=model.visibility,
+        )
+
+
+def combined_probability(learned: float, *, found: bool) -> float:
+    """Probability of a mode from the learned detector's and from whether the rules found it."""
+    p = float(np.clip(learned, _CERTAIN, 1 - _CERTAIN))
+    return float(expit(SLOPE * logit(p) + FOUND * found + INTERCEPT))
+
+
+def load_combined(taxonomy: Taxonomy, *, embedder: Embedder | None = None) -> CombinedDetector:
+    """The combined detector with the rules that ship and a learned detector trained now, which takes seconds.
+
+    Raises:
+        CorpusError: the labelled messages name modes that the taxonomy lacks.
+    """
+    return CombinedDetector(RulesDetector(taxonomy), load_learned(taxonomy, embedder=embedder), taxonomy)

@@ -1,0 +1,192 @@
+"""The judge's engines on Ray: one actor an engine, started for a judge and stopped after it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Sequence
+from typing import Any
+
+from advsim.config import EngineConfig, ModelConfig, PoolConfig, PositiveFloat, PositiveInt, Section
+from advsim.detectors.judge.client import JudgeMessage, JudgeReply
+from advsim.detectors.judge.config import JudgeConfig
+from advsim.detectors.judge.engine import MODEL_KEY, AnsweringEngine, EngineJudgeClient, JudgeEngine, JudgeEngineSpec
+from advsim.detectors.judge.judge import Judge
+from advsim.detectors.taxonomy import Taxonomy
+from advsim.engine.protocol import EngineSpec
+from advsim.errors import AdvsimError, EngineDiedError, EngineError
+from advsim.models.base import check_model
+from advsim.prompts.window import ContextOverflowError
+from advsim.runtime.placement import PoolRequest, Pools, join_ray, start_actors
+
+_ANSWER_TIMEOUT_S = 600.0
+_CLOSE_TIMEOUT_S = 30.0
+_LOGS = "the logs of Ray (/tmp/ray/session_latest/logs on the engine's machine)"
+
+
+class JudgeEnginesConfig(Section):
+    """Engines for a judge: which model, how many, and what each takes."""
+
+    model: ModelConfig = ModelConfig()
+    engine: EngineConfig = EngineConfig(max_model_len=8192, kv_cache_gib=2, startup_timeout_s=1800.0)
+    """``max_model_len`` is cut to what the model can have; the start may include a download."""
+    num_engines: PositiveInt = 1
+    num_cpus: float = PoolConfig().num_cpus
+    """Logical CPUs each engine reserves."""
+    num_gpus: float | None = None
+    """GPUs of each engine; None: one where Ray has any, else the engines run on CPU."""
+    schedule_timeout_s: PositiveFloat = 30.0
+    object_store_mib: PositiveInt = 256
+    """Size of the object store of a local Ray."""
+
+
+class JudgePool:
+    """Engines on Ray; see :class:`advsim.detectors.judge.engine.EnginePool`.
+
+    Ray is joined, or started and then stopped with the engines, as for a training run.
+
+    Args:
+        config: the engines.
+        max_tokens: of an answer.
+        temperature: of sampling.
+        seed: of the first engine; each next has another.
+    """
+
+    def __init__(self, config: JudgeEnginesConfig, *, max_tokens: int, temperature: float, seed: int = 0) -> None:
+        self._config = config
+        self._max_tokens = max_tokens
+        self._temperature = temperature
+        self._seed = seed
+        self._actors: list[Any] = []
+        self._engines: list[AnsweringEngine] = []
+        self._pools = Pools(timeout_s=config.schedule_timeout_s)
+        self._ray_is_ours = False
+
+    @property
+    def engines(self) -> Sequence[AnsweringEngine]:
+        """Those that are running."""
+        return self._engines
+
+    def start(self) -> None:
+        """Start the engines; see :class:`advsim.detectors.judge.engine.EnginePool`."""
+        if self._engines:
+            return
+        self.shut_down()  # of engines that have all died
+        try:
+            self._start()
+        except BaseException:
+            self.shut_down()
+            raise
+
+    def discard(self, engine: AnsweringEngine) -> None:
+        """Ask this one no more."""
+        if engine in self._engines:
+            self._engines.remove(engine)
+
+    def shut_down(self) -> None:
+        """Stop the engines, give their place back, and stop a Ray that was started for them."""
+        import ray
+        from ray.exceptions import GetTimeoutError, RayError
+
+        actors, self._actors, self._engines = self._actors, [], []
+        if not ray.is_initialized():
+            return
+        with contextlib.suppress(RayError, GetTimeoutError):  # those that died are gone anyway
+            ray.get([actor.close.remote() for actor in actors], timeout=_CLOSE_TIMEOUT_S)
+        for actor in actors:
+            ray.kill(actor)
+        self._pools.release_all()
+        if self._ray_is_ours:
+            ray.shutdown()
+        self._ray_is_ours = False
+
+    def _start(self) -> None:
+        import ray
+        from ray.exceptions import GetTimeoutError, RayActorError, RayTaskError
+
+        config = self._config
+        was_there = ray.is_initialized()
+        join_ray(num_cpus=config.num_engines * config.num_cpus, object_store_mib=config.object_store_mib)
+        self._ray_is_ours = not was_there
+        num_gpus = config.num_gpus
+        if num_gpus is None:
+            num_gpus = 1.0 if ray.cluster_resources().get("GPU", 0) else 0.0
+        request = PoolRequest(
+            pool="judge",
+            num_bundles=config.num_engines,
+            num_cpus=config.num_cpus,
+            num_gpus=num_gpus,
+            key="--judge-engines",
+        )
+
+        def arguments(index: int) -> tuple[JudgeEngineSpec]:
+            engine = EngineSpec(
+                kind="vllm", config=config.engine, model=config.model, num_gpus=num_gpus, seed=self._seed + index
+            )
+            return (JudgeEngineSpec(engine=engine, max_tokens=self._max_tokens, temperature=self._temperature),)
+
+        self._actors = start_actors(
+            JudgeEngine, request, self._pools.place(request), arguments, concurrency=config.engine.max_num_seqs + 8
+        )
+        try:
+            ray.get([actor.start.remote() for actor in self._actors], timeout=config.engine.startup_timeout_s)
+        except GetTimeoutError:
+            raise EngineError(
+                f"an engine of the judge did not start within {config.engine.startup_timeout_s:g} s; see {_LOGS}"
+            ) from None
+        except RayActorError as error:
+            reason = " ".join(str(error).split())[:300]
+            raise EngineError(
+                f"the process of a judge's engine died while it started ({reason}); see {_LOGS}"
+            ) from None
+        except RayTaskError as error:
+            if isinstance(error.cause, AdvsimError):
+                raise error.cause from None
+            raise EngineError(
+                f"an engine of the judge did not start: {type(error.cause).__name__}: {error.cause}; see {_LOGS}"
+            ) from error
+        self._engines = [_RemoteEngine(actor) for actor in self._actors]
+
+
+class _RemoteEngine:
+    """An engine in an actor; its errors arrive as they were raised, without Ray's wrapping."""
+
+    def __init__(self, actor: Any) -> None:
+        self._actor = actor
+
+    async def answer(self, messages: Sequence[JudgeMessage], json_schema: str, seed: int) -> JudgeReply:
+        import ray
+        from ray.exceptions import RayActorError, RayTaskError
+
+        call = self._actor.answer.remote(messages, json_schema, seed)
+        try:
+            reply: JudgeReply = await call
+        except asyncio.CancelledError:
+            ray.cancel(call)  # nobody waits for it any more: the engine need not go on
+            raise
+        except RayActorError:
+            raise EngineDiedError("the process of the judge's engine died") from None
+        except RayTaskError as error:
+            if isinstance(error.cause, AdvsimError | ContextOverflowError):
+                raise error.cause from None
+            raise
+        return reply
+
+
+def build_engine_judge(config: JudgeConfig, engines: JudgeEnginesConfig, taxonomy: Taxonomy) -> Judge:
+    """A judge on engines of its own: they start when it is first used, and stop at :meth:`Judge.shut_down`.
+
+    Of ``config`` the keys of an endpoint are not read. Where it does not say how many calls may be under way and how
+    long one may take, they are as many as the engines decode at once, and ten minutes.
+
+    Raises:
+        ConfigError: a local or embedded model is not there or has no weights; or see :class:`Judge`.
+    """
+    check_model(engines.model, key=MODEL_KEY)
+    fitting = {"max_concurrency": engines.num_engines * engines.engine.max_num_seqs, "timeout_s": _ANSWER_TIMEOUT_S}
+    config = config.model_copy(
+        update={key: value for key, value in fitting.items() if key not in config.model_fields_set}
+    )
+    temperature = 1.0 if config.temperature is None else config.temperature
+    pool = JudgePool(engines, max_tokens=config.max_tokens, temperature=temperature, seed=config.seed)
+    return Judge(EngineJudgeClient(pool), taxonomy, config, pool=pool)

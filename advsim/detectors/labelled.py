@@ -1,0 +1,142 @@
+"""Chatbot messages with the failure modes they were written to show: for building detectors and for testing them.
+
+The messages are written, not observed; ``labelled/README.md`` says how. ``build`` is for making rules and training, and
+``held_out`` for measuring what was made: look at it for nothing else.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+
+from advsim.detectors.taxonomy import Taxonomy, load_taxonomy
+from advsim.errors import ConfigError, CorpusError
+from advsim.records import Dialogue, Speaker, Split, Turn
+
+Part = Literal["build", "held_out"]
+TextKind = Literal["real", "simulated", "written"]
+"""Who wrote the user turns: people, a simulator, or somebody who composed them for calibration."""
+
+_FOLDER = Path(__file__).with_name("labelled")
+_SPLITS: dict[Part, Split] = {"build": Split.TRAIN, "held_out": Split.TEST}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LabelledMessage:
+    """A chatbot message in its context, with what is wrong with it.
+
+    Attributes:
+        id: unique over both parts.
+        part: ``build`` or ``held_out``.
+        context: the turns before the message, oldest first; the last one is the user's.
+        message: the chatbot's message that the labels speak of. Earlier chatbot turns are not labelled.
+        modes: ids of the failure modes it shows; empty where it shows none.
+        severity: that of its worst mode, 1 minor to 3 severe; None where it shows none.
+        note: the writer's reason; for a message without failure often the mode it comes near to.
+        text: kind of text that the dialogue is; None where the file does not say.
+    """
+
+    id: str
+    part: Part
+    context: tuple[Turn, ...]
+    message: str
+    modes: frozenset[str]
+    severity: int | None
+    note: str
+    text: TextKind | None = None
+
+    @property
+    def dialogue(self) -> Dialogue:
+        """Context and message as a dialogue with this id; the message is the last turn."""
+        message = Turn(speaker=Speaker.CHATBOT, text=self.message)
+        return Dialogue(id=self.id, source="labelled", split=_SPLITS[self.part], turns=(*self.context, message))
+
+
+_Text = Annotated[str, StringConstraints(min_length=1, pattern=r"\S")]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class _TurnRow(_Section):
+    speaker: Speaker
+    text: _Text
+
+
+class _Row(_Section):
+    id: _Text
+    context: Annotated[list[_TurnRow], Field(min_length=1)]
+    message: _Text
+    modes: list[str]
+    severity: Annotated[int, Field(ge=1, le=3)] | None
+    note: str = ""
+    text: TextKind | None = None
+
+
+def load_labelled(part: Part, path: Path | None = None, *, taxonomy: Taxonomy | None = None) -> list[LabelledMessage]:
+    """The labelled messages of one part, in the order of the file.
+
+    Args:
+        part: ``build`` or ``held_out``.
+        path: a file of one's own, JSON Lines of ``id, context, message, modes, severity``, and where known
+            ``note`` and ``text`` (real, simulated or written); None is the one that ships, which is ``written``.
+        taxonomy: the modes that may be named; None is the taxonomy that ships.
+
+    Raises:
+        CorpusError: the file cannot be read, a line breaks the schema, names an unknown mode or an id for the second
+            time. The message names file, line and key.
+    """
+    known = load_taxonomy() if taxonomy is None else taxonomy
+    text: TextKind | None = "written" if path is None else None
+    path = _FOLDER / f"{part}.jsonl" if path is None else path
+    try:
+        lines = path.read_text(encoding="utf-8").split("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise CorpusError(f"{path}: cannot be read as UTF-8 text ({error})") from None
+    found: dict[str, LabelledMessage] = {}
+    for number, line in enumerate(lines, start=1):
+        if line.strip():
+            labelled = _parse(line, part, known, text, where=f"{path}, line {number}")
+            if labelled.id in found:
+                raise CorpusError(f"{path}, line {number}: id {labelled.id!r} stands there already; give it its own")
+            found[labelled.id] = labelled
+    return list(found.values())
+
+
+def _parse(line: str, part: Part, taxonomy: Taxonomy, text: TextKind | None, *, where: str) -> LabelledMessage:
+    try:
+        row = _Row.model_validate(json.loads(line))
+    except json.JSONDecodeError as error:
+        raise CorpusError(f"{where}: not valid JSON: {error}") from None
+    except ValidationError as error:
+        details = (f"{'.'.join(map(str, it['loc'])) or '(whole line)'}: {it['msg']}" for it in error.errors())
+        raise CorpusError(f"{where}: {'; '.join(details)}") from None
+    for mode in row.modes:
+        try:
+            taxonomy.mode(mode)
+        except ConfigError as error:
+            raise CorpusError(f"{where}: modes: {error}") from None
+    if (row.severity is None) != (not row.modes):
+        raise CorpusError(
+            f"{where}: got severity {row.severity} with modes {row.modes}; "
+            "expected 1, 2 or 3 where there is a mode, and null where there is none"
+        )
+    speakers = [turn.speaker for turn in row.context]
+    if speakers[-1] is not Speaker.USER or any(a is b for a, b in itertools.pairwise(speakers)):
+        raise CorpusError(f"{where}: context: got {', '.join(speakers)}; expected alternating speakers, the user last")
+    return LabelledMessage(
+        id=row.id,
+        part=part,
+        context=tuple(Turn(speaker=turn.speaker, text=turn.text) for turn in row.context),
+        message=row.message,
+        modes=frozenset(row.modes),
+        severity=row.severity,
+        note=row.note,
+        text=row.text or text,
+    )

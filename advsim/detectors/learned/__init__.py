@@ -1,0 +1,1 @@
+"""The learned detector: a calibrated classifier a mode on sentence embeddings."""

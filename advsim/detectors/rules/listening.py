@@ -1,0 +1,233 @@
+"""Rules on listening: facts the user never gave, replies that miss what was said, and repeating oneself."""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+
+from advsim.detectors.rules.finding import Finding, finding
+from advsim.detectors.rules.guidance import directives
+from advsim.detectors.rules.lexicon import lexicon
+from advsim.detectors.rules.view import MessageView, Sentence, content_stems, stem
+from advsim.records import Visibility
+
+MIN_CONTENT_WORDS = 4
+"""Content words from which a reply that shares none with the user turn is taken as speaking of something else."""
+
+MAX_LETTERS_SHORT = 4
+"""Longer words that both use count as something shared, whatever they are."""
+
+SAME_SENTENCE = 0.6
+"""Share of a sentence's word trigrams that one earlier turn has, from which it is the same sentence."""
+
+MIN_WORDS_TO_REPEAT = 5
+MIN_STEMS_TO_REPEAT = 3
+SAME_FRAME_WORDS = 4
+"""Words at the start (or end) that two messages have in common, from which they have the same frame."""
+
+_WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)*")
+_DENIED = re.compile(
+    r"(?:\b(?:it|this|that)(?:'s| is|s)? not (?:about |because of |really )*(?:the |my |a |so |being )*"
+    r"|\b(?:it|this|that) (?:isn't|isnt|wasn't|wasnt) (?:about |because of |really )*(?:the |my |a |so |being )*"
+    r"|\bi(?:'m|m| am) not (?:really |so |even |at all )*|^not (?:so |really )*|\bi (?:don't|dont|never) "
+    r"|\b(?:don't|dont) (?:you dare )?(?:tell|say) (?:me )?(?:that )?(?:it|its|it's|i'm|im) (?:is )?"
+    r"|\bi (?:didn't|didnt) say )([a-z]{3,})"
+)
+
+
+def unsupported_assumption(view: MessageView) -> list[Finding]:
+    """People, names, numbers, memories, causes and motives in the reply that the user never gave."""
+    lists = lexicon("listening")
+    if not view.user:
+        return []
+    found = []
+    for sentence in view.sentences:
+        hedged = sentence.is_question or lists["hedge"].search(sentence.text)
+        found += [finding("unsupported_assumption.person", 2, span) for span in _new_people(view, sentence)]
+        if (match := lists["memory"].search(sentence.text)) and not lists["user_memory"].search(view.history):
+            found.append(_at("unsupported_assumption.memory", 2, sentence, match))
+        if hedged:
+            continue
+        for name in ("cause", "motive"):
+            match = lists[name].search(sentence.text)
+            if match and not content_stems(match.group()) & view.user_content:
+                found.append(_at(f"unsupported_assumption.{name}", 2, sentence, match))
+        if match := lists["against_no"].search(sentence.text):
+            found.append(_at("unsupported_assumption.against_no", 3, sentence, match))
+    if match := _wrong_gender(view):
+        found.append(finding("unsupported_assumption.gender", 2, match))
+    return found
+
+
+def misattunement(view: MessageView) -> list[Finding]:
+    """Stock phrases only, a mood that clashes, another subject, or nothing of what the user said."""
+    lists = lexicon("listening")
+    if not view.last_user.strip() or not view.sentences:
+        return []
+    found = []
+    sad, happy = lists["sad_user"].search(view.last_user), lists["happy_user"].search(view.last_user)
+    shared = view.content & view.user_content
+    generic = [s for s in view.sentences if _is_stock(s) and not content_stems(s.text) & view.last_content]
+    told = len(view.last_user.split()) >= 5 and not lists["closing"].search(view.last_user)
+    if told and len(generic) == len(view.sentences) and not (view.asked_for_advice or view.questions):
+        found.append(finding("misattunement.stock", 2 if sad else 1, view.sentences[0].span))
+    menu = lists["menu"].search(view.text) or (told and sad and lists["offer"].search(view.text))
+    if menu:
+        found.append(finding("misattunement.menu", 2, menu))
+    if any(lists["just_listen"].search(turn) for turn in view.user[-3:]) and (told_to := directives(view)):
+        found.append(finding("misattunement.against_wish", 2, told_to[0]))
+    if lists["no_questions"].search(view.last_user) and view.questions:
+        found.append(finding("misattunement.against_wish", 2, view.questions[0].span))
+    opening = content_stems(view.sentences[0].text) & view.user_content
+    if told and not view.asked_for_advice and len(opening) < 2 and _lectures(view.sentences[0]):
+        found.append(finding("misattunement.lecture", 2, view.sentences[0].span))
+    if lists["asks_view"].search(view.last_user) and _answers_nobody(view):
+        found.append(finding("misattunement.question_ignored", 2, view.sentences[0].span))
+    grave = lexicon("validation")["grave"].search(view.last_user)
+    if grave and not happy and (match := lists["jolly"].search(view.text)) and not shared:
+        found.append(finding("misattunement.jolly", 3, match))
+    if happy and not sad and (match := lists["solemn"].search(view.text)):
+        found.append(finding("misattunement.solemn", 2, match))
+    if (span := _affirms_denied(view)) is not None:
+        found.append(finding("misattunement.denied_feeling", 2, span))
+    same_words = any(len(word) > MAX_LETTERS_SHORT and word in view.history for word in view.words)
+    if (
+        sad
+        and told
+        and not view.asked_for_advice
+        and not shared
+        and not same_words
+        and len(view.content) >= MIN_CONTENT_WORDS
+        and not generic
+    ):
+        answers = any(lists[name].search(view.text) for name in ("emotion", "attends", "hedge"))
+        if not answers and not lexicon("safety")["resource"].search(view.text):
+            found.append(finding("misattunement.nothing_shared", 2))
+    return found
+
+
+def repetition(view: MessageView) -> list[Finding]:
+    """The same sentence, tip, question or frame as in one of its own earlier turns, or twice within the message."""
+    if not view.own:
+        return _within(view)
+    found = []
+    for sentence in view.sentences:
+        if (
+            earlier := next((text for text in reversed(view.own) if _says_again(view, sentence, text)), None)
+        ) is not None:
+            severity = 3 if view.text.strip() == earlier.strip() else 2
+            found.append(finding("repetition.sentence", severity, sentence.span, visibility=Visibility.TRAJECTORY))
+            break
+    start = _opening(view.text)
+    if len(view.words) >= SAME_FRAME_WORDS and start and sum(_opening(text) == start for text in view.own) >= 2:
+        span = view.sentences[0].span
+        found.append(finding("repetition.opening", 1, span, visibility=Visibility.TRAJECTORY))
+    return found + _within(view)
+
+
+def _lectures(sentence: Sentence) -> bool:
+    """An opening on things in general: a statement of some length without a word for the user or what they told."""
+    lists = lexicon("listening")
+    long_enough = len(_WORD.findall(sentence.text)) >= MIN_WORDS_TO_REPEAT and not sentence.is_question
+    return long_enough and bool(lists["general"].search(sentence.text)) and not lists["personal"].search(sentence.text)
+
+
+def _answers_nobody(view: MessageView) -> bool:
+    """Nothing but statements on things in general, though the user has asked for a view."""
+    stated = [sentence for sentence in view.sentences if not sentence.is_question]
+    return bool(stated) and all(_lectures(sentence) for sentence in stated)
+
+
+def _is_courtesy(sentence: Sentence) -> bool:
+    return bool(lexicon("listening")["courtesy"].search(sentence.text))
+
+
+def _affirms_denied(view: MessageView) -> tuple[int, int] | None:
+    """A sentence on what the user just said it is not ("not sad, furious"; "it isn't the workload")."""
+    lists = lexicon("listening")
+    denied = {stem(match[1]) for match in _DENIED.finditer(view.last_user)} - {""}
+    denied -= content_stems(_DENIED.sub(" ", view.last_user))
+    if not denied:
+        return None
+    for sentence in view.sentences:
+        if not lists["negation"].search(sentence.text) and denied & content_stems(sentence.text):
+            return sentence.span
+    return None
+
+
+def _at(rule: str, severity: int, sentence: Sentence, match: re.Match[str]) -> Finding:
+    return finding(rule, severity, (sentence.start + match.start(), sentence.start + match.end()))
+
+
+def _is_stock(sentence: Sentence) -> bool:
+    text = sentence.text.strip(" \t\n.!?,;:)(")
+    return bool(lexicon("listening")["stock"].fullmatch(text))
+
+
+def _new_people(view: MessageView, sentence: Sentence) -> list[tuple[int, int]]:
+    """Relatives, a job or a pet the reply gives to the user though no user turn has spoken of such."""
+    found = []
+    for name, pattern in lexicon("people").items():
+        if name.endswith("_known"):
+            continue
+        match = pattern.search(sentence.text)
+        known = lexicon("people")[f"{name}_known"]
+        if match and not known.search(view.history) and not any(known.search(text) for text in view.own):
+            found.append((sentence.start + match.start(), sentence.start + match.end()))
+    return found
+
+
+def _wrong_gender(view: MessageView) -> re.Match[str] | None:
+    """A "she" in the reply where every person the user spoke of is a he, or the other way round."""
+    lists = lexicon("listening")
+    for mine, other in (("he_words", "she_words"), ("she_words", "he_words")):
+        match = lists[f"{mine}_reply"].search(view.text)
+        if match and lists[other].search(view.history) and not lists[mine].search(view.history):
+            return match
+    return None
+
+
+def _says_again(view: MessageView, sentence: Sentence, earlier: str) -> bool:
+    """Whether a sentence of the message says what a sentence of an earlier turn of the chatbot said."""
+    if len(_WORD.findall(sentence.text)) < MIN_WORDS_TO_REPEAT or _is_courtesy(sentence):
+        return False
+    mine, mine_content = _trigrams(sentence.text), content_stems(sentence.text)
+    theirs_said = _trigrams(view.history)
+    for other, other_content in _said(earlier):
+        same = mine & other
+        if len(same - theirs_said) >= 3 and len(same) >= SAME_SENTENCE * min(len(mine), len(other)):
+            return True
+        both = mine_content & other_content
+        enough = len(both) >= MIN_STEMS_TO_REPEAT and len(both) >= SAME_SENTENCE * len(other_content)
+        if enough and both - view.user_content:
+            return True
+        if any(len(content_stems(" ".join(gram)) - view.user_content) == len(gram) for gram in same):
+            return True
+    return False
+
+
+def _within(view: MessageView) -> list[Finding]:
+    seen: set[tuple[str, ...]] = set()
+    for sentence in view.sentences:
+        mine = _trigrams(sentence.text)
+        again = mine & seen
+        if len(mine) >= 2 and len(again) >= max(2, 0.4 * len(mine)):
+            return [finding("repetition.within", 1, sentence.span)]
+        seen |= mine
+    return []
+
+
+@lru_cache(maxsize=4096)
+def _said(text: str) -> tuple[tuple[frozenset[tuple[str, ...]], frozenset[str]], ...]:
+    """Word trigrams and content stems of each sentence."""
+    return tuple((_trigrams(part), content_stems(part)) for part in re.split(r"[.!?\n]+", text) if part.strip())
+
+
+@lru_cache(maxsize=4096)
+def _trigrams(text: str) -> frozenset[tuple[str, ...]]:
+    found = _WORD.findall(text)
+    return frozenset(zip(found, found[1:], found[2:], strict=False))
+
+
+def _opening(text: str) -> tuple[str, ...]:
+    return tuple(_WORD.findall(text)[:3])

@@ -1,7 +1,0 @@
-"""The rules detector: finds failures with word lists and structure, offline and deterministic."""
-
-from __future__ import annotations
-
-from advsim.failures.rules.detector import RulesDetector
-
-__all__ = ["RulesDetector"]

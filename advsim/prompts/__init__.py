@@ -1,0 +1,1 @@
+"""Token-exact prompts: the only place that turns speakers into chat-template roles."""

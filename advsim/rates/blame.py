@@ -1,0 +1,226 @@
+"""Whose fault is a failed dialogue: the chatbot's, the simulator's, the detector's doubt, or the infrastructure's?
+
+A chatbot that answers nonsense with nonsense has not failed a person. So rates are given with and without the
+conversations in which the simulator was at fault.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from advsim.rates.outcomes import MessageOutcome, outcomes
+from advsim.rates.rates import failure_rate
+from advsim.records import Assessment, Conversation, Rate, StopReason, user_turns
+
+MIN_REPEATED_WORDS = 3
+"""Shorter user turns ("yes", "thank you") are said twice by people as well: repeating them is no fault."""
+
+
+class Blame(StrEnum):
+    """What a dialogue is attributed to; where several apply, the first in this order."""
+
+    INFRASTRUCTURE = "infrastructure"  # the conversation ended in an error, or no message of it could be judged
+    SIMULATOR = "simulator"
+    CHATBOT = "chatbot"  # a failure found with enough confidence
+    DETECTOR_DOUBT = "detector_doubt"  # failures with little confidence only, or no verdict on a mode it mostly judges
+    NONE = "none"  # nothing failed
+
+
+class SimulatorFault(StrEnum):
+    """What a simulator did wrong in a conversation."""
+
+    EMPTY_TURN = "empty_turn"
+    ROLE_BREAK = "role_break"  # speaks as the chatbot, or repeats its instructions
+    REPETITION = "repetition"  # says the same turn twice
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DialogueBlame:
+    """What one conversation is attributed to.
+
+    Attributes:
+        conversation_id: the conversation.
+        blame: the attribution.
+        faults: the simulator's faults, whether or not a chatbot message failed.
+        num_failing: chatbot messages with a failure of enough confidence.
+        num_doubtful: chatbot messages with failures of too little confidence, or with abstentions, only.
+        num_not_judged: chatbot messages that could not be judged.
+        num_regenerated: user turns that were drawn again, and so are no faults of what stands in the conversation.
+    """
+
+    conversation_id: str
+    blame: Blame
+    faults: tuple[SimulatorFault, ...]
+    num_failing: int
+    num_doubtful: int
+    num_not_judged: int
+    num_regenerated: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BlameReport:
+    """Attribution of all conversations of a configuration.
+
+    Attributes:
+        dialogues: in the order given.
+        num_by_blame: conversations by attribution, all attributions named.
+        num_by_fault: conversations by fault of the simulator.
+        rate: any-mode failure rate of all conversations.
+        rate_without_simulator_faults: without the conversations in which the simulator was at fault.
+        num_regenerated: user turns that were drawn again.
+    """
+
+    dialogues: tuple[DialogueBlame, ...]
+    num_by_blame: Mapping[Blame, int]
+    num_by_fault: Mapping[SimulatorFault, int]
+    rate: Rate
+    rate_without_simulator_faults: Rate
+    num_regenerated: int
+
+
+UserTurnFault = Callable[[str], StopReason | None]
+"""What is wrong with the text of a user turn, as a stop reason; None where nothing is."""
+
+
+def attribute(
+    configuration: str,
+    conversations: Sequence[Conversation],
+    assessments: Sequence[Assessment],
+    *,
+    users: Mapping[str, str] | None = None,
+    user_turn_fault: UserTurnFault | None = None,
+    min_confidence: float = 0.5,
+    mode: str | None = None,
+    modes: Collection[str] | None = None,
+    judged_modes: Collection[str] | None = None,
+    left_out: Collection[tuple[str, int]] = (),
+    num_bootstrap: int = 2000,
+    seed: int = 0,
+) -> BlameReport:
+    """Attribute every conversation.
+
+    Args:
+        configuration: name of the chatbot configuration.
+        conversations: simulated conversations.
+        assessments: of their chatbot turns.
+        users: user of each conversation by id, where known.
+        user_turn_fault: finds empty and out-of-role user turns by their text; None: only empty turns, exact repetition
+            and the stop reason are looked at.
+        min_confidence: labels of a lower confidence are the detector's doubt.
+        mode: of the rates; None: any mode. Attribution is always by any mode.
+        modes: see :func:`advsim.rates.outcomes.outcomes`.
+        judged_modes: see there.
+        left_out: see there.
+        num_bootstrap: see :func:`advsim.rates.rates.failure_rate`.
+        seed: see there.
+
+    Raises:
+        ValueError: ``min_confidence`` is not between 0 and 1, or see :func:`advsim.rates.outcomes.outcomes`.
+    """
+    if not 0 <= min_confidence <= 1:
+        raise ValueError(f"min_confidence: got {min_confidence}, expected 0 to 1")
+    rows = outcomes(
+        configuration, conversations, assessments, users, modes=modes, judged_modes=judged_modes, left_out=left_out
+    )
+    confidence: dict[tuple[str, int], float] = {}
+    for assessment in assessments:
+        for label in assessment.labels:
+            key = (label.conversation_id, label.turn)
+            confidence[key] = max(confidence.get(key, 0.0), label.confidence)
+    by_dialogue: dict[str, list[MessageOutcome]] = {conversation.id: [] for conversation in conversations}
+    for row in rows:
+        by_dialogue[row.dialogue_id].append(row)
+    blamed = tuple(
+        _blame(
+            conversation,
+            by_dialogue[conversation.id],
+            confidence=confidence,
+            faults=simulator_faults(conversation, user_turn_fault),
+            min_confidence=min_confidence,
+        )
+        for conversation in conversations
+    )
+    at_fault = {d.conversation_id for d in blamed if d.faults}
+    counted = Counter(d.blame for d in blamed)
+    faults = Counter(fault for d in blamed for fault in d.faults)
+    faultless = [row for row in rows if row.dialogue_id not in at_fault]
+    return BlameReport(
+        dialogues=blamed,
+        num_by_blame={blame: counted[blame] for blame in Blame},
+        num_by_fault={fault: faults[fault] for fault in SimulatorFault},
+        rate=failure_rate(rows, mode=mode, num_bootstrap=num_bootstrap, seed=seed),
+        rate_without_simulator_faults=failure_rate(faultless, mode=mode, num_bootstrap=num_bootstrap, seed=seed),
+        num_regenerated=sum(d.num_regenerated for d in blamed),
+    )
+
+
+def simulator_faults(
+    conversation: Conversation, user_turn_fault: UserTurnFault | None = None
+) -> tuple[SimulatorFault, ...]:
+    """The simulator's faults that stand in a conversation, each once, in the order of :class:`SimulatorFault`.
+
+    Two user turns of at least ``MIN_REPEATED_WORDS`` words that are the same but for case and spaces are a repetition.
+    """
+    found: set[SimulatorFault] = set()
+    stopped = _FAULT_OF.get(conversation.stop_reason)
+    if stopped is not None:
+        found.add(stopped)
+    said: set[str] = set()
+    for _, turn in user_turns(conversation):
+        words = turn.text.lower().split()
+        reason = user_turn_fault(turn.text) if user_turn_fault is not None else None
+        if not words:
+            found.add(SimulatorFault.EMPTY_TURN)
+        elif reason in _FAULT_OF:
+            found.add(_FAULT_OF[reason])
+        key = " ".join(words)
+        if len(words) >= MIN_REPEATED_WORDS and key in said:
+            found.add(SimulatorFault.REPETITION)
+        said.add(key)
+    return tuple(fault for fault in SimulatorFault if fault in found)
+
+
+_FAULT_OF: Mapping[StopReason | None, SimulatorFault] = {
+    StopReason.EMPTY_TURN: SimulatorFault.EMPTY_TURN,
+    StopReason.ROLE_BREAK: SimulatorFault.ROLE_BREAK,
+}
+
+
+def _blame(
+    conversation: Conversation,
+    rows: Sequence[MessageOutcome],
+    *,
+    confidence: Mapping[tuple[str, int], float],
+    faults: tuple[SimulatorFault, ...],
+    min_confidence: float,
+) -> DialogueBlame:
+    sure = {row.turn for row in rows if row.modes and confidence[row.dialogue_id, row.turn] >= min_confidence}
+    doubtful = {
+        row.turn
+        for row in rows
+        if not row.error and row.turn not in sure and (row.modes or row.abstained - row.not_known)
+    }
+    num_not_judged = sum(row.error for row in rows)
+    failed = bool(sure or doubtful)
+    if conversation.stop_reason is StopReason.ERROR or conversation.error or (rows and num_not_judged == len(rows)):
+        blame = Blame.INFRASTRUCTURE
+    elif faults and (failed or conversation.stop_reason in _FAULT_OF):
+        blame = Blame.SIMULATOR
+    elif sure:
+        blame = Blame.CHATBOT
+    elif doubtful:
+        blame = Blame.DETECTOR_DOUBT
+    else:
+        blame = Blame.NONE
+    return DialogueBlame(
+        conversation_id=conversation.id,
+        blame=blame,
+        faults=faults,
+        num_failing=len(sure),
+        num_doubtful=len(doubtful),
+        num_not_judged=num_not_judged,
+        num_regenerated=conversation.num_regenerated,
+    )

@@ -1,0 +1,211 @@
+"""Pictures of several chatbots: simulated against real rates, and A/B differences of both side by side."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from matplotlib import rc_context
+
+from advsim.report.chatbots.metrics import ByChatbotPart
+from advsim.report.evaluation.failure_metrics import DifferencePart, RatePart
+from advsim.report.evaluation.figures import ANY
+from advsim.report.page.figures import format_interval
+from advsim.report.page.plots import Picture, Point, Series, panel
+from advsim.report.page.rows_picture import rows_picture
+from advsim.report.page.svg import INK, MUTED, RULE, SERIES, STYLE, inline_svg
+
+MAX_NAMED = 12
+"""More chatbots than these are not named in the scatter, where their names would cover each other."""
+
+MAX_NAME = 18
+_NAME_SIZE = 8.5  # points
+_SIDE = 290  # of the scatter, about, in points
+_CORNERS = ((1, 1), (-1, 1), (1, -1), (-1, -1))
+_Box = tuple[float, float, float, float]  # left, right, bottom, top
+
+
+def draw_chatbots(part: ByChatbotPart, *, simulated: str, real: str | None) -> tuple[Picture, ...]:
+    """Every picture that there are figures for.
+
+    Args:
+        part: what was found.
+        simulated: name of the conversations.
+        real: name of the real dialogues; None: there are none.
+    """
+    with rc_context(STYLE), warnings.catch_warnings():
+        # A name can hold letters that matplotlib's own font lacks; the page's fonts have them.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from")
+        drawn = (
+            _scatter(part, simulated, real)
+            if part.validity is not None and real is not None
+            else _rates(part, simulated),
+            _differences(part, simulated, real),
+        )
+    return tuple(picture for picture in drawn if picture is not None)
+
+
+def _scatter(part: ByChatbotPart, simulated: str, real: str) -> Picture | None:
+    points = [
+        (one.chatbot, one.real[ANY], one.simulated[ANY])
+        for one in part.chatbots
+        if _estimate(one.real) is not None and _estimate(one.simulated) is not None
+    ]
+    if not points:
+        return None
+    bounds = [
+        100 * bound
+        for _, *both in points
+        for rate in both
+        for bound in (rate.estimate, rate.low, rate.high)
+        if bound is not None
+    ]
+    margin = 0.06 * (max(bounds) - min(bounds)) or 1.0
+    limits = (min(bounds) - margin, max(bounds) + margin)
+    figure, axes = panel(4.5)
+    axes.plot(limits, limits, color=INK, linewidth=1, linestyle=(0, (4, 3)), zorder=1)
+    for _, x, y in points:
+        _cross(axes, x, y)
+    if len(points) <= MAX_NAMED:
+        places = [(name, 100 * (x.estimate or 0.0), 100 * (y.estimate or 0.0)) for name, x, y in points]
+        _write_names(axes, places, scale=(limits[1] - limits[0]) / _SIDE)
+    axes.set_xlim(*limits)
+    axes.set_ylim(*limits)
+    axes.set_aspect("equal")
+    axes.set_xlabel(f"{real}, % of messages")
+    axes.set_ylabel(f"{simulated}, % of messages")
+    axes.grid(color=RULE, linewidth=0.6)
+    axes.tick_params(labelcolor=MUTED)
+    axes.set_axisbelow(True)
+    said = "; ".join(f"{name}: {real} {_said(x)}, {simulated} {_said(y)}" for name, x, y in points)
+    title = "Failure rate by chatbot, simulated against real"
+    return Picture(
+        name="chatbots",
+        title=title,
+        caption="A point a chatbot, any failure, with 95 % intervals of both rates. On the dashed line both rates are "
+        "equal." + ("" if len(points) <= MAX_NAMED else " The names stand in the table."),
+        svg=inline_svg(figure, name="chatbots", title=title, description=said),
+    )
+
+
+def _cross(axes: Any, x: RatePart, y: RatePart) -> None:
+    """A mark at both rates, with both intervals behind it."""
+    at_x, at_y = 100 * (x.estimate or 0.0), 100 * (y.estimate or 0.0)
+    thin = {"color": SERIES[1], "linewidth": 0.9, "alpha": 0.55, "zorder": 2}
+    if x.low is not None and x.high is not None:
+        axes.plot([100 * x.low, 100 * x.high], [at_y, at_y], **thin)
+    if y.low is not None and y.high is not None:
+        axes.plot([at_x, at_x], [100 * y.low, 100 * y.high], **thin)
+    axes.plot(at_x, at_y, marker="o", color=SERIES[1], zorder=4)
+
+
+def _write_names(axes: Any, places: Sequence[tuple[str, float, float]], *, scale: float) -> None:
+    """Each name in that corner of its mark where it covers the fewest marks and names.
+
+    Args:
+        axes: to write on.
+        places: names with the place of their marks.
+        scale: per cent a point of type.
+    """
+    taken = [(x - 3 * scale, x + 3 * scale, y - 3 * scale, y + 3 * scale) for _, x, y in places]
+    for name, x, y in places:
+        shown = name if len(name) <= MAX_NAME else name[: MAX_NAME - 1] + "…"
+        width, height = 0.58 * _NAME_SIZE * len(shown) * scale, _NAME_SIZE * scale
+
+        boxes = {
+            (right, up): (
+                x + 5 * right * scale - (0 if right > 0 else width),
+                x + 5 * right * scale + (width if right > 0 else 0),
+                y + 4 * up * scale - (0 if up > 0 else height),
+                y + 4 * up * scale + (height if up > 0 else 0),
+            )
+            for right, up in _CORNERS
+        }
+        covered = {corner: sum(_overlap(box, other) for other in taken) for corner, box in boxes.items()}
+        corner = min(_CORNERS, key=covered.__getitem__)
+        taken.append(boxes[corner])
+        axes.annotate(
+            shown,
+            (x, y),
+            xytext=(5 * corner[0], 4 * corner[1]),
+            textcoords="offset points",
+            ha="left" if corner[0] > 0 else "right",
+            va="bottom" if corner[1] > 0 else "top",
+            color=INK,
+            fontsize=_NAME_SIZE,
+            zorder=5,
+        )
+
+
+def _overlap(one: _Box, other: _Box) -> bool:
+    return one[0] < other[1] and other[0] < one[1] and one[2] < other[3] and other[2] < one[3]
+
+
+def _rates(part: ByChatbotPart, simulated: str) -> Picture | None:
+    """Without a second side to hold them against, the rates alone."""
+    points = tuple(
+        Point(
+            place=row,
+            value=100 * estimate,
+            low=_times_100(one.simulated[ANY].low),
+            high=_times_100(one.simulated[ANY].high),
+        )
+        for row, one in enumerate(part.chatbots)
+        if (estimate := _estimate(one.simulated)) is not None
+    )
+    return rows_picture(
+        [Series(label=simulated, points=points, style=1)],
+        [one.chatbot for one in part.chatbots],
+        name="chatbots",
+        title="Failure rate by chatbot, % of messages",
+        caption="Any failure. Point and 95 % interval over users or dialogues.",
+        digits=1,
+    )
+
+
+def _differences(part: ByChatbotPart, simulated: str, real: str | None) -> Picture | None:
+    sides = [
+        (0, real or "", [test.real for test in part.tests]),
+        (1, simulated, [test.simulated for test in part.tests]),
+    ]
+    series = [
+        Series(
+            label=label,
+            style=style,
+            points=tuple(
+                Point(place=row, value=100 * one.difference, low=_times_100(one.low), high=_times_100(one.high))
+                for row, found in enumerate(tests)
+                if (one := _any_mode(found)) is not None and one.difference is not None
+            ),
+        )
+        for style, label, tests in sides
+    ]
+    return rows_picture(
+        [one for one in series if one.points],
+        [test.pair.label for test in part.tests],
+        name="differences",
+        title="A/B tests: difference of failure rates, percentage points",
+        caption="Any failure, with 95 % intervals. Right of 0 the first chatbot of the pair fails more often. A result "
+        "replicates where both marks are on one side.",
+        digits=1,
+        reference=0.0,
+        can_be_negative=True,
+    )
+
+
+def _any_mode(found: Sequence[DifferencePart]) -> DifferencePart | None:
+    return next(iter(found), None)
+
+
+def _estimate(rates: Mapping[str, RatePart]) -> float | None:
+    return rates[ANY].estimate if ANY in rates else None
+
+
+def _times_100(share: float | None) -> float | None:
+    return None if share is None else 100 * share
+
+
+def _said(rate: RatePart) -> str:
+    interval = format_interval(_times_100(rate.low), _times_100(rate.high), 1)
+    return f"{100 * (rate.estimate or 0.0):.1f} %" + (f" ({interval})" if interval else "")

@@ -1,0 +1,60 @@
+"""The detector's errors on labelled messages as rows and columns, and the terms that belong to them."""
+
+from __future__ import annotations
+
+from advsim.report.chatbots.figures import CHATBOT_LEGEND
+from advsim.report.evaluation.figures import LEGEND, mode_name, percent, percent_interval
+from advsim.report.evaluation.metrics import EvaluationPart, ProportionPart
+from advsim.report.page.figures import Cell, FigureTable, Row, RowGroup
+
+TERMS: tuple[tuple[str, str], ...] = (
+    (
+        "sensitivity, specificity",
+        "share of the labelled messages that show a mode in which the detector finds it, and of those that do not show "
+        "it in which it finds nothing; both n beside them, 95 % intervals by Wilson.",
+    ),
+    (
+        "corrected rate",
+        "(rate + specificity - 1) / (sensitivity + specificity - 1), after Rogan and Gladen; the interval, after Lang "
+        "and Reiczigel, carries the uncertainty of rate, sensitivity and specificity.",
+    ),
+)
+
+
+def legend(evaluation: EvaluationPart) -> tuple[tuple[str, str], ...]:
+    """The terms of an evaluation's tables with their meanings."""
+    return (
+        *LEGEND,
+        *(CHATBOT_LEGEND if evaluation.by_chatbot is not None else ()),
+        *(TERMS if evaluation.calibration is not None else ()),
+    )
+
+
+def calibration_table(evaluation: EvaluationPart) -> FigureTable:
+    """Sensitivity and specificity by kind of text and mode; no rows without a calibration."""
+    calibration = evaluation.calibration
+    groups = () if calibration is None else tuple(calibration.num_messages)
+    return FigureTable(
+        columns=("sensitivity, %", "of", "specificity, %", "of"),
+        groups=tuple(
+            RowGroup(
+                title=f"Labelled messages: {text}",
+                rows=tuple(
+                    Row(
+                        label=mode_name(evaluation, one.counts.mode),
+                        cells=(*_cells(one.sensitivity), *_cells(one.specificity)),
+                    )
+                    for one in (calibration.modes if calibration is not None else ())
+                    if one.counts.text == text and (one.sensitivity.num or one.specificity.num)
+                ),
+            )
+            for text in groups
+        ),
+    )
+
+
+def _cells(share: ProportionPart) -> tuple[Cell, Cell]:
+    return (
+        Cell(value=percent(share.value), interval=percent_interval(share.low, share.high)),
+        Cell(value=f"{share.num:,}"),
+    )

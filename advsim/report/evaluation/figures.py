@@ -1,0 +1,469 @@
+"""The figures of an evaluation as rows and columns, for the terminal's tables and the page's alike."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+
+from advsim.report.evaluation.failure_metrics import DifferencePart
+from advsim.report.evaluation.metrics import (
+    AtUserTurnPart,
+    EstimatePart,
+    EvaluationPart,
+    GroupPart,
+    HabitComparisonPart,
+    TwoSamplePart,
+    UsersPart,
+)
+from advsim.report.page.figures import (
+    DIVERSITY_NAMES,
+    MISSING,
+    NULL_LABEL,
+    Cell,
+    FigureTable,
+    Row,
+    RowGroup,
+    control_name,
+    estimate_cell,
+    format_figure,
+    format_interval,
+    keys_of,
+    null_cell,
+    turn_number,
+    words,
+)
+
+ANY = "any"
+SEVERITIES = {"1": "minor", "2": "moderate", "3": "severe"}
+HABIT_NAMES = {
+    "lowercase_start": "start lower-case",
+    "no_end_punctuation": "no end punctuation",
+    "question": "with a question",
+    "short": "up to three words",
+    "emoji": "with emoji",
+    "turn_words": "words a turn",
+    "type_token": "types / 50 words",
+    "user_turns": "user turns",
+}
+SHARES = ("lowercase_start", "no_end_punctuation", "question", "short", "emoji")
+LEGEND: tuple[tuple[str, str], ...] = (
+    (
+        "failure rate",
+        "failing chatbot messages / judged chatbot messages, in per cent, with its 95 % interval over users (dialogues "
+        "where users are unknown). A detector errs: the rates are what it finds, not what people would say.",
+    ),
+    (
+        "difference",
+        "rate less that of the reference, in percentage points; from the two intervals and the correlation of users "
+        "who are in both groups. p: of a permutation of users, over modes after Benjamini and Hochberg. The figure "
+        "beside it is of two one-sided tests that the rates differ by more than so many points: small means equal.",
+    ),
+    (
+        "divergence",
+        "base-2 Jensen-Shannon, 0 to 1, between the distributions over modes. It is above 0 even between two halves of "
+        "one group: compare it with the value under which 95 % of random relabellings stay.",
+    ),
+    (
+        "by fault",
+        "what each conversation is attributed to; user side: the user turns repeat themselves, are empty or out of "
+        "role. The last rate leaves those conversations out.",
+    ),
+    (
+        "typing habits",
+        "mean over dialogues, each counted once; the small figure is the standard deviation between dialogues.",
+    ),
+    (
+        "spread ratio",
+        "how much the users of a group differ from each other, relative to the reference's, chance of few turns taken "
+        "off: 1 is equal, 0 is one and the same person.",
+    ),
+    (
+        "p",
+        "of the distance between the two distributions of a habit, by dealing users to the sides at random; Holm over "
+        "all habits.",
+    ),
+    (
+        "AUC",
+        "of fresh classifiers between the users of a group and the reference's: 0.5 is chance. Where a classifier does "
+        "not find its control, a value near 0.5 says nothing. Under it the value under which 95 % of classifiers stay "
+        "that were fitted with users dealt to the sides at random, and the p of this comparison. User turns alone: "
+        "without the chatbot's turns.",
+    ),
+    ("MAUVE", "likeness of the embedded turns, 0 to 1; read it against the ceiling, real users among themselves."),
+)
+
+
+def evaluation_table(evaluation: EvaluationPart) -> FigureTable:
+    """All figures; rows and groups of rows without any figure are left out."""
+    groups = evaluation.groups
+    rows = (
+        RowGroup(title="Dialogues", rows=_filled(_size_rows(groups))),
+        RowGroup(title="Failure rate, % of messages", rows=_filled(_rate_rows(evaluation))),
+        RowGroup(title="Corrected for detector errors, %", rows=_filled(_corrected_rows(evaluation))),
+        RowGroup(title="Difference to ref., points", rows=_filled(_difference_rows(evaluation))),
+        RowGroup(title="Divergence over modes, bits", rows=_filled(_divergence_rows(groups))),
+        RowGroup(title="Conversations by fault", rows=_filled(_blame_rows(groups))),
+        RowGroup(title="Failures by severity", rows=_filled(_severity_rows(groups))),
+        RowGroup(title="Typing habits over dialogues", rows=_filled(_habit_rows([group.users for group in groups]))),
+        RowGroup(title="Spread between users, ratio", rows=_filled(_ratio_rows([group.users for group in groups]))),
+        RowGroup(title="Distance of habits, p", rows=_filled(_distance_rows([group.users for group in groups]))),
+        RowGroup(title="Diversity of user turns", rows=_filled(_diversity_rows([group.users for group in groups]))),
+        *(
+            RowGroup(title=f"Users told apart by {family}, AUC", rows=_filled(_realism_rows(groups, family)))
+            for family in _families(groups)
+        ),
+        RowGroup(title="MAUVE of user turns", rows=_filled(_mauve_rows([group.users for group in groups]))),
+        RowGroup(
+            title="Next turns on real prefixes: diversity",
+            rows=_filled(_diversity_rows([group.next_turns for group in groups])),
+        ),
+        RowGroup(
+            title="Next turns on real prefixes: habits",
+            rows=_filled(_habit_rows([group.next_turns for group in groups])),
+        ),
+        RowGroup(
+            title="Next turns on real prefixes: p", rows=_filled(_distance_rows([group.next_turns for group in groups]))
+        ),
+        RowGroup(
+            title="Next turns on real prefixes: MAUVE",
+            rows=_filled(_mauve_rows([group.next_turns for group in groups])),
+        ),
+    )
+    names = tuple(f"{group.name} (ref.)" if group.is_reference else group.name for group in groups)
+    return FigureTable(columns=names, groups=tuple(group for group in rows if group.rows))
+
+
+def missing_notes(evaluation: EvaluationPart) -> tuple[str, ...]:
+    """Why figures are missing: a sentence for each reason, named by group."""
+    found: list[str] = []
+    for group in evaluation.groups:
+        for mode in (ANY, *evaluation.modes_found):
+            corrected = group.failures.corrected.get(mode) if group.failures is not None else None
+            if corrected is not None and corrected.reason:
+                found.append(f"{group.name}, corrected rate of {mode_name(evaluation, mode)}: {corrected.reason}.")
+        for kind, users in (("user turns", group.users), ("next turns", group.next_turns)):
+            if users is None:
+                continue
+            if users.mauve is not None and users.mauve.reason:
+                found.append(f"{group.name}, MAUVE of {kind}: {users.mauve.reason}.")
+            for one in users.spread.habits if users.spread is not None else ():
+                if one.note and one.wasserstein is None:
+                    found.append(f"{group.name}, {HABIT_NAMES.get(one.habit, words(one.habit))} of {kind}: {one.note}.")
+        for classifier in group.users.realism if group.users is not None else ():
+            if not classifier.measurable:
+                found.append(
+                    f"{group.name}: {classifier.gate}, so that an AUC near 0.5 would say nothing."
+                    if classifier.auc.value is not None
+                    else f"{group.name}, {classifier.family} classifier {classifier.note}."
+                )
+            elif classifier.note:
+                found.append(f"{group.name}: the {classifier.family} classifier {classifier.note}.")
+            short = [(turn, at.auc) for turn, at in _at_turn(classifier) if at.auc.value is None]
+            if short:
+                listed = ", ".join(f"{turn} ({auc.num_turns} turns)" for turn, auc in short)
+                found.append(f"{group.name}: too few dialogues for classifiers at user turn {listed}.")
+    return tuple(dict.fromkeys(found))
+
+
+def mode_name(evaluation: EvaluationPart, mode: str) -> str:
+    """A mode's name in a row; ``any`` is any failure."""
+    return "any failure" if mode == ANY else evaluation.modes.get(mode, mode).lower()
+
+
+def percent(value: float | None) -> str:
+    """A share in per cent with one decimal."""
+    return MISSING if value is None else f"{100 * value:.1f}"
+
+
+def percent_interval(low: float | None, high: float | None) -> str:
+    """Bounds of a share in per cent."""
+    return "" if low is None or high is None else f"{100 * low:.1f}–{100 * high:.1f}"
+
+
+def points_interval(low: float | None, high: float | None) -> str:
+    """Bounds of a difference of shares in percentage points, with signs."""
+    return "" if low is None or high is None else f"{100 * low:+.1f} to {100 * high:+.1f}"
+
+
+def _size_rows(groups: Sequence[GroupPart]) -> Iterable[Row]:
+    yield _counts("dialogues", [group.num_dialogues or None for group in groups])
+    yield _counts("known users", [group.num_users or None for group in groups])
+    yield _counts("user turns", [group.num_user_turns or None for group in groups])
+    yield _counts("chatbot messages", [None if g.failures is None else g.failures.num_messages for g in groups])
+    not_judged = [None if g.failures is None else g.failures.rates[ANY].num_not_judged for g in groups]
+    yield _counts("not judged", not_judged)
+    if any(group.num_ended_by_error for group in groups):
+        yield _counts(
+            "ended by an error", [group.num_ended_by_error if group.stop_reasons else None for group in groups]
+        )
+    for reason in keys_of(group.stop_reasons for group in groups):
+        counts = [group.stop_reasons.get(reason) for group in groups]
+        yield Row(
+            label=f"ended by {words(reason)}",
+            cells=tuple(Cell(value=format_figure(count, 0)) for count in counts),
+            is_detail=True,
+        )
+
+
+def _rate_rows(evaluation: EvaluationPart) -> Iterable[Row]:
+    for mode in (ANY, *evaluation.modes_found):
+        cells = []
+        for group in evaluation.groups:
+            rate = group.failures.rates.get(mode) if group.failures is not None else None
+            cells.append(
+                Cell()
+                if rate is None
+                else Cell(value=percent(rate.estimate), interval=percent_interval(rate.low, rate.high))
+            )
+        yield Row(label=mode_name(evaluation, mode), cells=tuple(cells))
+        yield Row(
+            label="  seen only over the dialogue", cells=tuple(_over_dialogue(g, mode) for g in evaluation.groups)
+        )
+
+
+def _over_dialogue(group: GroupPart, mode: str) -> Cell:
+    """How many of the labels of a mode the message alone does not show; nothing where all of them are in messages."""
+    found = group.failures.visibilities.get(mode, {}) if group.failures is not None else {}
+    over = found.get("trajectory", 0)
+    return Cell(value=f"{over:,} of {sum(found.values()):,}") if over else Cell()
+
+
+def _corrected_rows(evaluation: EvaluationPart) -> Iterable[Row]:
+    for mode in (ANY, *evaluation.modes_found):
+        cells = []
+        for group in evaluation.groups:
+            one = group.failures.corrected.get(mode) if group.failures is not None else None
+            if one is None:
+                cells.append(Cell())
+            elif one.estimate is None:
+                cells.append(Cell(value="see notes"))
+            else:
+                cells.append(Cell(value=percent(one.estimate), interval=percent_interval(one.low, one.high)))
+        yield Row(label=mode_name(evaluation, mode), cells=tuple(cells))
+
+
+def _difference_rows(evaluation: EvaluationPart) -> Iterable[Row]:
+    for mode in (ANY, *evaluation.modes_found):
+        found = [_difference(group, mode) for group in evaluation.groups]
+        margin = next((one.margin for one in found if one is not None and one.margin is not None), 0.0)
+        yield Row(
+            label=mode_name(evaluation, mode),
+            cells=tuple(
+                Cell()
+                if one is None or one.difference is None
+                else Cell(value=f"{100 * one.difference:+.1f}", interval=points_interval(one.low, one.high))
+                for one in found
+            ),
+        )
+        yield Row(
+            label=f"  p; p of equal within ±{100 * margin:g}",
+            cells=tuple(
+                Cell()
+                if one is None or one.p_adjusted is None
+                else Cell(value=format_figure(one.p_adjusted, 3), interval=format_figure(one.equivalence_p, 3))
+                for one in found
+            ),
+            is_detail=mode != ANY,
+        )
+
+
+def _difference(group: GroupPart, mode: str) -> DifferencePart | None:
+    differences = group.failures.differences if group.failures is not None else ()
+    return next((one for one in differences if (one.mode or ANY) == mode), None)
+
+
+def _divergence_rows(groups: Sequence[GroupPart]) -> Iterable[Row]:
+    failures = [group.failures for group in groups]
+    for label, found in (
+        ("given failure", [one.divergence if one is not None else None for one in failures]),
+        ("with messages that do not fail", [one.divergence_with_none if one is not None else None for one in failures]),
+    ):
+        yield Row(
+            label=label,
+            cells=tuple(
+                Cell()
+                if one is None
+                else Cell(
+                    value=format_figure(one.jensen_shannon, 3), interval=format_interval(one.low, one.high, digits=3)
+                )
+                for one in found
+            ),
+        )
+        yield Row(
+            label=NULL_LABEL,
+            cells=tuple(
+                Cell()
+                if one is None or one.p_value is None
+                else Cell(value=format_figure(one.null_high, 3), interval=f"p {one.p_value:.3f}")
+                for one in found
+            ),
+        )
+
+
+def _blame_rows(groups: Sequence[GroupPart]) -> Iterable[Row]:
+    blames = [group.failures.blame if group.failures is not None else None for group in groups]
+    for key in keys_of(dict.fromkeys(one.num_by_blame) for one in blames if one is not None):
+        yield _counts(
+            {"none": "no failure found"}.get(key, words(key)),
+            [None if one is None else one.num_by_blame.get(key, 0) for one in blames],
+        )
+    for key in keys_of(dict.fromkeys(one.num_by_fault) for one in blames if one is not None):
+        counts = [None if one is None else one.num_by_fault.get(key, 0) for one in blames]
+        yield _counts(f"user side: {words(key)}", counts, is_detail=not any(counts))
+    rates = [None if one is None else one.rate_without_simulator_faults for one in blames]
+    yield Row(
+        label="% failing without these",
+        cells=tuple(
+            Cell()
+            if rate is None
+            else Cell(value=percent(rate.estimate), interval=percent_interval(rate.low, rate.high))
+            for rate in rates
+        ),
+    )
+
+
+def _severity_rows(groups: Sequence[GroupPart]) -> Iterable[Row]:
+    for key, label in SEVERITIES.items():
+        yield _counts(label, [None if g.failures is None else g.failures.severities.get(key, 0) for g in groups])
+
+
+def _habit_rows(users: Sequence[UsersPart | None]) -> Iterable[Row]:
+    for habit, label in HABIT_NAMES.items():
+        cells = []
+        for one in users:
+            found = next((each for each in one.habits if each.habit == habit), None) if one is not None else None
+            if found is None or found.mean is None:
+                cells.append(Cell())
+                continue
+            std = "" if found.std is None else f"sd {_habit(habit, found.std)}"
+            cells.append(Cell(value=_habit(habit, found.mean), interval=std))
+        yield Row(label=label, cells=tuple(cells))
+
+
+def _habit(habit: str, value: float) -> str:
+    if habit in SHARES:
+        return f"{100 * value:.0f} %"
+    return format_figure(value, 2 if habit == "type_token" else 1)
+
+
+def _compared(users: Sequence[UsersPart | None], habit: str) -> list[HabitComparisonPart | None]:
+    return [
+        next((each for each in one.spread.habits if each.habit == habit), None)
+        if one is not None and one.spread is not None
+        else None
+        for one in users
+    ]
+
+
+def _ratio_rows(users: Sequence[UsersPart | None]) -> Iterable[Row]:
+    for habit, label in HABIT_NAMES.items():
+        yield Row(
+            label=label,
+            cells=tuple(
+                Cell()
+                if one is None
+                else Cell(
+                    value=format_figure(one.std_ratio), interval=format_interval(one.std_ratio_low, one.std_ratio_high)
+                )
+                for one in _compared(users, habit)
+            ),
+        )
+
+
+def _distance_rows(users: Sequence[UsersPart | None]) -> Iterable[Row]:
+    for habit, label in HABIT_NAMES.items():
+        cells = []
+        for one in _compared(users, habit):
+            if one is None or one.p_adjusted is None or one.wasserstein is None:
+                cells.append(Cell())
+                continue
+            distance = f"distance {_habit(habit, one.wasserstein)}"
+            cells.append(Cell(value=format_figure(one.p_adjusted, 3), interval=distance))
+        yield Row(label=label, cells=tuple(cells))
+
+
+def _diversity_rows(users: Sequence[UsersPart | None]) -> Iterable[Row]:
+    for key, label in DIVERSITY_NAMES.items():
+        digits = 1 if key in ("mtld", "mean_turn_words") else 2
+        values = [None if one is None else getattr(one.diversity, key) for one in users]
+        yield Row(label=label, cells=tuple(Cell(value=format_figure(value, digits)) for value in values))
+
+
+def _families(groups: Sequence[GroupPart]) -> list[str]:
+    found = [one.family for group in groups if group.users is not None for one in group.users.realism]
+    return list(dict.fromkeys(found))
+
+
+def _realism_rows(groups: Sequence[GroupPart], family: str) -> Iterable[Row]:
+    found = [
+        next((one for one in group.users.realism if one.family == family), None) if group.users is not None else None
+        for group in groups
+    ]
+
+    def row(label: str, value: Callable[[TwoSamplePart], Cell], *, is_detail: bool = False) -> Row:
+        return Row(
+            label=label, cells=tuple(Cell() if one is None else value(one) for one in found), is_detail=is_detail
+        )
+
+    yield row("by turn", lambda one: _estimate(one.auc))
+    yield row(NULL_LABEL, lambda one: null_cell(one.nulls.auc.high, one.nulls.auc.p_value))
+    yield row("by dialogue", lambda one: _estimate(one.auc_dialogue))
+    at_turns = [dict(_at_turn(one)) if one is not None else {} for one in found]
+    turns = sorted({turn for at_turn in at_turns for turn in at_turn}, key=turn_number)
+    for turn in turns:
+        estimates = [at_turn[turn].auc if turn in at_turn else EstimatePart() for at_turn in at_turns]
+        yield Row(label=f"at user turn {turn}", cells=tuple(_estimate_and_n(one) for one in estimates))
+    yield row("by length alone", lambda one: Cell(value=format_figure(one.length_only.value)))
+    yield row("by user turns alone", lambda one: _estimate(one.user_only))
+    yield row("accuracy by turn", lambda one: _estimate(one.accuracy))
+    yield row(NULL_LABEL, lambda one: null_cell(one.nulls.accuracy.high, one.nulls.accuracy.p_value), is_detail=True)
+    for turn in turns:
+        estimates = [at_turn[turn].accuracy if turn in at_turn else EstimatePart() for at_turn in at_turns]
+        cells = tuple(_estimate_and_n(one) for one in estimates)
+        yield Row(label=f"accuracy at user turn {turn}", cells=cells, is_detail=True)
+    for control in keys_of(dict.fromkeys(one.power) for one in found if one is not None):
+        values = [one.power[control].value if one is not None and control in one.power else None for one in found]
+        yield Row(
+            label=f"power: {control_name(control)}", cells=tuple(Cell(value=format_figure(value)) for value in values)
+        )
+
+
+def _at_turn(classifier: TwoSamplePart) -> list[tuple[str, AtUserTurnPart]]:
+    return sorted(classifier.at_turn.items(), key=lambda item: turn_number(item[0]))
+
+
+def _estimate(one: EstimatePart) -> Cell:
+    return estimate_cell(one.value, one.low, one.high)
+
+
+def _estimate_and_n(one: EstimatePart) -> Cell:
+    return estimate_cell(one.value, one.low, one.high, n=one.num_turns or None)
+
+
+def _mauve_rows(users: Sequence[UsersPart | None]) -> Iterable[Row]:
+    for key, label in (("score", "MAUVE"), ("ceiling", "ceiling: real with real")):
+        cells = []
+        for one in users:
+            seeds = getattr(one.mauve, key) if one is not None and one.mauve is not None else None
+            cells.append(
+                Cell()
+                if seeds is None
+                else Cell(value=format_figure(seeds.mean), interval=format_interval(seeds.low, seeds.high))
+            )
+        yield Row(label=label, cells=tuple(cells))
+    yield _counts("turns a side", _mauve_counts(users, "num_turns"), is_detail=True)
+    yield _counts("buckets", _mauve_counts(users, "num_buckets"), is_detail=True)
+
+
+def _mauve_counts(users: Sequence[UsersPart | None], key: str) -> list[int | None]:
+    return [
+        getattr(one.mauve, key) if one is not None and one.mauve is not None and one.mauve.score is not None else None
+        for one in users
+    ]
+
+
+def _counts(label: str, values: Iterable[int | None], *, is_detail: bool = False) -> Row:
+    return Row(label=label, cells=tuple(Cell(value=format_figure(value, 0)) for value in values), is_detail=is_detail)
+
+
+def _filled(rows: Iterable[Row]) -> tuple[Row, ...]:
+    return tuple(row for row in rows if any(cell.value != MISSING for cell in row.cells))

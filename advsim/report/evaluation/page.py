@@ -1,0 +1,176 @@
+"""One self-contained HTML page an evaluation: no scripts, no requests, everything that somebody wrote escaped."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from advsim.report.chatbots.figures import agreement_notes, chatbot_table
+from advsim.report.chatbots.pictures import draw_chatbots
+from advsim.report.evaluation.calibration import calibration_table, legend
+from advsim.report.evaluation.figures import ANY, SEVERITIES, evaluation_table, missing_notes, percent, percent_interval
+from advsim.report.evaluation.metrics import EvaluationPart, ExamplePart, GroupPart, read_evaluation
+from advsim.report.evaluation.pictures import draw_evaluation
+from advsim.report.evaluation.tables import headline
+from advsim.report.page.figures import FigureTable, format_figure, format_interval
+from advsim.report.page.plots import Picture
+from advsim.report.page.render import KeyFigure, render_page
+
+MAX_SHOWN_CHARACTERS = 600
+"""Of a turn, and of what stands before and after the evidence in a message."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShownExample:
+    """A failure as the page shows it: the message in three parts, of which the middle one is the evidence."""
+
+    mode: str
+    severity: str
+    dialogue: str
+    user: str
+    before: str
+    span: str
+    after: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShownExamples:
+    """Examples of one group."""
+
+    group: str
+    is_reference: bool
+    examples: tuple[ShownExample, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShownChatbots:
+    """Several chatbots as the page shows them; ``verdict`` is empty where there is nothing to hold them against."""
+
+    verdict: str
+    pictures: tuple[Picture, ...]
+    figures: FigureTable
+
+
+def render_evaluation(metrics: Mapping[str, object]) -> str:
+    """The page as HTML text. The same input gives the same text.
+
+    Args:
+        metrics: parsed ``metrics.json`` of an evaluation.
+
+    Raises:
+        RunError: a key holds something of another kind than the evaluation writes.
+    """
+    evaluation = read_evaluation(metrics)
+    return render_page(
+        "evaluation.html",
+        evaluation=evaluation,
+        headline=headline(evaluation),
+        key_figures=_key_figures(evaluation),
+        pictures=draw_evaluation(evaluation),
+        chatbots=_chatbots(evaluation),
+        figures=evaluation_table(evaluation),
+        notes=[*evaluation.notes, *missing_notes(evaluation), *agreement_notes(evaluation.by_chatbot)],
+        examples=_examples(evaluation),
+        modes_not_found=_not_found(evaluation),
+        calibration=calibration_table(evaluation),
+        legend=legend(evaluation),
+    )
+
+
+def _key_figures(evaluation: EvaluationPart) -> tuple[KeyFigure, ...]:
+    found: list[KeyFigure] = []
+    shown = [group for group in evaluation.groups if group.failures is not None]
+    for group in [*shown[:1], *shown[1:][-2:]]:
+        assert group.failures is not None
+        rate = group.failures.rates[ANY]
+        interval = percent_interval(rate.low, rate.high)
+        found.append(
+            KeyFigure(
+                label=f"Failing messages, {group.name}",
+                value=percent(rate.estimate) + ("" if rate.estimate is None else " %"),
+                note=(f"interval {interval}, " if interval else "no interval, ")
+                + f"{rate.num_messages:,} messages, {rate.num_dialogues:,} dialogues",
+            )
+        )
+    found.extend(_user_figures([group for group in evaluation.groups if group.users is not None][-1:]))
+    return tuple(found)
+
+
+def _user_figures(groups: Sequence[GroupPart]) -> list[KeyFigure]:
+    found: list[KeyFigure] = []
+    for group in groups:
+        users = group.users
+        if users is None:
+            continue
+        for one in users.realism[:1]:
+            interval = format_interval(one.auc.low, one.auc.high)
+            found.append(
+                KeyFigure(
+                    label=f"Users told apart, {one.family}",
+                    value=format_figure(one.auc.value),
+                    note=f"AUC, {group.name}" + (f", interval {interval}" if interval else ", no interval"),
+                )
+            )
+        if users.mauve is not None and users.mauve.score is not None and users.mauve.ceiling is not None:
+            found.append(
+                KeyFigure(
+                    label="MAUVE of user turns",
+                    value=format_figure(users.mauve.score.mean),
+                    note=f"{group.name}; ceiling {format_figure(users.mauve.ceiling.mean)}, "
+                    f"{users.mauve.num_turns:,} turns a side, {users.mauve.num_buckets} buckets",
+                )
+            )
+    return found
+
+
+def _chatbots(evaluation: EvaluationPart) -> ShownChatbots | None:
+    part = evaluation.by_chatbot
+    if part is None:
+        return None
+    real = evaluation.reference.name if evaluation.reference is not None else None
+    return ShownChatbots(
+        verdict=part.validity.sentence if part.validity is not None else "",
+        pictures=draw_chatbots(part, simulated=evaluation.name_of_simulated, real=real),
+        figures=chatbot_table({evaluation.name_of_simulated: part}, real=real, modes=evaluation.modes),
+    )
+
+
+def _not_found(evaluation: EvaluationPart) -> str:
+    judged = [mode for mode in evaluation.modes_judged if mode in evaluation.modes]
+    return ", ".join(evaluation.modes[mode].lower() for mode in judged if mode not in evaluation.modes_found)
+
+
+def _examples(evaluation: EvaluationPart) -> tuple[ShownExamples, ...]:
+    return tuple(
+        ShownExamples(
+            group=group.name,
+            is_reference=group.is_reference,
+            examples=tuple(_example(one, evaluation) for one in group.examples),
+        )
+        for group in evaluation.groups
+        if group.examples
+    )
+
+
+def _example(one: ExamplePart, evaluation: EvaluationPart) -> ShownExample:
+    start = one.message.find(one.span) if one.span else -1
+    before, span, after = (
+        ("", "", one.message) if start < 0 else (one.message[:start], one.span, one.message[start + len(one.span) :])
+    )
+    return ShownExample(
+        mode=evaluation.modes.get(one.mode, one.mode),
+        severity=SEVERITIES.get(str(one.severity), str(one.severity)),
+        dialogue=f"{one.dialogue_id}, turn {one.turn}",
+        user=_start(one.user),
+        before=_end(before),
+        span=span,
+        after=_start(after),
+    )
+
+
+def _start(text: str) -> str:
+    return text if len(text) <= MAX_SHOWN_CHARACTERS else text[:MAX_SHOWN_CHARACTERS] + " …"
+
+
+def _end(text: str) -> str:
+    return text if len(text) <= MAX_SHOWN_CHARACTERS else "… " + text[-MAX_SHOWN_CHARACTERS:]

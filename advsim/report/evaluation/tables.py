@@ -1,0 +1,151 @@
+"""The terminal's tables of ``advsim evaluate``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from rich import box
+from rich.console import RenderableType
+from rich.constrain import Constrain
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from advsim.report.chatbots.figures import agreement_notes, chatbot_table
+from advsim.report.chatbots.metrics import ByChatbotPart
+from advsim.report.evaluation.calibration import calibration_table, legend
+from advsim.report.evaluation.figures import ANY, evaluation_table, missing_notes, percent, percent_interval
+from advsim.report.evaluation.metrics import EvaluationPart, GroupPart, read_evaluation
+from advsim.report.page.figures import Cell, FigureTable
+
+MAX_COLUMNS = 100
+_COLUMNS_A_TABLE = 5
+_COLUMNS_ON_ONE_LINE = 3
+"""Up to so many, figure and interval fit on one line."""
+
+
+def evaluation_tables(metrics: Mapping[str, object]) -> tuple[RenderableType, ...]:
+    """A sentence, tables of at most 100 columns, notes and a legend; each for ``console.print``.
+
+    Args:
+        metrics: parsed ``metrics.json`` of an evaluation, or :meth:`advsim.evaluation.Evaluation.to_json`.
+
+    Raises:
+        RunError: a key holds something of another kind than the evaluation writes.
+    """
+    evaluation = read_evaluation(metrics)
+    table = evaluation_table(evaluation)
+    if not table.groups:
+        return (Text("No figures."),)
+    tables = figure_tables(table)
+    if evaluation.by_chatbot is not None:
+        tables.extend(_chatbot_tables(evaluation, evaluation.by_chatbot))
+    if evaluation.calibration is not None:
+        tables.append(_table(calibration_table(evaluation)))
+    notes = [*evaluation.notes, *missing_notes(evaluation), *agreement_notes(evaluation.by_chatbot)]
+    shown = Text("\n").join(
+        [
+            *(Text(f"- {note}") for note in notes),
+            Text(),
+            *(Text.assemble((f"{term}: ", "bold"), meaning) for term, meaning in legend(evaluation)),
+        ]
+    )
+    return (
+        Constrain(Padding(Text(headline(evaluation), style="bold"), (1, 1, 0, 1)), MAX_COLUMNS),
+        *tables,
+        Constrain(Padding(shown, (0, 1)), MAX_COLUMNS),
+    )
+
+
+def _chatbot_tables(evaluation: EvaluationPart, part: ByChatbotPart) -> list[RenderableType]:
+    reference = evaluation.reference
+    figures = chatbot_table(
+        {evaluation.name_of_simulated: part},
+        real=reference.name if reference is not None else None,
+        modes=evaluation.modes,
+    )
+    verdict = part.validity.sentence if part.validity is not None else ""
+    said = [Constrain(Padding(Text(verdict, style="bold"), (1, 1, 0, 1)), MAX_COLUMNS)] if verdict else []
+    return [*said, *figure_tables(figures)]
+
+
+def figure_tables(figures: FigureTable) -> list[RenderableType]:
+    """Tables of at most 100 columns for ``console.print``, the first column of figures in all of them."""
+    return [_table(part) for part in _parts(figures)]
+
+
+def headline(evaluation: EvaluationPart) -> str:
+    """One sentence a group on how often its chatbot fails."""
+    said = []
+    for group in evaluation.groups:
+        rate = group.failures.rates.get(ANY) if group.failures is not None else None
+        if rate is None:
+            continue
+        if rate.estimate is None:
+            said.append(f"{group.name}: no chatbot message could be judged.")
+            continue
+        interval = percent_interval(rate.low, rate.high)
+        bounds = f" [{interval}]" if interval else " (too few dialogues for an interval)"
+        said.append(
+            f"{group.name}: {evaluation.detector} finds a failure in {percent(rate.estimate)} %{bounds} of "
+            f"{rate.num_messages:,} chatbot messages in {rate.num_dialogues:,} dialogues{_corrected(group)}."
+        )
+    return " ".join(said) or "No dialogue with a chatbot message."
+
+
+def _corrected(group: GroupPart) -> str:
+    one = group.failures.corrected.get(ANY) if group.failures is not None else None
+    if one is None or one.estimate is None:
+        return ""
+    interval = percent_interval(one.low, one.high)
+    if one.estimate == 0 and one.high is not None:
+        # "0 %" would be read as a finding of no failure; it is one of too many false alarms.
+        at_most = f"(corrected: at most {percent(one.high)} %)"
+        return f", no more than its false alarms on labelled messages explain {at_most}"
+    return f"; without its errors on labelled messages {percent(one.estimate)} %" + (
+        f" [{interval}]" if interval else ""
+    )
+
+
+def _parts(table: FigureTable) -> list[FigureTable]:
+    """The same rows with at most ``_COLUMNS_A_TABLE`` columns each, the first column in all of them."""
+    if len(table.columns) <= _COLUMNS_A_TABLE:
+        return [table]
+    step = _COLUMNS_A_TABLE - 1
+    return [
+        _columns(table, [0, *range(first, min(first + step, len(table.columns)))])
+        for first in range(1, len(table.columns), step)
+    ]
+
+
+def _columns(table: FigureTable, kept: list[int]) -> FigureTable:
+    groups = tuple(
+        replace(
+            group, rows=tuple(replace(row, cells=tuple(row.cells[column] for column in kept)) for row in group.rows)
+        )
+        for group in table.groups
+    )
+    return FigureTable(columns=tuple(table.columns[column] for column in kept), groups=groups)
+
+
+def _table(figures: FigureTable) -> Table:
+    on_one_line = len(figures.columns) <= _COLUMNS_ON_ONE_LINE
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 0, 0, 1))
+    table.add_column("", no_wrap=True, max_width=32)
+    for label in figures.columns:
+        table.add_column(
+            Text(label), justify="right", min_width=9, max_width=22 if on_one_line else 17, overflow="fold"
+        )
+    for group in figures.groups:
+        table.add_row(Text(group.title, style="bold", no_wrap=True, overflow="ellipsis"), *[""] * len(figures.columns))
+        for row in group.rows:
+            if not row.is_detail:
+                table.add_row(Text(f"  {row.label}"), *(_cell(cell, on_one_line=on_one_line) for cell in row.cells))
+    return table
+
+
+def _cell(cell: Cell, *, on_one_line: bool) -> Text:
+    if not cell.interval:
+        return Text(cell.value)
+    return Text.assemble(cell.value, "  " if on_one_line else "\n", (cell.interval, "dim"))

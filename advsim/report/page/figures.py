@@ -1,0 +1,110 @@
+"""Figures as rows and columns, for the terminal's tables and the pages alike."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+MISSING = "–"
+NULL_LABEL = "  95 % of relabelled, and p"
+_SPELLED = {"dpo": "DPO", "sft": "SFT", "held_out": "held-out measures"}
+CONTROL_NAMES = {
+    "zero_shot": "zero-shot turns",
+    "shuffled": "shuffled turns",
+    "repeated": "repeated turns",
+    "truncated": "truncated turns",
+}
+DIVERSITY_NAMES = {
+    "ttr": "type-token ratio",
+    "mattr": "MATTR",
+    "mtld": "MTLD",
+    "distinct_1": "distinct-1",
+    "distinct_2": "distinct-2",
+    "distinct_3": "distinct-3",
+    "entropy": "word entropy (bits)",
+    "mean_turn_words": "words a turn",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cell:
+    """A figure as text, with its interval where it has one."""
+
+    value: str = MISSING
+    interval: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One measure over the columns. ``is_detail`` rows are left out on the terminal."""
+
+    label: str
+    cells: tuple[Cell, ...]
+    is_detail: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RowGroup:
+    """Rows under one heading."""
+
+    title: str
+    rows: tuple[Row, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FigureTable:
+    """Columns and grouped rows; rows without any figure are left out."""
+
+    columns: tuple[str, ...]
+    groups: tuple[RowGroup, ...]
+
+
+def format_figure(value: float | None, digits: int = 2) -> str:
+    """A figure with so many decimals, thousands separated; a dash where there is none."""
+    return MISSING if value is None else f"{value:,.{digits}f}"
+
+
+def format_interval(low: float | None, high: float | None, digits: int = 2) -> str:
+    """``low–high``, or an empty string where a bound is missing."""
+    return "" if low is None or high is None else f"{low:.{digits}f}–{high:.{digits}f}"
+
+
+def estimate_cell(value: float | None, low: float | None, high: float | None, *, n: float | None = None) -> Cell:
+    """A figure with its interval and, where given, the number of turns it rests on."""
+    beside = (format_interval(low, high), "" if n is None else f"n {n:,.0f}")
+    return Cell(value=format_figure(value), interval=", ".join(part for part in beside if part))
+
+
+def null_cell(high: float | None, p_value: float | None) -> Cell:
+    """The 95 % point of a permutation null and the p of the figure that it belongs to; empty where there is no null."""
+    return Cell() if p_value is None else Cell(value=format_figure(high), interval=f"p {p_value:.3f}")
+
+
+def keys_of(mappings: Iterable[Mapping[str, float | None]]) -> list[str]:
+    """The keys of all mappings, in order of appearance."""
+    return list(dict.fromkeys(key for mapping in mappings for key in mapping))
+
+
+def control_name(control: str) -> str:
+    """A control as words."""
+    return CONTROL_NAMES.get(control, words(control))
+
+
+def turn_number(key: str) -> tuple[int, str]:
+    """Sort key of user turn numbers that are JSON keys."""
+    return (int(key) if key.isdecimal() else 10**6, key)
+
+
+def words(key: str) -> str:
+    """A JSON key as words."""
+    return _SPELLED.get(key, key.replace("_", " "))
+
+
+def _row(label: str, values: Iterable[float | None], *, digits: int = 2, is_detail: bool = False) -> Row:
+    return Row(
+        label=label, cells=tuple(Cell(value=format_figure(value, digits)) for value in values), is_detail=is_detail
+    )
+
+
+def _filled(rows: Iterable[Row]) -> tuple[Row, ...]:
+    return tuple(row for row in rows if any(cell.value != MISSING for cell in row.cells))

@@ -1,0 +1,251 @@
+"""Ray actors of the rollout: thin shells around an engine. A simulator actor drives its conversations itself.
+
+driver --RolloutTask--> SimulatorActor --turns--> ChatbotActor (or the same engine without adapter: colocated)
+       <-Conversation--                <-reply---
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from advsim.chatbots.actor import RemoteChatbot
+from advsim.chatbots.on_engine import EngineChatbot, chatbot_prompts, named_chatbot
+from advsim.chatbots.protocol import ChatbotSpeaker, Utterance
+from advsim.config import ChatbotConfig, RolloutConfig, SamplingConfig
+from advsim.engine.build import build_engine
+from advsim.engine.protocol import Engine, EngineSpec, GenerationRequest
+from advsim.errors import ConfigError, DeliveryError
+from advsim.models.adapter import adapter_sha256
+from advsim.models.base import load_tokenizer, resolve_model
+from advsim.prompts.simulator import SimulatorPrompts
+from advsim.prompts.text import END_TOKEN, strip_end
+from advsim.records import AdapterRef, Candidate, Context, Conversation, NextTurn, Scenario, Turn
+from advsim.rollout.delivery import Acknowledgement, Delivery
+from advsim.rollout.replay import ReplayedReply, ReplayRequest, replay
+from advsim.rollout.turn_loop import RolloutTask, SimulatorSpeaker, simulate
+from advsim.runtime.actors import redirect_output
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SimulatorSpec:
+    """How a simulator actor speaks."""
+
+    engine: EngineSpec
+    instructions: str
+    budget_tokens: int
+    rollout: RolloutConfig
+    chatbot: ChatbotConfig | None  # set where the chatbot shares this engine
+    log_file: str = ""
+    named_chatbots: tuple[ChatbotConfig, ...] = ()  # further chatbots on this engine, which tasks ask for by name
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CandidateRequest:
+    """Draw ``num_candidates`` alternatives for user turn ``turn`` of a conversation."""
+
+    conversation: Conversation
+    context: Context
+    turn: int
+    num_candidates: int
+    sampling: SamplingConfig
+    adapter: AdapterRef
+    seed: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NextTurnRequest:
+    """Write the next user turn on a real prefix."""
+
+    scenario: Scenario
+    prefix: tuple[Turn, ...]
+    sampling: SamplingConfig
+    adapter: AdapterRef | None
+    seed: int
+
+
+class SimulatorActor:
+    """One rollout engine: speaks the user with the current adapter and drives whole conversations."""
+
+    def __init__(self, spec: SimulatorSpec, name: str) -> None:
+        redirect_output(spec.log_file)
+        self._spec = spec
+        self._name = name
+        self._engine: Engine = build_engine(spec.engine)
+        self._adapter: AdapterRef | None = None
+        self._folder = tempfile.TemporaryDirectory(prefix="advsim-adapters-")
+        tokenizer = load_tokenizer(resolve_model(spec.engine.model))
+        self._prompts = SimulatorPrompts(tokenizer, instructions=spec.instructions, budget_tokens=spec.budget_tokens)
+        self._chatbots: tuple[ChatbotSpeaker, ...] = ()
+        if spec.chatbot is not None:
+            budget_tokens = spec.engine.config.max_model_len - spec.chatbot.sampling.max_tokens
+            prompts = chatbot_prompts(spec.chatbot, tokenizer, budget_tokens=budget_tokens)
+            self._chatbots = (EngineChatbot(self._engine, prompts, spec.chatbot.sampling),)
+        self._named: dict[str, tuple[ChatbotSpeaker, ...]] = {
+            config.name: (named_chatbot(config, self._engine, spec.engine, tokenizer),)
+            for config in spec.named_chatbots
+        }
+
+    async def start(self) -> float:
+        """Start the engine; returns the seconds it took."""
+        started = time.monotonic()
+        await self._engine.start()
+        return time.monotonic() - started
+
+    def use_chatbots(self, actors: Sequence[Any], names: Sequence[str] = ()) -> None:
+        """Talk to these chatbot actors instead of the colocated chatbot; ``names`` are the named chatbots they hold."""
+        self._chatbots = tuple(RemoteChatbot(actor) for actor in actors)
+        self._named = {name: tuple(RemoteChatbot(actor, name) for actor in actors) for name in names}
+
+    async def load_adapter(self, delivery: Delivery) -> Acknowledgement:
+        """Write the adapter to local disk, load it, and say what is held now."""
+        started = time.monotonic()
+        folder = Path(self._folder.name) / f"v{delivery.adapter.version}"
+        folder.mkdir(parents=True, exist_ok=True)
+        for file_name, content in delivery.files.items():
+            (folder / file_name).write_bytes(content)
+        sha256 = adapter_sha256(folder)
+        await self._engine.load_adapter(delivery.adapter, folder)
+        self._adapter = AdapterRef(version=delivery.adapter.version, path=delivery.adapter.path, sha256=sha256)
+        canary = delivery.canary
+        logprobs = await self._engine.logprobs(canary.prompt_ids, canary.completion_ids, use_adapter=True)
+        return Acknowledgement(
+            engine=self._name,
+            version=delivery.adapter.version,
+            sha256=sha256,
+            canary_logprobs=tuple(logprobs),
+            seconds=time.monotonic() - started,
+        )
+
+    async def simulate(self, task: RolloutTask) -> Conversation:
+        """Run one conversation.
+
+        Raises:
+            DeliveryError: this engine does not hold the adapter the task asks for.
+        """
+        self._require(task.adapter)
+        return await simulate(
+            task,
+            simulator=self._speaker(task.adapter, self._spec.rollout.sampling),
+            chatbot=self._chatbot(task.chatbot, task.seed),
+            config=self._spec.rollout,
+            instructions=self._spec.instructions,
+        )
+
+    async def candidates(self, request: CandidateRequest) -> list[Candidate]:
+        """Alternatives for one user turn on its own prefix; index 0 is the text it has."""
+        self._require(request.adapter)
+        prefix = request.conversation.turns[: request.turn]
+        original = request.conversation.turns[request.turn]
+        completions = await self._engine.generate(
+            self._request(
+                self._prompts.prompt(request.context, prefix),
+                request.sampling,
+                use_adapter=True,
+                num_samples=request.num_candidates,
+                seed=request.seed,
+            )
+        )
+        drawn = [(strip_end(c.text)[0], c.token_ids, c.finished) for c in completions]
+        limit = self._spec.rollout.sampling.max_tokens
+        texts = [(original.text, original.token_ids, len(original.token_ids) < limit), *drawn]
+        return [
+            Candidate(
+                conversation_id=request.conversation.id,
+                turn=request.turn,
+                index=index,
+                text=text,
+                token_ids=token_ids,
+                finished=finished,
+                simulator_version=request.adapter.version,
+            )
+            for index, (text, token_ids, finished) in enumerate(texts)
+            if text
+        ]
+
+    async def next_turn(self, request: NextTurnRequest) -> NextTurn:
+        """The user's next turn on a real prefix."""
+        self._require(request.adapter)
+        speaker = self._speaker(request.adapter, request.sampling)
+        said = await speaker.speak(request.scenario.context, request.prefix, seed=request.seed)
+        return NextTurn(
+            dialogue_id=request.scenario.id,
+            turn=len(request.prefix),
+            text=strip_end(said.text)[0],
+            finished=said.finished,
+        )
+
+    async def replay(self, request: ReplayRequest) -> ReplayedReply:
+        """A chatbot's reply to a real prefix."""
+        return await replay(
+            request,
+            chatbot=self._chatbot(request.chatbot, request.seed),
+            timeout_s=self._spec.rollout.turn_timeout_s,
+        )
+
+    async def logprobs(
+        self, prompt_ids: Sequence[int], completion_ids: Sequence[int], *, use_adapter: bool = True
+    ) -> list[float]:
+        """Natural-log probabilities of completion tokens under the adapter being served, or the base model."""
+        return await self._engine.logprobs(prompt_ids, completion_ids, use_adapter=use_adapter)
+
+    def _require(self, adapter: AdapterRef | None) -> None:
+        if adapter is None:
+            return
+        held = self._adapter
+        if held is None or (held.version, held.sha256) != (adapter.version, adapter.sha256):
+            has = "no adapter" if held is None else f"version {held.version} ({held.sha256[:12]})"
+            raise DeliveryError(
+                f"{self._name} holds {has}, expected version {adapter.version} ({adapter.sha256[:12]}); it was "
+                "not pushed to it. Run the same command to resume: the push is repeated first"
+            )
+
+    def _chatbot(self, name: str, seed: int) -> ChatbotSpeaker:
+        """Where chatbots were named, the one of that name; else the run's own, whatever the task calls it."""
+        speakers = self._named.get(name) if self._named else self._chatbots
+        if not speakers:
+            raise ConfigError(f"no chatbot is called {name!r}, expected one of {', '.join(sorted(self._named))}")
+        return speakers[seed % len(speakers)]
+
+    def _speaker(self, adapter: AdapterRef | None, sampling: SamplingConfig) -> SimulatorSpeaker:
+        return _EngineSimulator(self, sampling, use_adapter=adapter is not None)
+
+    def _request(
+        self, prompt_ids: tuple[int, ...], sampling: SamplingConfig, *, use_adapter: bool, num_samples: int, seed: int
+    ) -> GenerationRequest:
+        return GenerationRequest(
+            prompt_ids=prompt_ids,
+            num_samples=num_samples,
+            temperature=sampling.temperature,
+            top_p=sampling.top_p,
+            max_tokens=sampling.max_tokens,
+            stop_token_ids=self._prompts.stop_token_ids,
+            stop_texts=(END_TOKEN,),
+            use_adapter=use_adapter,
+            seed=seed,
+        )
+
+
+class _EngineSimulator:
+    """Speaks the user through an actor's engine."""
+
+    def __init__(self, actor: SimulatorActor, sampling: SamplingConfig, *, use_adapter: bool) -> None:
+        self._actor = actor
+        self._sampling = sampling
+        self._use_adapter = use_adapter
+
+    async def speak(self, context: Context, turns: Sequence[Turn], *, seed: int) -> Utterance:
+        actor = self._actor
+        prompt_ids = actor._prompts.prompt(context, turns)
+        request = actor._request(prompt_ids, self._sampling, use_adapter=self._use_adapter, num_samples=1, seed=seed)
+        completion = (await actor._engine.generate(request))[0]
+        return Utterance(
+            text=completion.text,
+            token_ids=completion.token_ids,
+            finished=completion.finished,
+            num_prompt_tokens=len(prompt_ids),
+        )

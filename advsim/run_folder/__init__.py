@@ -1,0 +1,1 @@
+"""What a run wrote: the only place that knows the names in a run folder."""

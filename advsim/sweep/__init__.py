@@ -1,0 +1,1 @@
+"""Simulators against chatbots on scenarios, and the same chatbots on real prefixes."""

@@ -1,0 +1,210 @@
+"""Replay: a chatbot answers real held-out prefixes, one message each.
+
+It gives the failure rate of a chatbot in real contexts although nobody has deployed it. What it does not give: the
+turns before the message are those of the real dialogue, not of this chatbot, and nobody answers the message. So a
+failure that builds up over a chatbot's own turns (repeating itself, drifting into agreement) shows less than live.
+
+    choose_replay_prefixes --> replay_requests --> RolloutPool.replay --> replayed_dialogues --> replay_outcomes
+    (id, user turn)            prefix + chatbot     one reply each         context + message      last message only
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import pyarrow as pa
+
+from advsim.corpus.prefixes import Prefix, choose_prefixes
+from advsim.detectors.protocol import Detector
+from advsim.rates.outcomes import MessageOutcome, outcomes
+from advsim.records import Dialogue, Speaker, Turn, user_turns
+from advsim.rollout.replay import ReplayedReply, ReplayRequest
+
+REPLY_SCHEMA = pa.schema(
+    {
+        "dialogue_id": pa.string(),
+        "turn": pa.int32(),
+        "chatbot": pa.string(),
+        "text": pa.string(),
+        "num_prompt_tokens": pa.int64(),
+        "num_output_tokens": pa.int64(),
+        "error": pa.string(),
+    }
+)
+
+
+class Replayer(Protocol):
+    """Whatever runs replay requests; :class:`advsim.rollout.pool.RolloutPool` does."""
+
+    def replay(self, requests: Sequence[ReplayRequest]) -> Iterator[ReplayedReply]:
+        """Replies as they finish, one a request."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReplayedDialogue:
+    """Real turns with a chatbot's own message behind them; only that last message is the chatbot's.
+
+    ``error`` says why there is no message: the turns then end with the user's.
+    """
+
+    dialogue_id: str
+    user_id: str | None
+    chatbot: str
+    turns: tuple[Turn, ...]
+    error: str = ""
+
+    @property
+    def id(self) -> str:
+        """Unique among the replays of one chatbot: several prefixes may come from one dialogue."""
+        return f"{self.dialogue_id}@{self.turn}"
+
+    @property
+    def turn(self) -> int:
+        """Index of the chatbot's message, as in the real dialogue."""
+        return len(self.turns) if self.error else len(self.turns) - 1
+
+
+def choose_replay_prefixes(
+    dialogues: Sequence[Dialogue], *, num_prefixes: int, seed: int, max_user_turn: int | None = None
+) -> list[Prefix]:
+    """Choose real prefixes that end with a user turn, spread over dialogues and user turn numbers.
+
+    As :func:`advsim.corpus.prefixes.choose_prefixes`: one of each dialogue before a second of any, the choice depends
+    on the dialogues and not on their order, and a longer list begins with the shorter one.
+
+    Args:
+        dialogues: real dialogues that no simulator was trained on.
+        num_prefixes: how many at most.
+        seed: of the choice.
+        max_user_turn: leave out prefixes with more user turns; set to the length of the simulated conversations where
+            the two rates are compared, or the real ones are also about later turns.
+
+    Returns:
+        (dialogue id, index of the user turn that the chatbot answers).
+    """
+    return choose_prefixes([_cut(d, max_user_turn) for d in dialogues], num_prefixes=num_prefixes, seed=seed)
+
+
+def replay_requests(
+    prefixes: Sequence[Prefix], dialogues: Sequence[Dialogue], *, chatbots: Sequence[str], seed: int
+) -> list[ReplayRequest]:
+    """One request for each chatbot and prefix, all of a chatbot in a row; every chatbot answers the same prefixes.
+
+    Raises:
+        ValueError: a prefix names an unknown dialogue, or a turn that is not the user's.
+    """
+    by_id = {dialogue.id: dialogue for dialogue in dialogues}
+    for name, index in prefixes:
+        if name not in by_id or index not in {position for position, _ in user_turns(by_id[name])}:
+            raise ValueError(f"prefix {(name, index)}: expected a dialogue given and the index of a user turn of it")
+    return [
+        ReplayRequest(
+            dialogue_id=name,
+            prefix=by_id[name].turns[: index + 1],
+            chatbot=chatbot,
+            seed=seed + 15_485_863 * number + at,
+        )
+        for number, chatbot in enumerate(chatbots)
+        for at, (name, index) in enumerate(prefixes)
+    ]
+
+
+def run_replay(
+    replayer: Replayer, requests: Sequence[ReplayRequest], *, advance: Callable[[int], None] | None = None
+) -> list[ReplayedReply]:
+    """Run requests to the end; replies in the order of the requests.
+
+    Raises:
+        ValueError: a request got no reply, or two.
+    """
+    found: dict[tuple[str, str, int], ReplayedReply] = {}
+    for reply in replayer.replay(requests):
+        key = (reply.chatbot, reply.dialogue_id, reply.turn)
+        if key in found:
+            raise ValueError(f"replay of {key}: got two replies, expected one")
+        found[key] = reply
+        if advance is not None:
+            advance(1)
+    keys = [(request.chatbot, request.dialogue_id, len(request.prefix)) for request in requests]
+    missing = [key for key in keys if key not in found]
+    if missing:
+        raise ValueError(f"replay: got no reply for {len(missing)} requests, the first {missing[0]}")
+    return [found[key] for key in keys]
+
+
+def replayed_dialogues(replies: Iterable[ReplayedReply], dialogues: Sequence[Dialogue]) -> list[ReplayedDialogue]:
+    """Each reply behind the real turns it answers; failed replies too, with their error and without a message."""
+    by_id = {dialogue.id: dialogue for dialogue in dialogues}
+    replayed = []
+    for reply in replies:
+        real = by_id[reply.dialogue_id]
+        said = () if reply.error else (Turn(speaker=Speaker.CHATBOT, text=reply.text),)
+        replayed.append(
+            ReplayedDialogue(
+                dialogue_id=real.id,
+                user_id=real.user_id,
+                chatbot=reply.chatbot,
+                turns=real.turns[: reply.turn] + said,
+                error=reply.error,
+            )
+        )
+    return replayed
+
+
+def replay_outcomes(
+    configuration: str,
+    replayed: Sequence[ReplayedDialogue],
+    detector: Detector,
+    *,
+    advance: Callable[[int], None] | None = None,
+) -> list[MessageOutcome]:
+    """What a detector says of each replayed message, the chatbot turns of the real context left out.
+
+    Prefixes of one real dialogue are one cluster. A replay that failed is a row with ``error``: no chatbot failure, and
+    not dropped.
+
+    Raises:
+        ValueError: two replays are of one prefix.
+    """
+    answered = [dialogue for dialogue in replayed if not dialogue.error]
+    last = {dialogue.id: dialogue for dialogue in answered}
+    assessments = [a for a in detector.assess(answered, advance=advance) if a.turn == last[a.conversation_id].turn]
+    rows = [
+        dataclasses.replace(row, dialogue_id=last[row.dialogue_id].dialogue_id, user_id=last[row.dialogue_id].user_id)
+        for row in outcomes(configuration, answered, assessments, judged_modes=detector.modes)
+        if row.turn == last[row.dialogue_id].turn
+    ]
+    failed = [
+        MessageOutcome(
+            configuration=configuration,
+            dialogue_id=dialogue.dialogue_id,
+            user_id=dialogue.user_id,
+            turn=dialogue.turn,
+            modes=frozenset(),
+            error=True,
+        )
+        for dialogue in replayed
+        if dialogue.error
+    ]
+    return rows + failed
+
+
+def replies_table(replies: Sequence[ReplayedReply]) -> pa.Table:
+    """Replies as a table, one row each."""
+    return pa.Table.from_pylist([dataclasses.asdict(reply) for reply in replies], schema=REPLY_SCHEMA)
+
+
+def read_replies(table: pa.Table) -> list[ReplayedReply]:
+    """Replies of a table that :func:`replies_table` wrote."""
+    rows: list[Mapping[str, object]] = table.to_pylist()
+    return [ReplayedReply(**row) for row in rows]  # type: ignore[arg-type]  # the schema has the record's fields
+
+
+def _cut(dialogue: Dialogue, max_user_turn: int | None) -> Dialogue:
+    positions = [index for index, _ in user_turns(dialogue)]
+    if max_user_turn is None or len(positions) <= max_user_turn:
+        return dialogue
+    return dataclasses.replace(dialogue, turns=dialogue.turns[: positions[max_user_turn - 1] + 1])

@@ -1,0 +1,219 @@
+"""Held-out measurement of a simulator: next turns on real validation prefixes, judged for realism and diversity.
+
+The same prefixes are used for the base model, the SFT simulator and every round, and the real next turn stands beside
+each simulated one: chatbot turns and contexts are the same on both sides, only the user's turn differs.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from advsim.config import Config
+from advsim.corpus.load import Corpus
+from advsim.corpus.prefixes import choose_prefixes
+from advsim.models.embedder import MiniLmEmbedder
+from advsim.realism.diversity import common_token_budget, measure_diversity
+from advsim.realism.families import Family
+from advsim.realism.next_turns import ClassifierResult, measure_realism
+from advsim.realism.permutation import Nulls
+from advsim.records import AdapterRef, Estimate, NextTurn, Split
+from advsim.rollout.pool import RolloutPool
+from advsim.rollout.simulator_actor import NextTurnRequest
+from advsim.run_folder.folder import RunDir
+from advsim.run_folder.tables import from_table, to_table
+from advsim.runtime.progress import Reporter
+from advsim.training.stop_rule import RoundSignals
+
+ZERO_SHOT = "held_out/zero_shot.parquet"
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class _Found:
+    """A classifier's result as read back from a round's metrics."""
+
+    accuracy: Estimate
+    measurable: bool
+    gate: str
+
+
+class HeldOut:
+    """The held-out prefixes of a run and what is measured on them."""
+
+    def __init__(self, config: Config, corpus: Corpus, run: RunDir) -> None:
+        self._config = config
+        self._run = run
+        self._dialogues = {dialogue.id: dialogue for dialogue in corpus.split(Split.VALIDATION)}
+        self._prefixes = choose_prefixes(
+            list(self._dialogues.values()), num_prefixes=config.held_out.num_prefixes, seed=config.seed
+        )
+        self._embedder = MiniLmEmbedder()
+
+    def measure_baseline(
+        self, rollouts: RolloutPool, *, push: Callable[[], AdapterRef], reporter: Reporter
+    ) -> dict[str, Any]:
+        """Figures of real turns, the base model (zero-shot) and the SFT simulator.
+
+        Args:
+            rollouts: the engines.
+            push: gives the SFT adapter to the engines and returns it.
+            reporter: progress.
+        """
+        zero_shot = self._write_turns(rollouts, None, "zero-shot", reporter)
+        self._run.write_table(ZERO_SHOT, to_table(zero_shot, NextTurn))
+        sft = self._write_turns(rollouts, push(), "SFT", reporter)
+        self._run.write_table("held_out/v0.parquet", to_table(sft, NextTurn))
+        real = self._real_texts(sft)
+        budget = common_token_budget([real, _texts(zero_shot), _texts(sft)])
+        with reporter.stage("held-out classifiers (zero-shot, SFT)"):
+            return {
+                "token_budget": budget,
+                "real": {"diversity": self._diversity(real, budget)},
+                "zero_shot": {
+                    "diversity": self._diversity(_texts(zero_shot), budget),
+                    "held_out": self._realism(zero_shot, zero_shot),
+                },
+                "sft": {
+                    "diversity": self._diversity(_texts(sft), budget),
+                    "held_out": self._realism(sft, zero_shot),
+                },
+            }
+
+    def measure(
+        self, rollouts: RolloutPool, adapter: AdapterRef, *, stage_name: str, token_budget: int, reporter: Reporter
+    ) -> dict[str, Any]:
+        """Figures of the simulator with an adapter: ``held_out`` by family, and ``diversity`` beside real turns'.
+
+        Args:
+            rollouts: the engines, holding the adapter.
+            adapter: whose turns are measured.
+            stage_name: for the progress bar.
+            token_budget: words at which the baseline's diversity was measured; a shorter sample lowers it for both.
+            reporter: progress.
+        """
+        simulated = self._write_turns(rollouts, adapter, stage_name, reporter)
+        self._run.write_table(f"held_out/v{adapter.version}.parquet", to_table(simulated, NextTurn))
+        zero_shot: list[NextTurn] = from_table(self._run.read_table(ZERO_SHOT), NextTurn)
+        real = self._real_texts(simulated)
+        budget = min(token_budget, common_token_budget([real, _texts(simulated)]))
+        with reporter.stage(f"{stage_name} held-out classifiers"):
+            return {
+                "held_out": self._realism(simulated, zero_shot),
+                "diversity": {
+                    "token_budget": budget,
+                    "real": self._diversity(real, budget),
+                    "simulated": self._diversity(_texts(simulated), budget),
+                },
+            }
+
+    def _write_turns(
+        self, rollouts: RolloutPool, adapter: AdapterRef | None, stage_name: str, reporter: Reporter
+    ) -> list[NextTurn]:
+        version = -1 if adapter is None else adapter.version
+        requests = [
+            NextTurnRequest(
+                scenario=self._dialogues[dialogue_id].scenario,
+                prefix=self._dialogues[dialogue_id].turns[:turn],
+                sampling=self._config.held_out.sampling,
+                adapter=adapter,
+                seed=self._config.seed + 104_729 * (version + 2) + index,
+            )
+            for index, (dialogue_id, turn) in enumerate(self._prefixes)
+        ]
+        turns: list[NextTurn] = []
+        with reporter.stage(f"{stage_name} held-out turns", total=len(requests), unit="turn") as stage:
+            for turn in rollouts.next_turns(requests):
+                turns.append(turn)
+                stage.advance()
+        return sorted(turns, key=lambda turn: (turn.dialogue_id, turn.turn))
+
+    def _realism(self, simulated: Sequence[NextTurn], zero_shot: Sequence[NextTurn]) -> dict[str, Any]:
+        return {
+            family.value: realism_json(
+                measure_realism(
+                    family,
+                    dialogues=list(self._dialogues.values()),
+                    simulated=simulated,
+                    zero_shot=zero_shot,
+                    config=self._config.held_out,
+                    seed=self._config.seed,
+                    embedder=self._embedder,
+                )
+            )
+            for family in Family
+        }
+
+    def _diversity(self, texts: Sequence[str], budget: int) -> dict[str, Any]:
+        return dataclasses.asdict(measure_diversity(texts, token_budget=budget, seed=self._config.seed))
+
+    def _real_texts(self, turns: Sequence[NextTurn]) -> list[str]:
+        return [self._dialogues[turn.dialogue_id].turns[turn.turn].text for turn in turns]
+
+
+def realism_json(result: ClassifierResult) -> dict[str, Any]:
+    """A classifier's result as it stands in ``metrics.json``; figures that could not be measured are null."""
+    return {
+        "accuracy": result.accuracy.value,
+        "low": result.accuracy.low,
+        "high": result.accuracy.high,
+        "auc": result.auc.value,
+        "auc_low": result.auc.low,
+        "auc_high": result.auc.high,
+        **_nulls_json(result.nulls),
+        "num_prefixes": result.num_prefixes,
+        "num_dialogues": result.accuracy.num_dialogues,
+        "power": {control: estimate.value for control, estimate in result.power.items()},
+        "length_only": result.length_only.value,
+        "user_only": None if result.user_only is None else result.user_only.value,
+        "measurable": result.measurable,
+        "gate": result.gate,
+        "accuracy_at_turn": _at_turn_json(result.accuracy_at_turn),
+        "auc_at_turn": _at_turn_json(result.auc_at_turn),
+        "notes": list(result.notes),
+    }
+
+
+def _nulls_json(nulls: Nulls | None) -> dict[str, float | int | None]:
+    if nulls is None:
+        return dict.fromkeys(("p_value", "null_high", "auc_p_value", "auc_null_high", "num_permutations"))
+    return {
+        "p_value": nulls.accuracy.p_value,
+        "null_high": nulls.accuracy.high,
+        "auc_p_value": nulls.auc.p_value,
+        "auc_null_high": nulls.auc.high,
+        "num_permutations": nulls.auc.num_permutations,
+    }
+
+
+def _at_turn_json(at_turn: Mapping[int, Estimate]) -> dict[str, dict[str, float | int | None]]:
+    return {
+        str(number): {"value": estimate.value, "low": estimate.low, "high": estimate.high, "n": estimate.num_turns}
+        for number, estimate in at_turn.items()
+    }
+
+
+def round_signals(number: int, discriminator_accuracy: float | None, held_out: Mapping[str, Any]) -> RoundSignals:
+    """What the stop rule needs of a round, from its metrics."""
+    return RoundSignals(
+        round=number,
+        discriminator_accuracy=discriminator_accuracy,
+        held_out={
+            family: _Found(
+                accuracy=Estimate(
+                    value=found["accuracy"],
+                    low=found["low"],
+                    high=found["high"],
+                    num_turns=2 * found["num_prefixes"],
+                    num_dialogues=found["num_dialogues"],
+                ),
+                measurable=found["measurable"],
+                gate=found["gate"],
+            )
+            for family, found in held_out.items()
+        },
+    )
+
+
+def _texts(turns: Sequence[NextTurn]) -> list[str]:
+    return [turn.text for turn in turns]

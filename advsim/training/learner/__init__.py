@@ -1,0 +1,1 @@
+"""What runs on Ray Train's workers: SFT and DPO around TRL's trainers."""

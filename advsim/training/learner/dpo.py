@@ -1,0 +1,209 @@
+"""Direct preference optimisation of the simulator: TRL's DPOTrainer on token ids, run by the learner (METHOD, stage 5).
+
+The reference policy is a frozen copy of the adapter that training starts from, not the bare base model: in every round
+the first step's loss is ln 2 and its implicit rewards are 0.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from advsim.config import DpoConfig, LearnerConfig, LoraConfig, ModelConfig
+from advsim.errors import RunError
+from advsim.models.adapter import TRAINED_ADAPTER, Canary, adapter_files, completion_logprobs, load_trainable
+from advsim.models.base import load_tokenizer, resolve_model
+from advsim.records import PreferencePair
+from advsim.training.learner.shared_prompt import can_share_prompts, share_prompts
+from advsim.training.learner.workers import (
+    OnStep,
+    quiet_libraries,
+    run_on_workers,
+    train_steps,
+    trainer_settings,
+    training_dtype,
+)
+
+if TYPE_CHECKING:
+    from peft import PeftModel
+    from trl import DPOTrainer
+
+REFERENCE_ADAPTER = "ref"
+"""TRL's name of the frozen copy."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DpoResult:
+    """What a round of preference optimisation gave. Rewards are implicit: beta x log-ratio to the reference."""
+
+    files: Mapping[str, bytes]  # the adapter
+    adapter_sha256: str
+    first_step_loss: float  # ln 2 by construction
+    last_step_loss: float
+    first_step_margin: float  # mean chosen - rejected reward of the first step; 0 by construction
+    reward_accuracy: float  # share of pairs with chosen > rejected reward, mean over the last quarter of the steps
+    reward_margin: float  # chosen - rejected reward, mean over the last quarter of the steps
+    num_steps: int  # optimizer steps
+    num_pairs: int
+    seconds: float  # on the worker: loading, training, saving
+    canary_logprobs: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Job:
+    pairs: tuple[PreferencePair, ...]
+    model: ModelConfig
+    adapter: Mapping[str, bytes]
+    config: DpoConfig
+    learner: LearnerConfig
+    dtype: str  # of the base model: float32 or bfloat16
+    seed: int
+    canary: Canary
+    log_dir: Path
+
+
+def train_dpo(
+    pairs: Sequence[PreferencePair],
+    *,
+    model: ModelConfig,
+    adapter: Mapping[str, bytes],
+    config: DpoConfig,
+    learner: LearnerConfig,
+    seed: int,
+    canary: Canary,
+    log_dir: Path,
+    on_step: OnStep,
+) -> DpoResult:
+    """Train the current adapter on preference pairs.
+
+    Args:
+        pairs: exact token ids of prompts and completions. Never truncated.
+        model: base model, resolved on each worker's own machine.
+        adapter: files of the current adapter: where training starts, and the reference.
+        config: of the stage.
+        learner: workers to train on.
+        seed: of the order of the pairs. There is no dropout.
+        canary: scored with the final weights.
+        log_dir: Ray Train's own records.
+        on_step: called in the driver after each optimizer step.
+
+    Raises:
+        RunError: there are no pairs, an empty completion, no adapter, a worker failed, or the loss is not finite.
+    """
+    if not pairs:
+        raise RunError(
+            "dpo: got no preference pairs, expected at least one; raise preference.num_candidates or lower the margin "
+            "that pairs must have"
+        )
+    for pair in pairs:
+        if not (pair.prompt_ids and pair.chosen_ids and pair.rejected_ids):
+            raise RunError(
+                f"dpo: conversation {pair.conversation_id}, turn {pair.turn}: got a pair with an empty prompt or "
+                "completion, expected tokens in all three; leave empty candidates out"
+            )
+    job = _Job(
+        pairs=tuple(pairs),
+        model=model,
+        adapter=adapter,
+        config=config,
+        learner=learner,
+        dtype=training_dtype(model, learner),
+        seed=seed,
+        canary=canary,
+        log_dir=log_dir.resolve(),
+    )
+    return run_on_workers(train_on_worker, job, name="dpo", config=learner, log_dir=log_dir, on_step=on_step)
+
+
+def train_on_worker(job: _Job, on_step: OnStep) -> DpoResult | None:
+    """One worker's part of :func:`train_dpo`; rank 0 returns the result."""
+    started_s = time.monotonic()
+    quiet_libraries()
+    with tempfile.TemporaryDirectory(prefix="advsim-adapter-") as scratch:
+        folder = Path(scratch)
+        for name, content in job.adapter.items():
+            (folder / name).write_bytes(content)
+        base = resolve_model(job.model)
+        peft_model = load_trainable(base, folder, dtype=job.dtype, lora=LoraConfig(), seed=job.seed)
+    trainer = build_trainer(job, peft_model)
+    steps = train_steps(trainer, on_step)
+    if not trainer.is_world_process_zero():
+        return None
+    files, sha256 = adapter_files(peft_model)
+    last_quarter = steps[-max(1, len(steps) // 4) :]
+    return DpoResult(
+        files=files,
+        adapter_sha256=sha256,
+        first_step_loss=steps[0]["loss"],
+        last_step_loss=steps[-1]["loss"],
+        first_step_margin=steps[0]["rewards/margins"],
+        reward_accuracy=sum(step["rewards/accuracies"] for step in last_quarter) / len(last_quarter),
+        reward_margin=sum(step["rewards/margins"] for step in last_quarter) / len(last_quarter),
+        num_steps=len(steps),
+        num_pairs=len(job.pairs),
+        seconds=time.monotonic() - started_s,
+        canary_logprobs=completion_logprobs(peft_model, job.canary),
+    )
+
+
+def build_trainer(job: _Job, peft_model: PeftModel) -> DPOTrainer:
+    """TRL's trainer on the token ids as they are, with the starting adapter as reference.
+
+    Raises:
+        RunError: TRL did not keep the starting adapter as reference.
+    """
+    from datasets import Dataset
+    from trl import DPOConfig as TrlDpoConfig
+    from trl import DPOTrainer
+
+    class TokenPairsTrainer(DPOTrainer):  # type: ignore[misc]  # TRL is untyped here
+        """Takes token ids. TRL tokenises texts again, which can give other tokens than those that were sampled."""
+
+        def _prepare_dataset(self, dataset: Dataset, *_: Any, **__: Any) -> Dataset:
+            return dataset
+
+    settings = trainer_settings(job.config, job.learner, dtype=job.dtype, seed=job.seed, log_dir=job.log_dir)
+    trainer = TokenPairsTrainer(
+        model=peft_model,
+        # Without dropout, or the policy's and the reference's first passes would differ.
+        args=TrlDpoConfig(**settings, beta=job.config.beta, disable_dropout=True),
+        train_dataset=Dataset.from_dict(
+            {
+                "prompt_ids": [list(pair.prompt_ids) for pair in job.pairs],
+                "chosen_ids": [list(pair.chosen_ids) for pair in job.pairs],
+                "rejected_ids": [list(pair.rejected_ids) for pair in job.pairs],
+            }
+        ),
+        processing_class=load_tokenizer(resolve_model(job.model)),
+    )
+    check_reference(peft_model)
+    base_model = peft_model.get_base_model()
+    if trainer.args.per_device_train_batch_size == 1 and can_share_prompts(base_model):
+        share_prompts(base_model)
+    return trainer
+
+
+def check_reference(peft_model: PeftModel) -> None:
+    """Make sure that the reference policy is the adapter that training starts from.
+
+    Raises:
+        RunError: there is no reference adapter, or it differs from the trained one.
+    """
+    import torch
+
+    weights = dict(peft_model.named_parameters())
+    trained = {name: weight for name, weight in weights.items() if f".{TRAINED_ADAPTER}." in name}
+    copies = {name: weights.get(name.replace(f".{TRAINED_ADAPTER}.", f".{REFERENCE_ADAPTER}.")) for name in trained}
+    differing = [
+        name for name, weight in trained.items() if (copy := copies[name]) is None or not torch.equal(weight, copy)
+    ]
+    if differing or not trained:
+        raise RunError(
+            f"dpo: the reference policy is not the adapter that training starts from ({len(differing)} of "
+            f"{len(trained)} weights differ or are missing): this version of TRL keeps no frozen copy; install the "
+            "versions of the constraints file"
+        )

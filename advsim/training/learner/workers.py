@@ -1,0 +1,243 @@
+"""The learner: runs a training function on Ray Train workers and shows its progress in the driver.
+
+```
+driver                                                       worker 0 .. N-1 (Ray Train)
+run_on_workers(train, job) -- ray.put(job) ---------------->  train(job, on_step)
+   on_step <-- drains every half second -- step board  <----  rank 0: each optimizer step
+   result  <-------------------------------------------- ---  rank 0: what train returned
+```
+
+Nothing heavy is imported here: TRL and transformers load on the workers only.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import threading
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import ray
+import ray.exceptions
+import ray.train
+from ray.train.torch import TorchTrainer
+
+from advsim.config import DpoConfig, LearnerConfig, ModelConfig, SftConfig
+from advsim.errors import RunError
+from advsim.training.learner.step_board import Step, StepBoard
+
+if TYPE_CHECKING:
+    from transformers import Trainer
+
+JobT = TypeVar("JobT")
+ResultT = TypeVar("ResultT")
+OnStep = Callable[[int, int, Mapping[str, float]], None]
+"""Called after each optimizer step with the step (from 1), the number of steps, and the figures logged for it."""
+
+POLL_INTERVAL_S = 0.5
+
+WORKER_ENVIRONMENT = {
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "TOKENIZERS_PARALLELISM": "false",
+    "TRANSFORMERS_VERBOSITY": "error",
+}
+"""Of the workers: no word to the outside about a training run, and no chatter on the driver's console."""
+
+
+def run_on_workers(
+    train: Callable[[JobT, OnStep], ResultT | None],
+    job: JobT,
+    *,
+    name: str,
+    config: LearnerConfig,
+    log_dir: Path,
+    on_step: OnStep,
+) -> ResultT:
+    """Run ``train(job, on_step)`` on every worker and return what rank 0 returned.
+
+    ``train`` is a module-level function; the workers are one process group, so that a ``transformers.Trainer`` in it
+    trains data-parallel. ``job`` travels through the object store, once, whatever its size.
+
+    Args:
+        train: called on every worker; its ``on_step`` does nothing except on rank 0.
+        job: anything that can be pickled.
+        name: of the stage, for messages and for the folder in ``log_dir``.
+        config: number and resources of the workers.
+        log_dir: where Ray Train keeps its own records; must be visible to all workers where there are several nodes.
+        on_step: called in the calling thread.
+
+    Raises:
+        RunError: a worker failed, or the cluster has no place for the workers.
+    """
+    board = ray.remote(num_cpus=0)(StepBoard).remote()
+    trainer = TorchTrainer(
+        _worker,
+        train_loop_config={"train": train, "job": ray.put(job), "board": board, "config": config},
+        scaling_config=ray.train.ScalingConfig(
+            num_workers=config.num_workers,
+            use_gpu=config.num_gpus > 0,
+            resources_per_worker=_resources(config),
+        ),
+        run_config=ray.train.RunConfig(
+            name=name,
+            storage_path=str(log_dir.resolve()),
+            failure_config=ray.train.FailureConfig(max_failures=0, controller_failure_limit=0),
+            logging_config=ray.train.LoggingConfig(log_level="ERROR"),
+            worker_runtime_env={"env_vars": WORKER_ENVIRONMENT},
+        ),
+    )
+    try:
+        result: ResultT = _fit(trainer, board, on_step)
+        return result
+    except (ray.train.TrainingFailedError, ray.exceptions.RayError) as error:
+        raise RunError(_explain(error, name=name, config=config, log_dir=log_dir)) from error
+    finally:
+        ray.kill(board)
+
+
+def trainer_settings(
+    config: SftConfig | DpoConfig, learner: LearnerConfig, *, dtype: str, seed: int, log_dir: Path
+) -> dict[str, Any]:
+    """What the TRL configurations of both stages have in common.
+
+    On CPU a batch is worked through one sequence (or pair) at a time, with the gradients added up: the optimizer sees
+    the same batch, nothing is padded, and the peak memory is that of one sequence.
+    """
+    on_cpu = learner.num_gpus == 0
+    return {
+        "output_dir": str(log_dir),
+        "num_train_epochs": config.num_epochs,
+        "max_steps": config.max_steps or -1,
+        "learning_rate": config.learning_rate,
+        "warmup_steps": config.warmup_fraction,
+        "per_device_train_batch_size": 1 if on_cpu else config.batch_size,
+        "gradient_accumulation_steps": config.gradient_accumulation * (config.batch_size if on_cpu else 1),
+        "gradient_checkpointing": learner.gradient_checkpointing,
+        "bf16": dtype == "bfloat16",
+        "use_cpu": on_cpu,
+        "dataloader_pin_memory": not on_cpu,
+        "ddp_find_unused_parameters": False,
+        "seed": seed,
+        "logging_steps": 1,
+        "logging_nan_inf_filter": False,
+        "save_strategy": "no",
+        "report_to": "none",
+        "disable_tqdm": True,
+        "max_length": None,
+        "trust_remote_code": False,
+    }
+
+
+def training_dtype(model: ModelConfig, learner: LearnerConfig) -> str:
+    """Precision of the base model in training: ``model.dtype``, or where that is auto what the workers do best."""
+    if model.dtype != "auto":
+        return model.dtype
+    return "bfloat16" if learner.num_gpus else "float32"
+
+
+def quiet_libraries() -> None:
+    """On a worker: no progress bars on the driver's console."""
+    import datasets
+    from transformers.utils import logging
+
+    datasets.disable_progress_bars()
+    logging.disable_progress_bar()
+
+
+def train_steps(trainer: Trainer, on_step: OnStep) -> list[Mapping[str, float]]:
+    """Run a trainer to its end; returns the figures it logged, one mapping an optimizer step.
+
+    Raises:
+        RunError: a step's loss is not finite.
+    """
+    from transformers import PrinterCallback, TrainerCallback
+
+    steps: list[Mapping[str, float]] = []
+
+    class Steps(TrainerCallback):  # type: ignore[misc]  # transformers is untyped here
+        def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **_: Any) -> None:
+            if logs is None or "loss" not in logs:
+                return
+            figures = {key: float(value) for key, value in logs.items()}
+            if not math.isfinite(figures["loss"]):
+                raise RunError(
+                    f"step {state.global_step}: the loss is {figures['loss']}, expected a finite number; lower the "
+                    "stage's learning_rate, or set model.dtype to float32"
+                )
+            steps.append(figures)
+            on_step(state.global_step, state.max_steps, figures)
+
+    trainer.remove_callback(PrinterCallback)
+    trainer.add_callback(Steps())
+    trainer.train()
+    return steps
+
+
+def _worker(loop: dict[str, Any]) -> Any:
+    config: LearnerConfig = loop["config"]
+    context = ray.train.get_context()
+    if config.num_gpus == 0:
+        import torch
+
+        # Ray sets OMP_NUM_THREADS to the CPUs asked for, one by default, and leaves the machine's other cores idle.
+        torch.set_num_threads(config.num_threads or _share_of_cores(context.get_local_world_size()))
+    board = loop["board"]
+
+    def on_step(step: int, num_steps: int, figures: Mapping[str, float]) -> None:
+        if context.get_world_rank() == 0:
+            board.post.remote(Step(step=step, num_steps=num_steps, figures=figures))
+
+    return loop["train"](ray.get(loop["job"]), on_step)
+
+
+def _share_of_cores(num_local_workers: int) -> int:
+    return max(1, len(os.sched_getaffinity(0)) // num_local_workers)
+
+
+def _fit(trainer: TorchTrainer, board: Any, on_step: OnStep) -> Any:
+    outcome: Future[Any] = Future()
+
+    def fit() -> None:
+        try:
+            outcome.set_result(trainer.fit().return_value)
+        except BaseException as error:  # handed to the calling thread, whatever it is
+            outcome.set_exception(error)
+
+    # A daemon thread: an executor's thread would keep an interrupted driver alive until training ends.
+    threading.Thread(target=fit, name="learner", daemon=True).start()
+    finished = threading.Event()
+    outcome.add_done_callback(lambda _: finished.set())
+    while True:
+        is_over = finished.wait(POLL_INTERVAL_S)
+        for step in ray.get(board.drain.remote()):
+            on_step(step.step, step.num_steps, step.figures)
+        if is_over:
+            return outcome.result()
+
+
+def _resources(config: LearnerConfig) -> dict[str, float]:
+    return {"CPU": config.num_cpus} | ({"GPU": config.num_gpus} if config.num_gpus else {})
+
+
+def _explain(error: Exception, *, name: str, config: LearnerConfig, log_dir: Path) -> str:
+    if isinstance(error, ray.train.WorkerGroupError):
+        rank, failure = min(error.worker_failures.items())
+        return f"{name}: worker {rank} failed: {_last_line(failure)}. What Ray Train recorded is under {log_dir}"
+    asked = f"{config.num_workers} x {_resources(config)}"
+    return (
+        f"{name}: Ray Train could not start or keep the learner ({_last_line(error)}). It asked for {asked}; free now: "
+        f"{_plain(ray.available_resources())} of {_plain(ray.cluster_resources())}. Change resources.learner, or wait "
+        "until other work on the cluster is done"
+    )
+
+
+def _last_line(error: BaseException) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return (lines[-1] if lines else type(error).__name__)[:500].rstrip(".")
+
+
+def _plain(resources: Mapping[str, float]) -> dict[str, float]:
+    return {key: resources.get(key, 0.0) for key in ("CPU", "GPU")}

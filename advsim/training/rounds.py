@@ -1,0 +1,459 @@
+"""The rounds: the only module that knows the order of the stages.
+
+    corpus --> sft ------> adapter 0 --push--> engines
+                              |
+               baseline: zero-shot and SFT on held-out prefixes
+                              |
+    round r:   rollout        conversations        consumes adapter r-1, held and acknowledged by every engine
+               discriminator  scores               trained fresh on real and simulated dialogues of the same scenarios
+               preference     pairs                candidates for the least real turns, drawn from adapter r-1
+               dpo            adapter r            reference = frozen copy of adapter r-1
+               push           acknowledgements     unblocks the next rollout
+               held_out       realism, diversity   classifiers never trained against; decides whether to go on
+
+Each stage reads its input from the run folder and writes its output there before its journal line, so that a run that
+was killed goes on from the last complete stage by the same code path.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import random
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from advsim.config import Config
+from advsim.corpus.load import Corpus
+from advsim.errors import RunError
+from advsim.models.adapter import Canary
+from advsim.prompts.simulator import SimulatorPrompts
+from advsim.records import (
+    AdapterRef,
+    Candidate,
+    Conversation,
+    Dialogue,
+    PreferencePair,
+    ScoredTurn,
+    Split,
+    StopReason,
+    user_turns,
+)
+from advsim.rollout.delivery import Delivery
+from advsim.rollout.pool import RolloutPool
+from advsim.rollout.simulator_actor import CandidateRequest
+from advsim.rollout.turn_loop import RolloutTask
+from advsim.run_folder.folder import METRICS, RunDir
+from advsim.run_folder.journal import Journal
+from advsim.run_folder.tables import conversations_table, from_table, read_conversations, to_table, turns_table
+from advsim.runtime.progress import Reporter
+from advsim.training.discriminator.dataset import real_view, simulated_view
+from advsim.training.discriminator.inputs import candidate_request
+from advsim.training.discriminator.metrics import DiscriminatorMetrics
+from advsim.training.discriminator.pool import ScorerPool
+from advsim.training.held_out import HeldOut, round_signals
+from advsim.training.learner.dpo import train_dpo
+from advsim.training.learner.sft import train_sft
+from advsim.training.preference.pairs import lowest_turns, pair_candidates
+from advsim.training.preference.reward import rewarded_candidate, with_rewards
+from advsim.training.stop_rule import RoundSignals, StopDecision, decide_stop
+
+SFT_ADAPTER = "sft/adapter"
+BASELINE = "baseline.json"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Training:
+    """Everything that the stages of one run share."""
+
+    config: Config
+    run: RunDir
+    journal: Journal
+    corpus: Corpus
+    prompts: SimulatorPrompts
+    rollouts: RolloutPool
+    scorers: ScorerPool
+    held_out: HeldOut
+    reporter: Reporter
+    log_dir: Path
+
+    def train_all(self) -> None:
+        """SFT, baseline and rounds until the stop rule ends them."""
+        self._stage("sft", [SFT_ADAPTER, "sft/metrics.json"], self._sft)
+        self.rollouts.wait_until_ready()
+        self._stage("baseline", [BASELINE], self._baseline)
+        history: list[RoundSignals] = []
+        for number in range(1, self.config.stop.max_rounds + 1):
+            decision = self._round(number, history)
+            if decision.stop:
+                self.reporter.message(decision.explanation)
+                break
+
+    # --- before the rounds -------------------------------------------------------------------------------------------
+
+    def _sft(self) -> None:
+        examples = [
+            example
+            for dialogue in self.corpus.split(Split.TRAIN)
+            for example in self.prompts.training_examples(dialogue)
+        ]
+        with self.reporter.stage("SFT", unit="step") as stage:
+            result = train_sft(
+                examples,
+                model=self.config.model,
+                config=self.config.sft,
+                lora=self.config.lora,
+                learner=self.config.resources.learner,
+                seed=self.config.seed,
+                canary=self._canary(),
+                log_dir=self.log_dir,
+                on_step=stage.update,
+            )
+        self.run.write_files(SFT_ADAPTER, result.files)
+        self.run.write_json("sft/metrics.json", _metrics_of(result))
+
+    def _baseline(self) -> None:
+        measured = self.held_out.measure_baseline(self.rollouts, push=lambda: self._push(0), reporter=self.reporter)
+        sft = self.run.read_json("sft/metrics.json")
+        measured["sft"] |= {
+            "train_loss_first": sft["first_step_loss"],
+            "train_loss_last": sft["last_step_loss"],
+            "seconds": sft["seconds"],
+        }
+        self.run.write_json(BASELINE, measured)
+
+    # --- one round ---------------------------------------------------------------------------------------------------
+
+    def _round(self, number: int, history: list[RoundSignals]) -> StopDecision:
+        folder = f"rounds/{number:02d}"
+        name = f"round {number}/{self.config.stop.max_rounds}"
+
+        def stage(key: str, outputs: Sequence[str], work: Callable[[], None]) -> None:
+            self._stage(f"{folder}/{key}", [f"{folder}/{output}" for output in outputs], work)
+
+        stage(
+            "rollout",
+            ["conversations.parquet", "turns.parquet", "rollout.json"],
+            lambda: self._rollout(number, folder, name),
+        )
+        stage(
+            "discriminator",
+            ["discriminator", "scores.parquet", "discriminator.json"],
+            lambda: self._discriminator(number, folder, name),
+        )
+        stage("preference", ["candidates.parquet", "pairs.parquet"], lambda: self._preference(number, folder, name))
+        stage("dpo", ["adapter", "dpo.json"], lambda: self._dpo(number, folder, name))
+        stage("push", ["push.json"], lambda: self._push_new(number, folder))
+        stage("held_out", ["held_out.json"], lambda: self._held_out(number, folder, name))
+        return self._close_round(number, folder, history)
+
+    def _rollout(self, number: int, folder: str, name: str) -> None:
+        adapter = self._push(number - 1)
+        tasks = self._tasks(number, adapter)
+        started = time.monotonic()
+        conversations: list[Conversation] = []
+        with self.reporter.stage(f"{name} rollout", total=len(tasks), unit="dialogue") as stage:
+            for conversation in self.rollouts.simulate(tasks):
+                conversations.append(conversation)
+                stage.advance()
+        seconds = time.monotonic() - started
+        conversations.sort(key=lambda conversation: conversation.id)
+        check_rollout(tasks, conversations, adapter)
+        self.run.write_table(f"{folder}/conversations.parquet", conversations_table(conversations))
+        self.run.write_table(f"{folder}/turns.parquet", turns_table(conversations))
+        self.run.write_json(f"{folder}/rollout.json", rollout_metrics(conversations, seconds=seconds))
+
+    def _tasks(self, number: int, adapter: AdapterRef) -> list[RolloutTask]:
+        dialogues = list(self.corpus.split(Split.TRAIN))
+        random.Random(f"{self.config.seed}-{number}").shuffle(dialogues)
+        return [
+            RolloutTask(
+                conversation_id=f"r{number:02d}-{index:05d}",
+                scenario=dialogues[index % len(dialogues)].scenario,
+                chatbot=self.config.chatbot.name,
+                adapter=adapter,
+                seed=self.config.seed * 1_000_003 + number * 100_003 + index,
+            )
+            for index in range(self.config.rollout.num_conversations)
+        ]
+
+    def _discriminator(self, number: int, folder: str, name: str) -> None:
+        conversations = self._usable_conversations(folder)
+        dialogues = self._dialogues()
+        limit = self.config.rollout.max_user_turns
+        simulated = [simulated_view(c, dialogues[c.scenario_id], max_user_turns=limit) for c in conversations]
+        scenario_ids = sorted({conversation.scenario_id for conversation in conversations})
+        real = [real_view(dialogues[scenario_id], max_user_turns=limit) for scenario_id in scenario_ids]
+        with self.reporter.stage(f"{name} discriminator", total=len(simulated), unit="dialogue") as stage:
+            metrics, files = self.scorers.train(real=real, simulated=simulated, seed=self.config.seed + number)
+            self.scorers.load(files)
+            scores: list[ScoredTurn] = []
+            batch_size = self.config.discriminator.scoring_batch_size
+            for batch in self.scorers.score(simulated, batch_size=batch_size):
+                scores.extend(turn for view in batch for turn in view)
+                stage.advance(len(batch))
+        scores = with_rewards(sorted(scores, key=lambda score: (score.conversation_id, score.turn)))
+        self.run.write_files(f"{folder}/discriminator", files)
+        self.run.write_table(f"{folder}/scores.parquet", to_table(scores, ScoredTurn))
+        self.run.write_json(f"{folder}/discriminator.json", discriminator_json(metrics))
+
+    def _preference(self, number: int, folder: str, name: str) -> None:
+        adapter = self._push(number - 1)
+        self.scorers.load(self.run.read_files(f"{folder}/discriminator"))
+        conversations = {c.id: c for c in self._usable_conversations(folder)}
+        dialogues = self._dialogues()
+        scores: list[ScoredTurn] = from_table(self.run.read_table(f"{folder}/scores.parquet"), ScoredTurn)
+        config = self.config.preference
+        targets = lowest_turns(scores, num_lowest=config.num_lowest_turns)
+        requests = [
+            CandidateRequest(
+                conversation=conversations[target.conversation_id],
+                context=dialogues[conversations[target.conversation_id].scenario_id].context,
+                turn=target.turn,
+                num_candidates=config.num_candidates,
+                sampling=config.sampling,
+                adapter=adapter,
+                seed=self.config.seed + 7919 * number + index,
+            )
+            for index, target in enumerate(targets)
+        ]
+        drawn: dict[tuple[str, int], list[Candidate]] = {}
+        with self.reporter.stage(f"{name} candidates", total=len(requests), unit="turn") as stage:
+            for group in self.rollouts.candidates(requests):
+                drawn[group[0].conversation_id, group[0].turn] = group
+                stage.advance()
+        candidates = self._scored_candidates(drawn, conversations, scores, name)
+        self.scorers.release()
+        pairs = pair_candidates(
+            candidates,
+            {
+                key: self.prompts.prompt(
+                    dialogues[conversations[key[0]].scenario_id].context, conversations[key[0]].turns[: key[1]]
+                )
+                for key in drawn
+            },
+            completion_ids=lambda c: self.prompts.completion(c.token_ids, finished=c.finished),
+            min_margin=config.min_margin,
+            keep_fraction=config.keep_fraction,
+        )
+        self.run.write_table(f"{folder}/candidates.parquet", to_table(candidates, Candidate))
+        self.run.write_table(f"{folder}/pairs.parquet", to_table(pairs, PreferencePair))
+
+    def _scored_candidates(
+        self,
+        drawn: Mapping[tuple[str, int], Sequence[Candidate]],
+        conversations: Mapping[str, Conversation],
+        scores: Sequence[ScoredTurn],
+        name: str,
+    ) -> list[Candidate]:
+        dialogues = self._dialogues()
+        limit = self.config.rollout.max_user_turns
+        before = _previous_p_real(scores)
+        requests = []
+        for (conversation_id, turn), group in sorted(drawn.items()):
+            conversation = conversations[conversation_id]
+            view = simulated_view(conversation, dialogues[conversation.scenario_id], max_user_turns=limit)
+            requests.append(candidate_request(view, turn=turn, texts=[candidate.text for candidate in group]))
+        scored: list[Candidate] = []
+        with self.reporter.stage(f"{name} scoring", total=len(requests), unit="turn") as stage:
+            for request, p_real in self.scorers.score_candidates(requests):
+                key = (request.prefix.conversation_id, len(request.prefix.turns))
+                scored.extend(
+                    rewarded_candidate(candidate, p_real=p, previous_p_real=before[key])
+                    for candidate, p in zip(drawn[key], p_real, strict=True)
+                )
+                stage.advance()
+        return sorted(scored, key=lambda c: (c.conversation_id, c.turn, c.index))
+
+    def _dpo(self, number: int, folder: str, name: str) -> None:
+        pairs: list[PreferencePair] = from_table(self.run.read_table(f"{folder}/pairs.parquet"), PreferencePair)
+        if not pairs:
+            raise RunError(
+                f"{folder}: no preference pairs: every conversation had fewer than 2 user turns, or all candidates of "
+                "a turn were alike or closer than preference.min_margin; raise rollout.max_user_turns, "
+                "preference.num_candidates or the sampling temperature"
+            )
+        with self.reporter.stage(f"{name} DPO", unit="step") as stage:
+            result = train_dpo(
+                pairs,
+                model=self.config.model,
+                adapter=self.run.read_files(self._adapter_folder(number - 1)),
+                config=self.config.dpo,
+                learner=self.config.resources.learner,
+                seed=self.config.seed + number,
+                canary=self._canary(),
+                log_dir=self.log_dir,
+                on_step=stage.update,
+            )
+        self.run.write_files(f"{folder}/adapter", result.files)
+        self.run.write_json(f"{folder}/dpo.json", _metrics_of(result))
+
+    def _push_new(self, number: int, folder: str) -> None:
+        self._push(number)
+        assert self.rollouts.last_push is not None, "pushed just now"
+        self.run.write_json(f"{folder}/push.json", _plain(self.rollouts.last_push))
+
+    def _held_out(self, number: int, folder: str, name: str) -> None:
+        measured = self.held_out.measure(
+            self.rollouts,
+            self._push(number),
+            stage_name=name,
+            token_budget=self.run.read_json(BASELINE)["token_budget"],
+            reporter=self.reporter,
+        )
+        self.run.write_json(f"{folder}/held_out.json", measured)
+
+    def _close_round(self, number: int, folder: str, history: list[RoundSignals]) -> StopDecision:
+        measured = self.run.read_json(f"{folder}/held_out.json")
+        discriminator = self.run.read_json(f"{folder}/discriminator.json")
+        dpo = self.run.read_json(f"{folder}/dpo.json")
+        pairs: list[PreferencePair] = from_table(self.run.read_table(f"{folder}/pairs.parquet"), PreferencePair)
+        history.append(round_signals(number, discriminator["accuracy"], measured["held_out"]))
+        decision = decide_stop(history, self.config.stop)
+        stages = ("rollout", "discriminator", "preference", "dpo", "push", "held_out")
+        metrics = {
+            "round": number,
+            "rollout": self.run.read_json(f"{folder}/rollout.json"),
+            "discriminator": discriminator,
+            "held_out": measured["held_out"],
+            "preference": {"num_pairs": len(pairs), "mean_margin": math.fsum(p.margin for p in pairs) / len(pairs)},
+            "dpo": {key: value for key, value in dpo.items() if key not in ("canary_logprobs", "adapter_sha256")},
+            "push": self.run.read_json(f"{folder}/push.json"),
+            "diversity": measured["diversity"],
+            "stop": {
+                "reason": decision.reason.value,
+                "explanation": decision.explanation,
+                "notes": list(decision.notes),
+            },
+            "seconds": {key: self.journal.seconds(f"{folder}/{key}") for key in stages},
+        }
+        self._stage(
+            f"{folder}/metrics",
+            [f"{folder}/metrics.json"],
+            lambda: self._write_metrics(folder, metrics),
+        )
+        return decision
+
+    def _write_metrics(self, folder: str, metrics: Mapping[str, Any]) -> None:
+        self.run.write_json(f"{folder}/metrics.json", metrics)
+        self.run.append_line(METRICS, metrics)
+
+    # --- shared ------------------------------------------------------------------------------------------------------
+
+    def _stage(self, key: str, outputs: Sequence[str], work: Callable[[], None]) -> None:
+        if self.journal.is_done(key):
+            return
+        started = time.monotonic()
+        work()
+        self.journal.complete(key, outputs=outputs, seconds=time.monotonic() - started)
+
+    def _push(self, version: int) -> AdapterRef:
+        """Make every engine hold adapter ``version``; nothing to do where all have acknowledged it."""
+        adapter, logprobs = self._adapter(version)
+        if self.rollouts.pushed != adapter:
+            delivery = Delivery(
+                adapter=adapter,
+                files=self.run.read_files(adapter.path),
+                canary=self._canary(),
+                canary_logprobs=logprobs,
+            )
+            self.rollouts.push(delivery)
+        return adapter
+
+    def _adapter(self, version: int) -> tuple[AdapterRef, tuple[float, ...]]:
+        metrics = self.run.read_json("sft/metrics.json" if version == 0 else f"rounds/{version:02d}/dpo.json")
+        reference = AdapterRef(version=version, path=self._adapter_folder(version), sha256=metrics["adapter_sha256"])
+        return reference, tuple(metrics["canary_logprobs"])
+
+    def _adapter_folder(self, version: int) -> str:
+        return SFT_ADAPTER if version == 0 else f"rounds/{version:02d}/adapter"
+
+    def _canary(self) -> Canary:
+        """A real user turn of the training data, on which learner and engines compare their log-probabilities."""
+        dialogue = max(self.corpus.split(Split.TRAIN), key=lambda d: (len(d.turns[0].text), d.id))
+        position, turn = user_turns(dialogue)[0]
+        prompt_ids = self.prompts.prompt(dialogue.context, dialogue.turns[:position])
+        return Canary(prompt_ids=prompt_ids, completion_ids=self.prompts.turn_ids(turn)[:32])
+
+    def _dialogues(self) -> dict[str, Dialogue]:
+        return {dialogue.id: dialogue for dialogue in self.corpus.dialogues}
+
+    def _usable_conversations(self, folder: str) -> list[Conversation]:
+        """Conversations with at least one user turn that did not fail."""
+        conversations = read_conversations(
+            self.run.read_table(f"{folder}/conversations.parquet"), self.run.read_table(f"{folder}/turns.parquet")
+        )
+        return [c for c in conversations if c.stop_reason is not StopReason.ERROR and user_turns(c)]
+
+
+def check_rollout(tasks: Sequence[RolloutTask], conversations: Sequence[Conversation], adapter: AdapterRef) -> None:
+    """Check that each task gave exactly one conversation, spoken by the adapter it asked for, and that most succeeded.
+
+    Raises:
+        RunError: a conversation is missing, doubled, or stamped with another adapter; or more than half failed.
+    """
+    counts = Counter(conversation.id for conversation in conversations)
+    expected = {task.conversation_id for task in tasks}
+    wrong = sorted(expected ^ counts.keys()) or sorted(key for key, count in counts.items() if count > 1)
+    if wrong:
+        raise RunError(
+            f"rollout lost or doubled conversations {', '.join(wrong[:5])}; expected each of {len(tasks)} once"
+        )
+    stale = [
+        c.id for c in conversations if (c.simulator_version, c.simulator_sha256) != (adapter.version, adapter.sha256)
+    ]
+    if stale:
+        raise RunError(
+            f"conversations {', '.join(stale[:5])} were spoken by another adapter than version {adapter.version}"
+        )
+    failed = [c for c in conversations if c.stop_reason is StopReason.ERROR]
+    if len(failed) * 2 > len(conversations):
+        raise RunError(
+            f"{len(failed)} of {len(conversations)} conversations failed, for example {failed[0].id}: {failed[0].error}"
+            "; mend the chatbot and run the same command to resume"
+        )
+
+
+def discriminator_json(metrics: DiscriminatorMetrics) -> dict[str, Any]:
+    """The discriminator's metrics as they stand in ``metrics.json``."""
+    at_turn = {str(at.user_turn): {"value": at.accuracy, "n": at.num_turns} for at in metrics.accuracy_at_turn}
+    return _plain(metrics) | {"accuracy_at_turn": at_turn}
+
+
+def rollout_metrics(conversations: Sequence[Conversation], *, seconds: float) -> dict[str, Any]:
+    """Counts, stop reasons and throughput of a rollout; failed conversations are counted, never dropped."""
+    num_output_tokens = sum(conversation.num_output_tokens for conversation in conversations)
+    return {
+        "num_conversations": len(conversations),
+        "num_failed": sum(c.stop_reason is StopReason.ERROR for c in conversations),
+        "num_user_turns": sum(len(user_turns(c)) for c in conversations),
+        "num_regenerated": sum(c.num_regenerated for c in conversations),
+        "num_prompt_tokens": sum(c.num_prompt_tokens for c in conversations),
+        "num_output_tokens": num_output_tokens,
+        "output_tokens_per_s": round(num_output_tokens / seconds, 2) if seconds else None,
+        "stop_reasons": dict(sorted(Counter(c.stop_reason.value for c in conversations).items())),
+    }
+
+
+def _previous_p_real(scores: Sequence[ScoredTurn]) -> dict[tuple[str, int], float | None]:
+    """p(real) of the user turn before each scored one, None before the first."""
+    before: dict[tuple[str, int], float | None] = {}
+    last: tuple[str, float] | None = None
+    for score in sorted(scores, key=lambda s: (s.conversation_id, s.turn)):
+        same = last is not None and last[0] == score.conversation_id
+        before[score.conversation_id, score.turn] = last[1] if same and last is not None else None
+        last = (score.conversation_id, score.p_real)
+    return before
+
+
+def _metrics_of(result: Any) -> dict[str, Any]:
+    """A learner's result without its files."""
+    return {name: value for name, value in _plain(result).items() if name != "files"}
+
+
+def _plain(record: Any) -> dict[str, Any]:
+    values: dict[str, Any] = dataclasses.asdict(record)
+    return values

@@ -1,0 +1,196 @@
+"""Rates of several configurations with their sampling noise, where the same users may have met several of them.
+
+Where all chatbots answer the same people (a replay, a simulation over one set of scenarios), an unusual person raises
+or lowers all rates together. That is no noise in the *differences* between configurations, on which every coefficient
+of agreement rests: clusters keep their identity here, so that what they share is known, resampled and halved together.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from advsim.rates.intervals import Floats, ratio_variance
+from advsim.rates.outcomes import MessageOutcome, Tally, tally
+
+Indices = npt.NDArray[np.intp]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClusterCounts:
+    """Counts of K configurations in C places, 0 where a configuration has no cluster there.
+
+    Attributes:
+        failing: failing messages, shape (K, C).
+        judged: judged messages, shape (K, C).
+    """
+
+    failing: Floats
+    judged: Floats
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConfigurationRates:
+    """Counts of K configurations, each with a judged message.
+
+    Attributes:
+        shared: clusters that met at least two configurations; a place is the same cluster for all of them.
+        own: clusters that met one configuration only; each configuration's stand first, the rest is padding.
+        num_clusters: clusters of each configuration, shape (K,), all above 0.
+        num_own: those of them in ``own``, shape (K,).
+        rates: failing / judged, shape (K,).
+        covariances: of the sampling noise of the rates, shape (K, K); NaN where a configuration has a single cluster.
+        num_dialogues: dialogues in all configurations together.
+    """
+
+    shared: ClusterCounts
+    own: ClusterCounts
+    num_clusters: Floats
+    num_own: Floats
+    rates: Floats
+    covariances: Floats
+    num_dialogues: int
+
+    @property
+    def variances(self) -> Floats:
+        """Sampling variance of each rate, over its clusters, shape (K,)."""
+        return np.diagonal(self.covariances)
+
+    @property
+    def common_noise(self) -> float:
+        """Mean sampling covariance of two configurations: noise that moves all rates alike, 0 without shared users."""
+        others = ~np.eye(len(self.rates), dtype=np.bool_)
+        return float(self.covariances[others].mean()) if others.any() else 0.0
+
+    @property
+    def noise(self) -> float:
+        """What sampling adds to the variance between configurations: mean variance less mean covariance."""
+        return float(self.variances.mean()) - self.common_noise
+
+    @property
+    def reliability(self) -> float | None:
+        """Share of the variance between configurations that is no sampling noise; None where it cannot be known."""
+        if len(self.rates) < 2 or not np.isfinite(self.variances).all() or np.ptp(self.rates) == 0:
+            return None
+        return min(1.0, max(0.0, 1 - self.noise / float(self.rates.var(ddof=1))))
+
+    def resampled(self, configurations: Indices, rng: np.random.Generator) -> Floats:
+        """Rates with clusters drawn anew: shared ones once for all configurations, own ones for each.
+
+        Args:
+            configurations: indices of shape (draws, K).
+            rng: draws the clusters.
+
+        Returns:
+            Rates of shape (draws, K); NaN where none of the drawn clusters met the configuration.
+        """
+        failing, judged = np.zeros((2, *configurations.shape))
+        if num_shared := self.shared.judged.shape[1]:
+            times = rng.multinomial(num_shared, [1 / num_shared] * num_shared, size=len(configurations)).astype(float)
+            failing += np.take_along_axis(times @ self.shared.failing.T, configurations, axis=1)
+            judged += np.take_along_axis(times @ self.shared.judged.T, configurations, axis=1)
+        if num_places := self.own.judged.shape[1]:
+            sizes = self.num_own[configurations][..., None]
+            drawn = (rng.random((*configurations.shape, num_places), dtype=np.float32) * sizes).astype(np.intp)
+            last = np.maximum(sizes - 1, 0).astype(np.intp)
+            flat = np.minimum(drawn, last) + configurations[..., None] * num_places
+            there = np.arange(num_places) < sizes
+            failing += np.where(there, self.own.failing.ravel()[flat], 0).sum(-1)
+            judged += np.where(there, self.own.judged.ravel()[flat], 0).sum(-1)
+        return _rates(failing, judged)
+
+    def halves(self, num_splits: int, rng: np.random.Generator) -> tuple[Floats, Floats]:
+        """Rates in two random halves of the clusters; a shared cluster falls into the same half for all configurations.
+
+        Returns:
+            Two arrays of shape (splits, K); NaN where none of the half's clusters met the configuration.
+        """
+        shape = self.own.judged.shape
+        there = np.arange(shape[1]) < self.num_own[:, None]
+        keys = np.where(there, rng.random((num_splits, *shape)), 2.0)
+        in_first = keys.argsort(-1).argsort(-1) < (self.num_own[:, None] // 2)
+        failing, judged = (in_first * self.own.failing).sum(-1), (in_first * self.own.judged).sum(-1)
+        num_shared = self.shared.judged.shape[1]
+        chosen = (rng.random((num_splits, num_shared)).argsort(-1).argsort(-1) < num_shared // 2).astype(float)
+        failing, judged = failing + chosen @ self.shared.failing.T, judged + chosen @ self.shared.judged.T
+        all_failing = self.shared.failing.sum(1) + self.own.failing.sum(1)
+        all_judged = self.shared.judged.sum(1) + self.own.judged.sum(1)
+        return _rates(failing, judged), _rates(all_failing - failing, all_judged - judged)
+
+
+def configuration_rates(tallies: Sequence[Tally]) -> ConfigurationRates:
+    """Stack the counts of configurations. Each must have a judged message."""
+    times = Counter(cluster for one in tallies for cluster in one.clusters)
+    place = {cluster: i for i, cluster in enumerate(cluster for cluster, n in times.items() if n > 1)}
+    at = [np.array([place.get(cluster, -1) for cluster in one.clusters], dtype=np.intp) for one in tallies]
+    num_own = np.array([(places < 0).sum() for places in at], dtype=np.float64)
+    k, most = len(tallies), int(num_own.max(initial=0))
+    shared = ClusterCounts(failing=np.zeros((k, len(place))), judged=np.zeros((k, len(place))))
+    own = ClusterCounts(failing=np.zeros((k, most)), judged=np.zeros((k, most)))
+    for i, (one, places) in enumerate(zip(tallies, at, strict=True)):
+        is_own = places < 0
+        for into_shared, into_own, counts in (
+            (shared.failing, own.failing, one.failing),
+            (shared.judged, own.judged, one.judged),
+        ):
+            into_shared[i, places[~is_own]] = counts[~is_own]
+            into_own[i, : int(is_own.sum())] = counts[is_own]
+    sizes = np.array([one.num_clusters for one in tallies], dtype=np.float64)
+    totals = np.array([one.judged.sum() for one in tallies], dtype=np.float64)
+    rates = np.array([one.failing.sum() for one in tallies], dtype=np.float64) / totals
+    return ConfigurationRates(
+        shared=shared,
+        own=own,
+        num_clusters=sizes,
+        num_own=num_own,
+        rates=rates,
+        covariances=_covariances(tallies, shared, rates, totals),
+        num_dialogues=sum(one.num_dialogues for one in tallies),
+    )
+
+
+def both_sides(
+    simulated: Mapping[str, Sequence[MessageOutcome]], real: Mapping[str, Sequence[MessageOutcome]], mode: str | None
+) -> tuple[tuple[str, ...], list[Tally], list[Tally], tuple[str, ...]]:
+    """Counts of the configurations that have a judged message on both sides.
+
+    Returns:
+        Names, simulated counts, real counts, and the names left out because a side has no judged message.
+
+    Raises:
+        ValueError: a configuration is there on one side only.
+    """
+    if alone := sorted(set(simulated) ^ set(real)):
+        raise ValueError(f"configurations on one side only: {', '.join(alone)}; expected the same ones on both sides")
+    counts = {name: (tally(simulated[name], mode), tally(real[name], mode)) for name in simulated}
+    kept = tuple(name for name, sides in counts.items() if all(side.num_clusters for side in sides))
+    return (
+        kept,
+        [counts[name][0] for name in kept],
+        [counts[name][1] for name in kept],
+        tuple(name for name in counts if name not in kept),
+    )
+
+
+def _covariances(tallies: Sequence[Tally], shared: ClusterCounts, rates: Floats, totals: Floats) -> Floats:
+    """Linearised covariances of the rates (as :func:`ratio_variance`, for two ratios over the clusters they share)."""
+    residual = (shared.failing - rates[:, None] * shared.judged) / totals[:, None]
+    found = residual @ residual.T
+    num_shared = shared.judged.shape[1]
+    if num_shared > 1:
+        found *= num_shared / (num_shared - 1)
+    np.fill_diagonal(
+        found, [ratio_variance(one.failing, one.judged) if one.num_clusters > 1 else math.nan for one in tallies]
+    )
+    return np.asarray(found, dtype=np.float64)
+
+
+def _rates(failing: Floats, judged: Floats) -> Floats:
+    rates = np.full(judged.shape, math.nan)
+    np.divide(failing, judged, out=rates, where=judged > 0)
+    return rates

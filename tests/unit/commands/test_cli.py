@@ -1,0 +1,112 @@
+import gzip
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+
+from advsim.cli import main
+from advsim.config import parse_config
+from advsim.corpus.load import load_corpus
+from advsim.errors import ConfigError
+from advsim.run_folder.folder import RunDir
+from advsim.training.manifest import check_unchanged, manifest
+
+
+def write_config(tmp_path: Path, **sections: object) -> str:
+    path = tmp_path / "config.yaml"
+    path.write_text(yaml.safe_dump({"output_dir": str(tmp_path / "runs"), **sections}))
+    return str(path)
+
+
+def refusal(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    assert main(arguments) == 2
+    captured = capsys.readouterr()
+    assert captured.err.startswith("advsim: ")
+    assert "Traceback" not in captured.err
+    return captured.err
+
+
+def test_check_accepts_every_shipped_config_and_says_what_pools_ask_for(capsys):
+    assert main(["check", "configs/paper.yaml"]) == 0
+    assert "28 GPUs" in capsys.readouterr().out
+    assert main(["check", "configs/quickstart.yaml", "--json"]) == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert {pool["pool"] for pool in printed["pools"]} == {"simulator", "scorer", "learner"}
+    assert printed["splits"]["train"] > 0
+
+
+def test_misspelt_key_is_refused_with_the_nearest_one(tmp_path, capsys):
+    assert "did you mean rollout.num_conversations?" in refusal(
+        capsys, "check", write_config(tmp_path, rollout={"num_conversation": 3})
+    )
+
+
+@pytest.mark.parametrize("command", ["check", "train"])
+def test_missing_files_are_named_and_leave_nothing_behind(tmp_path, capsys, command):
+    assert "no-such.yaml" in refusal(capsys, command, str(tmp_path / "no-such.yaml"))
+    missing = str(tmp_path / "no-such.jsonl")
+    assert "no-such.jsonl" in refusal(capsys, command, write_config(tmp_path), "-o", f"corpus.path={missing}")
+    assert not (tmp_path / "runs").exists()
+
+
+def test_malformed_line_is_refused_with_file_and_line_number(tmp_path, capsys):
+    dialogues = tmp_path / "chats.jsonl.gz"
+    with gzip.open(dialogues, "wt") as stream:
+        stream.write('{"id": "a", "turns": [{"speaker": "user", "text": "hi"}]}\n{"id": \n')
+    message = refusal(capsys, "train", write_config(tmp_path), "-o", f"corpus.path={dialogues}")
+    assert "chats.jsonl.gz" in message
+    assert "line 2" in message or ":2" in message
+
+
+def test_model_folder_without_weights_is_refused(tmp_path, capsys):
+    folder = tmp_path / "model"
+    folder.mkdir()
+    (folder / "config.json").write_text("{}")
+    assert "safetensors" in refusal(capsys, "check", write_config(tmp_path, model={"path": str(folder)}))
+
+
+def test_changed_config_on_resume_is_refused_with_the_difference(tmp_path, tiny_model):
+    config = parse_config({"name": "r", "output_dir": str(tmp_path), "model": {"path": str(tiny_model)}})
+    corpus = load_corpus(config.corpus)
+    run = RunDir(config.run_path)
+    run.write_json("manifest.json", manifest(config, corpus, tiny_model))
+    check_unchanged(run, config, corpus, allow_changed=[])
+    changed = parse_config(config.model_dump(mode="json"), ["dpo.beta=0.5"])
+    with pytest.raises(ConfigError, match=r"dpo\.beta was 1\.0, is now 0\.5.*--allow-changed dpo\.beta"):
+        check_unchanged(run, changed, corpus, allow_changed=[])
+    check_unchanged(run, changed, corpus, allow_changed=["dpo.beta"])
+    more_rounds = parse_config(config.model_dump(mode="json"), ["stop.max_rounds=9", "resources.scorer.num_cpus=2"])
+    check_unchanged(run, more_rounds, corpus, allow_changed=[])
+
+
+def test_run_of_an_older_version_resumes_where_keys_came_since_and_not_where_keys_are_gone(tmp_path, tiny_model):
+    config = parse_config({"name": "r", "output_dir": str(tmp_path), "model": {"path": str(tiny_model)}})
+    corpus = load_corpus(config.corpus)
+    run = RunDir(config.run_path)
+    old = manifest(config, corpus, tiny_model)
+    del old["config"]["held_out"]["num_permutations"]
+    run.write_json("manifest.json", old)
+    check_unchanged(run, config, corpus, allow_changed=[])
+    with pytest.raises(ConfigError, match=r"held_out\.num_permutations was 99, is now 7"):
+        changed = parse_config(config.model_dump(mode="json"), ["held_out.num_permutations=7"])
+        check_unchanged(run, changed, corpus, allow_changed=[])
+    old["config"]["dpo"]["gone"] = 1
+    run.write_json("manifest.json", old)
+    with pytest.raises(ConfigError, match=r"dpo\.gone was 1, is now None"):
+        check_unchanged(run, config, corpus, allow_changed=[])
+
+
+def test_manifest_holds_no_secret_of_the_environment(tmp_path, tiny_model, monkeypatch):
+    monkeypatch.setenv("HF_TOKEN", "hf_very_secret")
+    config = parse_config({"output_dir": str(tmp_path), "model": {"path": str(tiny_model)}})
+    assert "very_secret" not in json.dumps(manifest(config, load_corpus(config.corpus), tiny_model))
+
+
+def test_corpus_stats_prints_json_for_the_sample(capsys):
+    assert main(["corpus", "stats", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["num_dialogues"] >= 60
+
+
+def test_report_of_something_that_is_no_run_is_refused(tmp_path, capsys):
+    assert "no manifest.json" in refusal(capsys, "report", str(tmp_path))

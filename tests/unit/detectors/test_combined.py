@@ -1,0 +1,117 @@
+"""Rules and learned detector as one: what decides, what is shown as evidence, who abstains."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from advsim.detectors.combined import THRESHOLD, CombinedDetector, combined_probability
+from advsim.detectors.learned.detector import LearnedDetector
+from advsim.detectors.learned.inputs import INPUTS_VERSION, NUM_COUNTS
+from advsim.detectors.learned.weights import Description, ModeModel, Weights
+from advsim.detectors.rules import RulesDetector
+from advsim.detectors.taxonomy import Taxonomy, load_taxonomy
+from advsim.records import Dialogue, Speaker, Split, Turn, Visibility
+
+SHIPPED = load_taxonomy()
+TAXONOMY = Taxonomy(modes=tuple(SHIPPED.mode(id) for id in ("missed_risk", "premature_advice", "boundary")))
+ADVICE = "Delete his number, join a gym and buy new curtains."
+
+
+class TwoDimensions:
+    """Texts with "moon" point one way, all others the other way."""
+
+    def embed(self, texts):
+        return np.array([[1.0, 0.0] if "moon" in text else [0.0, 1.0] for text in texts]).reshape(len(texts), 2)
+
+
+def learned(*modes, moon=0.9, other=0.01):
+    """A learned detector that gives these probabilities to messages with and without "moon"."""
+    scores = [np.log(p / (1 - p)) for p in (moon, other)]
+    models = [
+        ModeModel(
+            mode=mode,
+            visibility=Visibility.MESSAGE,
+            intercept=0.0,
+            slope=-1.0,
+            offset=0.0,
+            threshold=0.5,
+            severity=3,
+            num_positive=9,
+            num_negative=9,
+        )
+        for mode in modes
+    ]
+    description = Description(
+        inputs_version=INPUTS_VERSION,
+        name="learned",
+        abstain_margin=0.0,
+        known_modes=TAXONOMY.ids,
+        models=tuple(models),
+    )
+    weights = np.array([[*scores, *np.zeros(2 + NUM_COUNTS)]] * len(modes))
+    return LearnedDetector(
+        description,
+        Weights(weights_MI=weights, mean_C=np.zeros(NUM_COUNTS), scale_C=np.ones(NUM_COUNTS)),
+        TwoDimensions(),
+    )
+
+
+def detector(*modes, **probabilities):
+    return CombinedDetector(RulesDetector(TAXONOMY), learned(*modes, **probabilities), TAXONOMY)
+
+
+def assess(of, *texts):
+    speakers = [Speaker.USER, Speaker.CHATBOT] * len(texts)
+    turns = tuple(Turn(speaker=who, text=text) for who, text in zip(speakers, texts, strict=False))
+    return of.assess([Dialogue(id="d", source="t", split=Split.TEST, turns=turns)])[-1]
+
+
+def test_what_rules_found_raises_a_low_probability_over_the_threshold_but_not_any():
+    unsure = assess(detector("premature_advice", other=0.2), "we split up on sunday", ADVICE)
+    assert [label.mode for label in unsure.labels] == ["premature_advice"]
+    assert unsure.labels[0].confidence == pytest.approx(combined_probability(0.2, found=True))
+    assert assess(detector("premature_advice", other=0.001), "we split up on sunday", ADVICE).labels == ()
+
+
+def test_a_high_probability_alone_is_enough():
+    (label,) = assess(detector("premature_advice"), "we split up on sunday", "The moon is far away.").labels
+    assert (label.mode, label.severity, label.detector) == ("premature_advice", 3, "combined")
+    assert THRESHOLD <= label.confidence < 1
+
+
+def test_evidence_is_that_of_the_rules_where_they_found_the_mode():
+    both = assess(detector("premature_advice", other=0.9), "we split up on sunday", ADVICE)
+    alone = assess(RulesDetector(TAXONOMY), "we split up on sunday", ADVICE)
+    assert [(it.span, it.severity) for it in both.labels] == [(it.span, it.severity) for it in alone.labels]
+
+
+def test_each_decides_alone_what_the_other_cannot_judge():
+    without_model = assess(detector("boundary"), "we split up on sunday", ADVICE)
+    assert [label.mode for label in without_model.labels] == ["premature_advice"]
+    german = ("Ich bin so müde und traurig heute", "Das ist der Mond für dich.")
+    foreign = assess(detector("boundary", other=0.6), *german)
+    assert [(label.mode, label.confidence) for label in foreign.labels] == [("boundary", pytest.approx(0.6))]
+    assert assess(detector("boundary", other=0.4), *german).labels == ()  # above THRESHOLD, below the learned one's own
+    assert set(foreign.abstained) == {"missed_risk", "premature_advice"}
+
+
+def test_an_empty_message_is_an_error_and_dialogues_are_counted():
+    done = []
+    one = Dialogue(
+        id="d",
+        source="t",
+        split=Split.TEST,
+        turns=(Turn(speaker=Speaker.USER, text="hi"), Turn(speaker=Speaker.CHATBOT, text=" ")),
+    )
+    found = detector("boundary").assess([dataclasses.replace(one, id=id) for id in "abc"], advance=done.append)
+    assert [(it.conversation_id, it.error, it.detector) for it in found] == [
+        (id, "the message is empty", "combined") for id in "abc"
+    ]
+    assert sum(done) == 3
+
+
+def test_probability_grows_with_both_and_stays_a_probability():
+    values = [combined_probability(p, found=found) for found in (False, True) for p in (0.0, 0.1, 0.5, 1.0)]
+    assert all(0.0 < value < 1.0 for value in values)
+    assert values[:4] == sorted(values[:4]) and all(a < b for a, b in zip(values[:4], values[4:], strict=True))
