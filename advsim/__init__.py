@@ -7,6 +7,8 @@
     evaluation = advsim.evaluate_run("runs/quickstart")
     evaluation = advsim.evaluate_files("simulated.jsonl", reference="real.jsonl")
     evaluation.groups[-1].failures.rates["any"]
+    results = advsim.run_sweep("configs/sweeps/chatbots.yaml", overrides=["run=runs/quickstart"])
+    results[-1].validity.sentence
 
 Importing this package loads nothing heavy; training imports torch, Ray and vLLM when it starts.
 """
@@ -18,22 +20,24 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from advsim.config import Config
+    from advsim.config import Config, SweepConfig
     from advsim.detectors.protocol import Detector
-    from advsim.evaluation import Evaluation, JudgeOptions
+    from advsim.evaluation.results import Evaluation
     from advsim.run_folder.reader import Run
+    from advsim.sweep.measure import Result
 
-__all__ = ["evaluate_files", "evaluate_run", "load_run", "train"]
+# Not called sweep: that is the name of a package here, and importing it would replace the function.
+__all__ = ["evaluate_files", "evaluate_run", "load_run", "run_sweep", "train"]
 
 
 def train(
     config: Config | str | Path | dict[str, Any], *, overrides: Sequence[str] = (), allow_changed: Sequence[str] = ()
 ) -> Run:
-    """Train a user simulator; the same call again resumes a run that was interrupted.
+    """Train a user simulator and write its report; the same call again resumes a run that was interrupted.
 
     Args:
         config: a configuration, a YAML file, or a mapping of its sections.
-        overrides: ``key.path=value`` strings, as ``-o`` on the command line. Not with a ``Config`` object.
+        overrides: ``key.path=value`` strings, as ``-o`` on the command line.
         allow_changed: configuration keys that may differ from those the run was started with.
 
     Returns:
@@ -42,8 +46,8 @@ def train(
     Raises:
         AdvsimError: see :mod:`advsim.errors`.
     """
+    from advsim.commands.train import train as train_and_report
     from advsim.config import Config, load_config, parse_config
-    from advsim.training.run import run_training
 
     if isinstance(config, Config):
         resolved = parse_config(config.model_dump(mode="json"), overrides)
@@ -51,7 +55,7 @@ def train(
         resolved = parse_config(dict(config), overrides)
     else:
         resolved = load_config(config, overrides)
-    return run_training(resolved, allow_changed=allow_changed)
+    return train_and_report(resolved, allow_changed=allow_changed)
 
 
 def load_run(path: str | Path) -> Run:
@@ -68,10 +72,9 @@ def load_run(path: str | Path) -> Run:
 def evaluate_run(
     run: Run | str | Path,
     *,
-    detector: str | Detector = "rules",
-    taxonomy: str | Path | None = None,
-    judge: JudgeOptions | None = None,
-    calibration: str | Path | None = None,
+    config: Config | str | Path | dict[str, Any] | None = None,
+    overrides: Sequence[str] = (),
+    detector: Detector | None = None,
 ) -> Evaluation:
     """Evaluate a run: failures, realism, diversity and spread of every round against held-out real dialogues.
 
@@ -80,13 +83,11 @@ def evaluate_run(
 
     Args:
         run: a run or its folder.
-        detector: ``rules`` (offline), ``learned``, ``combined`` (both as one), ``judge`` (an LLM
-            on engines of its own or behind an endpoint), or any object that satisfies
-            :class:`advsim.detectors.protocol.Detector`.
-        taxonomy: YAML that adds failure modes or replaces their texts.
-        judge: model, and endpoint where it has one, for the detector ``judge``.
-        calibration: labelled messages (JSON Lines as :func:`advsim.detectors.labelled.load_labelled` reads them), or
-            ``shipped``: rates are also given without the detector's errors on them.
+        config: a configuration, a YAML file or a mapping with the section ``evaluate``
+            (:class:`advsim.config.EvaluateConfig`); what it leaves out is taken from the run.
+        overrides: ``key.path=value`` strings, for example ``evaluate.detector=combined``.
+        detector: an object that satisfies :class:`advsim.detectors.protocol.Detector`, in place of
+            ``evaluate.detector``.
 
     Returns:
         The figures, each with interval and n; ``to_json()`` gives plain values.
@@ -94,30 +95,22 @@ def evaluate_run(
     Raises:
         AdvsimError: see :mod:`advsim.errors`.
     """
-    from advsim.evaluation import evaluate_run as evaluate
+    from advsim.commands.evaluate import evaluate_run as evaluate
+    from advsim.commands.evaluate import evaluation_config
     from advsim.run_folder.reader import Run
 
-    return evaluate(
-        run if isinstance(run, Run) else load_run(run),
-        detector=detector,
-        taxonomy=taxonomy,
-        judge=judge,
-        calibration=calibration,
-    )
+    opened = run if isinstance(run, Run) else load_run(run)
+    return evaluate(opened, config=evaluation_config(config, overrides, of_run=opened), detector=detector)
 
 
 def evaluate_files(
     conversations: str | Path,
     *,
     reference: str | Path | None = None,
-    detector: str | Detector = "rules",
-    taxonomy: str | Path | None = None,
-    judge: JudgeOptions | None = None,
-    calibration: str | Path | None = None,
     out: str | Path | None = None,
-    pairs: Sequence[str] = (),
-    baseline: str | None = None,
-    seed: int = 0,
+    config: Config | str | Path | dict[str, Any] | None = None,
+    overrides: Sequence[str] = (),
+    detector: Detector | None = None,
 ) -> Evaluation:
     """Evaluate any dialogues (another simulator's, production logs), alone or against a reference. No run is needed.
 
@@ -127,17 +120,12 @@ def evaluate_files(
     Args:
         conversations: a ``.jsonl``, ``.jsonl.gz`` or ``.parquet`` file of dialogues.
         reference: real dialogues to compare them with.
-        detector: ``rules`` (offline), ``learned``, ``combined`` (both as one), ``judge`` (an LLM
-            on engines of its own or behind an endpoint), or any object that satisfies
-            :class:`advsim.detectors.protocol.Detector`.
-        taxonomy: YAML that adds failure modes or replaces their texts.
-        judge: model, and endpoint where it has one, for the detector ``judge``.
-        calibration: labelled messages (JSON Lines as :func:`advsim.detectors.labelled.load_labelled` reads them), or
-            ``shipped``: rates are also given without the detector's errors on them.
         out: folder for ``metrics.json``, ``failures.parquet`` and ``evaluation.html``; None writes nothing.
-        pairs: chatbots to compare, chosen before any result is seen, as ``a:b`` each; empty: all with the baseline.
-        baseline: the chatbot that the others are compared with; None: the first by name.
-        seed: of all draws.
+        config: a configuration, a YAML file or a mapping with the section ``evaluate``
+            (:class:`advsim.config.EvaluateConfig`).
+        overrides: ``key.path=value`` strings, for example ``evaluate.calibration=shipped``.
+        detector: an object that satisfies :class:`advsim.detectors.protocol.Detector`, in place of
+            ``evaluate.detector``.
 
     Returns:
         The figures, each with interval and n; ``to_json()`` gives plain values.
@@ -145,17 +133,35 @@ def evaluate_files(
     Raises:
         AdvsimError: see :mod:`advsim.errors`.
     """
-    from advsim.evaluation import evaluate_files as evaluate
+    from advsim.commands.evaluate import evaluate_files as evaluate
+    from advsim.commands.evaluate import evaluation_config
 
-    return evaluate(
-        conversations,
-        reference=reference,
-        detector=detector,
-        taxonomy=taxonomy,
-        judge=judge,
-        calibration=calibration,
-        out=out,
-        pairs=pairs,
-        baseline=baseline,
-        seed=seed,
-    )
+    resolved = evaluation_config(config, overrides)
+    return evaluate(conversations, reference=reference, out=out, config=resolved, detector=detector)
+
+
+def run_sweep(config: SweepConfig | str | Path | dict[str, Any], *, overrides: Sequence[str] = ()) -> list[Result]:
+    """Let the simulators of a run meet several chatbots, and the chatbots answer real prefixes.
+
+    What is finished is kept in the output folder: the same call again goes on where it was stopped.
+
+    Args:
+        config: settings of the sweep, a YAML file or a mapping of them.
+        overrides: ``key=value`` strings, as ``-o`` on the command line.
+
+    Returns:
+        What the rates that each simulator gives are worth, in the order of the simulators.
+
+    Raises:
+        AdvsimError: see :mod:`advsim.errors`.
+    """
+    from advsim.commands.sweep import sweep
+    from advsim.config import SweepConfig, load_section, parse_section
+
+    if isinstance(config, SweepConfig):
+        resolved = parse_section(SweepConfig, config.model_dump(mode="json"), overrides, where="configuration")
+    elif isinstance(config, dict):
+        resolved = parse_section(SweepConfig, config, overrides, where="configuration")
+    else:
+        resolved = load_section(SweepConfig, config, overrides)
+    return sweep(resolved)[1]

@@ -14,7 +14,8 @@ from pathlib import Path
 from rich.console import Console
 
 from advsim.commands.lab import lab_json
-from advsim.lab.config import load_lab_config
+from advsim.config import load_section
+from advsim.lab.config import LabConfig
 from advsim.lab.coverage import run_lab
 from advsim.lab.tables import lab_tables
 from advsim.runtime.progress import Reporter
@@ -32,7 +33,9 @@ def main() -> None:
     parser.add_argument("-o", dest="overrides", action="append", default=[], metavar="KEY=VALUE")
     options = parser.parse_args()
     fixed = {"num_repetitions": options.repetitions, "num_workers": options.workers, "seed": options.seed}
-    config = load_lab_config(options.config, [*(f"{key}={value}" for key, value in fixed.items()), *options.overrides])
+    config = load_section(
+        LabConfig, options.config, [*(f"{key}={value}" for key, value in fixed.items()), *options.overrides]
+    )
     started_s = time.monotonic()
     with Reporter().stage("lab", total=config.num_repetitions, unit="repetition") as stage:
         result = run_lab(config, advance=stage.advance)

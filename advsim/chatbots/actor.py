@@ -15,7 +15,7 @@ from advsim.engine.protocol import EngineSpec
 from advsim.errors import ChatbotError, EngineError
 from advsim.models.base import load_tokenizer, resolve_model
 from advsim.records import Turn
-from advsim.runtime.actors import redirect_output
+from advsim.runtime.actors import engine_failures, redirect_output
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,11 +38,10 @@ class RemoteChatbot:
 
     async def reply(self, turns: Sequence[Turn], *, seed: int) -> Utterance:
         """See :class:`advsim.chatbots.protocol.ChatbotSpeaker`."""
-        from ray.exceptions import RayActorError
-
         try:
-            said: Utterance = await self._actor.reply.remote(turns, seed, self._name)
-        except (RayActorError, EngineError) as error:
+            with engine_failures("chatbot"):
+                said: Utterance = await self._actor.reply.remote(turns, seed, self._name)
+        except EngineError as error:
             raise ChatbotError(f"the chatbot engine failed: {error}") from error
         return said
 

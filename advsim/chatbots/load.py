@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
+
+from pydantic import ValidationError
 
 from advsim.config import ChatbotConfig, Config
+from advsim.config.load import explain, read_yaml
 from advsim.errors import ConfigError
 
 
@@ -38,3 +42,39 @@ def check_named_chatbots(chatbots: Sequence[ChatbotConfig], config: Config) -> N
                 f"chatbot {chatbot.name}: a reply may take {chatbot.sampling.max_tokens} tokens, but "
                 f"engine.max_model_len is {config.engine.max_model_len}; lower its sampling.max_tokens"
             )
+
+
+def load_chatbots(*paths: str | Path) -> list[ChatbotConfig]:
+    """Read chatbots from YAML files, each with the keys of the ``chatbot`` section at its top level.
+
+    A chatbot without a name is called after its file.
+
+    Args:
+        paths: files, or folders of ``*.yaml`` files, which are read in the order of their names.
+
+    Raises:
+        ConfigError: a file cannot be read or a key or value in it is wrong, a folder has no such file, or two chatbots
+            have one name.
+    """
+    files: list[Path] = []
+    for path in map(Path, paths):
+        inside = sorted(path.glob("*.yaml")) if path.is_dir() else [path]
+        if not inside:
+            raise ConfigError(f"{path}: no *.yaml file in this folder; give chatbot files, e.g. configs/chatbots")
+        files += inside
+    chatbots: list[ChatbotConfig] = []
+    where_first: dict[str, Path] = {}
+    for file in files:
+        try:
+            chatbot = ChatbotConfig.model_validate({"name": file.stem, **read_yaml(file)})
+        except ValidationError as error:
+            details = [{**detail, "loc": ("chatbot", *detail["loc"])} for detail in error.errors()]
+            explained = "; ".join(map(explain, details)).replace("chatbot.", "")
+            raise ConfigError(f"{file} (a chatbot's keys, without a section around them): {explained}") from None
+        if chatbot.name in where_first:
+            raise ConfigError(
+                f"{file}: got a chatbot called {chatbot.name!r}, as {where_first[chatbot.name]} has one; rename it"
+            )
+        where_first[chatbot.name] = file
+        chatbots.append(chatbot)
+    return chatbots

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import argparse
 import json
-from collections.abc import Sequence
+import sys
 from dataclasses import asdict
 
 import numpy as np
-from rich.console import Console
 
+from advsim.commands.show import print_parts
+from advsim.config import load_section
 from advsim.lab.chatbots import draw_chatbots
-from advsim.lab.config import LabConfig, load_lab_config
+from advsim.lab.config import LabConfig
 from advsim.lab.coverage import LabResult, run_lab
 from advsim.lab.population import population_of
 from advsim.lab.tables import dialogue_text, lab_tables
@@ -21,21 +23,19 @@ from advsim.runtime.progress import Reporter
 _NUM_TRIED = 20
 
 
-def lab_command(path: str, overrides: Sequence[str], *, as_json: bool, console: Console, reporter: Reporter) -> None:
+def run(options: argparse.Namespace) -> None:
     """Run the lab of a configuration file and print what it found.
 
     Raises:
         ConfigError: the configuration cannot be read or is not valid.
     """
-    config = load_lab_config(path, overrides)
-    with reporter.stage("lab", total=config.num_repetitions, unit="repetition") as stage:
+    config = load_section(LabConfig, options.config, options.overrides)
+    with Reporter().stage("lab", total=config.num_repetitions, unit="repetition") as stage:
         result = run_lab(config, advance=stage.advance)
-    if as_json:
-        console.out(lab_json(config, result), highlight=False)
+    if options.json:
+        print(lab_json(config, result))
         return
-    console.print(dialogue_text(_telling_example(config)))
-    for table in lab_tables(result):
-        console.print(table)
+    print_parts([dialogue_text(_telling_example(config)), *lab_tables(result)], sys.stdout, width=120)
 
 
 def lab_json(config: LabConfig, result: LabResult) -> str:

@@ -13,12 +13,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-from rich.console import Console, Group
-from rich.table import Table
-from rich.text import Text
 
-from advsim.config import CorpusConfig
-from advsim.corpus.load import load_corpus
 from advsim.errors import CorpusError
 from advsim.records import Dialogue, Speaker, Split, user_turns
 
@@ -144,79 +139,6 @@ def corpus_stats(dialogues: Sequence[Dialogue]) -> CorpusStats:
     )
 
 
-def render_stats(stats: CorpusStats) -> Group:
-    """Tables for a terminal: sizes, dialogues by chatbot where any is named, user turns, spread between dialogues."""
-    sizes = Table("split", "dialogues", "users", "user turns", title="Corpus")
-    for size in stats.splits:
-        sizes.add_row(size.split, str(size.num_dialogues), str(size.num_users), str(size.num_user_turns))
-    sizes.add_row(
-        "all", str(stats.num_dialogues), str(stats.num_users), str(sum(size.num_user_turns for size in stats.splits))
-    )
-    sizes.caption = (
-        f"{stats.num_dialogues_without_user} dialogues name no user and count as a user each for the split"
-        if stats.num_dialogues_without_user
-        else None
-    )
-
-    figures = Table("figure", "value", title="Dialogues and user turns")
-    for name, value in (
-        ("turns a dialogue, mean", f"{stats.turns_mean:.1f}"),
-        ("user turns a dialogue, mean", f"{stats.user_turns_mean:.1f}"),
-        ("dialogues opened by the user", _percent(stats.user_opens_share)),
-        ("dialogues with a profile", _percent(stats.profile_share)),
-        ("dialogues with themes", _percent(stats.themes_share)),
-        ("dialogues with earlier sessions", _percent(stats.earlier_sessions_share)),
-        ("dialogues with a session summary", _percent(stats.session_share)),
-        ("words a user turn, mean", f"{stats.words_mean:.1f}"),
-        ("words a user turn, median and p90", f"{stats.words_median:.0f}, {stats.words_p90:.0f}"),
-        ("start lower-case", _percent(stats.lowercase_start_share)),
-        ("no end punctuation", _percent(stats.no_end_punctuation_share)),
-        ("with emoji", _percent(stats.emoji_share)),
-        ("with an all-caps word", _percent(stats.all_caps_share)),
-        ("one to three words", _percent(stats.short_share)),
-        ("with a line break", _percent(stats.newline_share)),
-    ):
-        figures.add_row(name, value)
-
-    spreads = Table("user turns of a dialogue", "p10", "p50", "p90", "std", title="Spread between dialogues")
-    for name, spread, shown in (
-        ("start lower-case", stats.lowercase_start_spread, _percent),
-        ("no end punctuation", stats.no_end_punctuation_spread, _percent),
-        ("words, mean", stats.words_spread, _one_decimal),
-    ):
-        std = "-" if spread.std is None else shown(spread.std)
-        spreads.add_row(name, shown(spread.p10), shown(spread.p50), shown(spread.p90), std)
-    tables = [sizes, *([_chatbots_table(stats)] if stats.num_by_chatbot else []), figures, spreads]
-    for table in tables:
-        for column in table.columns[1:]:
-            column.justify = "right"
-    return Group(*tables)
-
-
-def _chatbots_table(stats: CorpusStats) -> Table:
-    table = Table("chatbot", "dialogues", title="Dialogues by chatbot")
-    for name, count in stats.num_by_chatbot.items():
-        table.add_row(Text(name), str(count))
-    num_unnamed = stats.num_dialogues - sum(stats.num_by_chatbot.values())
-    if num_unnamed:
-        table.add_row(Text("none named", style="dim"), str(num_unnamed))
-    return table
-
-
-def stats_command(config: CorpusConfig, *, as_json: bool, console: Console) -> None:
-    """Load the configured corpus and print its statistics: what ``advsim corpus stats`` does.
-
-    Raises:
-        CorpusError: see :func:`advsim.corpus.load.load_corpus`.
-    """
-    corpus = load_corpus(config)
-    stats = corpus_stats(corpus.dialogues)
-    if as_json:
-        console.print_json(data={"sha256": corpus.sha256, "num_left_out": corpus.num_left_out, **stats.to_json()})
-    else:
-        console.print(render_stats(stats))
-
-
 def _split_size(dialogues: Sequence[Dialogue], split: Split) -> SplitSize:
     inside = [dialogue for dialogue in dialogues if dialogue.split is split]
     return SplitSize(
@@ -246,11 +168,3 @@ def _starts_lowercase(text: str) -> bool:
 
 def _lacks_end_punctuation(text: str) -> bool:
     return not text.rstrip(CLOSING).endswith(END_PUNCTUATION)
-
-
-def _percent(share: float) -> str:
-    return f"{share:.0%}"
-
-
-def _one_decimal(value: float) -> str:
-    return f"{value:.1f}"

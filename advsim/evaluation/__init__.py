@@ -7,22 +7,5 @@
 One group is the reference (real dialogues), where there is one; the others stand beside it and are compared with it.
 
 ``files`` and ``runs`` turn what they are given into groups, ``instruments`` builds what measures, ``measure`` measures
-every group, ``notes`` says what a reader must know, ``write`` writes JSON, table and page.
+every group, ``notes`` says what a reader must know.
 """
-
-from advsim.detectors.build import DETECTORS, JudgeOptions
-from advsim.evaluation.files import evaluate_files
-from advsim.evaluation.results import Evaluation, Group
-from advsim.evaluation.runs import REPORT, evaluate_run
-from advsim.evaluation.write import LABEL_SCHEMA
-
-__all__ = [
-    "DETECTORS",
-    "LABEL_SCHEMA",
-    "REPORT",
-    "Evaluation",
-    "Group",
-    "JudgeOptions",
-    "evaluate_files",
-    "evaluate_run",
-]

@@ -7,44 +7,33 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from advsim.config import HeldOutConfig
+from advsim.config import Config
 from advsim.corpus.files import read_dialogues
-from advsim.detectors.build import JudgeOptions
 from advsim.detectors.protocol import Detector
 from advsim.evaluation.chatbots import choose_pairs
 from advsim.evaluation.inputs import GroupInput, users_of
 from advsim.evaluation.instruments import build_instruments
-from advsim.evaluation.measure import measure
+from advsim.evaluation.measure import Measured, measure
 from advsim.evaluation.notes import ONE_CHATBOT
-from advsim.evaluation.results import Evaluation
-from advsim.evaluation.write import write
 from advsim.models.embedder import Embedder
 from advsim.records import Conversation, Dialogue, StopReason
-from advsim.run_folder.folder import RunDir
 from advsim.runtime.progress import Reporter
 
 
-def evaluate_files(
+def measure_files(
     conversations: str | Path,
     *,
     reference: str | Path | None = None,
-    detector: str | Detector = "rules",
-    taxonomy: str | Path | None = None,
-    judge: JudgeOptions | None = None,
-    calibration: str | Path | None = None,
-    out: str | Path | None = None,
-    pairs: Sequence[str] = (),
-    baseline: str | None = None,
-    seed: int = 0,
+    config: Config | None = None,
+    detector: Detector | None = None,
     reporter: Reporter | None = None,
     embedder: Embedder | None = None,
-) -> Evaluation:
+) -> Measured:
     """Evaluate a dialogue file, alone or against a second one; see :func:`advsim.evaluate_files`."""
+    config = config or Config()
     reporter = reporter or Reporter(file=sys.stderr)
     started_s = time.monotonic()
-    instruments = build_instruments(
-        detector, taxonomy=taxonomy, judge=judge, calibration=calibration, embedder=embedder
-    )
+    instruments = build_instruments(config.evaluate, detector=detector, embedder=embedder)
     file = read_dialogues(conversations)
     text = "" if reference is None else "simulated"
     inputs = [_from_file(file.name, file.dialogues, text=text)]
@@ -56,23 +45,25 @@ def evaluate_files(
         notes.append("Files: users and chatbots can both differ between them, and no figure here tells which it is.")
         if [one.turns for one in file.dialogues] == [one.turns for one in second.dialogues]:
             notes.append("Both files hold the same dialogues: every difference is 0 by construction.")
-    compared = choose_pairs(inputs[-1], inputs[0] if len(inputs) > 1 else None, pairs=pairs, baseline=baseline)
+    compared = choose_pairs(
+        inputs[-1],
+        inputs[0] if len(inputs) > 1 else None,
+        pairs=config.evaluate.pairs,
+        baseline=config.evaluate.baseline,
+    )
     if compared is None and reference is not None:
         notes.append(ONE_CHATBOT)
-    evaluation = measure(
+    return measure(
         file.name,
         inputs,
         pairs=compared,
         instruments=instruments,
-        held_out=HeldOutConfig(),
+        held_out=config.held_out,
         notes=notes,
-        seed=seed,
+        seed=config.seed,
         reporter=reporter,
         started_s=started_s,
     )
-    if out is not None:
-        write(RunDir(str(out)), evaluation, prefix="", report="evaluation.html")
-    return evaluation.result
 
 
 def _from_file(name: str, dialogues: Sequence[Dialogue], *, text: str, is_reference: bool = False) -> GroupInput:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
-from advsim.detectors.build import JudgeOptions, _detector
+from advsim.config import EvaluateConfig
+from advsim.detectors.build import build_detector
 from advsim.detectors.judge.judge import Judge
 from advsim.detectors.protocol import Detector
 from advsim.detectors.taxonomy import Taxonomy, load_taxonomy
@@ -29,24 +29,23 @@ class Instruments:
 
 
 def build_instruments(
-    detector: str | Detector,
-    *,
-    taxonomy: str | Path | None = None,
-    judge: JudgeOptions | None = None,
-    calibration: str | Path | None = None,
-    embedder: Embedder | None = None,
+    config: EvaluateConfig, *, detector: Detector | None = None, embedder: Embedder | None = None
 ) -> Instruments:
-    """The detector by its name or as given, the taxonomy of a file or the shipped one, the embedder.
+    """The detector, the taxonomy, the labelled messages and the embedder of an evaluation.
+
+    Args:
+        config: names them.
+        detector: in place of the one that ``config`` names.
+        embedder: in place of the one that ships.
 
     Raises:
-        ConfigError: there is no detector of that name, the judge is not described, or taxonomy or labelled messages
-            are not valid.
+        ConfigError: the judge cannot work, or taxonomy or labelled messages are not valid.
     """
-    known = load_taxonomy(taxonomy)
-    vectors = LazyEmbedder(embedder)
+    taxonomy = load_taxonomy(config.taxonomy)
+    embedder = LazyEmbedder(embedder)
     return Instruments(
-        detector=_detector(detector, known, judge, vectors) if isinstance(detector, str) else detector,
-        taxonomy=known,
-        embedder=vectors,
-        labelled=None if calibration is None else load_calibration(calibration, known),
+        detector=build_detector(config, taxonomy, embedder) if detector is None else detector,
+        taxonomy=taxonomy,
+        embedder=embedder,
+        labelled=None if config.calibration is None else load_calibration(config.calibration, taxonomy),
     )

@@ -6,46 +6,51 @@ import dataclasses
 import sys
 import time
 from collections import Counter
-from pathlib import Path
 
 from advsim.config import Config
 from advsim.corpus.load import Corpus, load_corpus
-from advsim.detectors.build import JudgeOptions
 from advsim.detectors.protocol import Detector
 from advsim.errors import ConfigError, RunError
 from advsim.evaluation.inputs import GroupInput, users_of
 from advsim.evaluation.instruments import build_instruments
-from advsim.evaluation.measure import measure
+from advsim.evaluation.measure import Measured, measure
 from advsim.evaluation.notes import ONE_CHATBOT
-from advsim.evaluation.results import Evaluation
-from advsim.evaluation.write import write
 from advsim.models.embedder import Embedder
 from advsim.realism.user_texts import next_turn_texts
-from advsim.records import Conversation, Dialogue, NextTurn, Split
+from advsim.records import Conversation, Dialogue, Split
 from advsim.run_folder.reader import Run
-from advsim.run_folder.tables import from_table
 from advsim.runtime.progress import Reporter
 
-REPORT = "report/evaluation.html"
 
-
-def evaluate_run(
+def measure_run(
     run: Run,
     *,
-    detector: str | Detector = "rules",
-    taxonomy: str | Path | None = None,
-    judge: JudgeOptions | None = None,
-    calibration: str | Path | None = None,
+    config: Config | None = None,
+    detector: Detector | None = None,
     reporter: Reporter | None = None,
     embedder: Embedder | None = None,
-) -> Evaluation:
-    """Evaluate all rounds of a run against its held-out real dialogues; see :func:`advsim.evaluate_run`."""
+) -> Measured:
+    """Evaluate all rounds of a run against its held-out real dialogues; see :func:`advsim.evaluate_run`.
+
+    Args:
+        run: the run.
+        config: its corpus, held-out settings, seed and ``evaluate`` section are read; None: those of the run.
+        detector: in place of the one that ``config`` names.
+        reporter: shows progress.
+        embedder: in place of the one that ships.
+
+    Raises:
+        ConfigError: the corpus is another one than that of the run, or chatbots are to be compared.
+        RunError: the run has nothing to evaluate yet.
+    """
+    config = config or Config.model_validate(run.manifest["config"])
+    if config.evaluate.pairs or config.evaluate.baseline is not None:
+        raise ConfigError(
+            "evaluate: evaluate.pairs and evaluate.baseline go with --conversations; a run has one chatbot"
+        )
     reporter = reporter or Reporter(file=sys.stderr)
     started_s = time.monotonic()
-    instruments = build_instruments(
-        detector, taxonomy=taxonomy, judge=judge, calibration=calibration, embedder=embedder
-    )
-    config = Config.model_validate(run.manifest["config"])
+    instruments = build_instruments(config.evaluate, detector=detector, embedder=embedder)
     corpus = load_corpus(config.corpus)
     if corpus.sha256 != run.manifest["corpus"]["sha256"]:
         raise ConfigError(
@@ -69,7 +74,7 @@ def evaluate_run(
         "were answered by whoever answered them. Rates compare the two as a whole."
     )
     notes.append(ONE_CHATBOT)
-    evaluation = measure(
+    return measure(
         str(run.manifest["name"]),
         inputs,
         instruments=instruments,
@@ -79,8 +84,6 @@ def evaluate_run(
         reporter=reporter,
         started_s=started_s,
     )
-    write(run.folder, evaluation, prefix="evaluation/", report=REPORT)
-    return evaluation.result
 
 
 def _real_of(run: Run, corpus: Corpus, notes: list[str]) -> GroupInput:
@@ -92,7 +95,7 @@ def _real_of(run: Run, corpus: Corpus, notes: list[str]) -> GroupInput:
         + ("." if split is Split.TEST else ", because the test split is empty; the stop rule has seen them.")
     )
     by_id = {dialogue.id: dialogue for dialogue in corpus.dialogues}
-    prefixes = _next_turns(run, "held_out/v0.parquet") or _next_turns(run, "held_out/zero_shot.parquet")
+    prefixes = run.held_out_turns(0) or run.held_out_turns(-1)
     said = [dataclasses.replace(one, text=by_id[one.dialogue_id].turns[one.turn].text) for one in prefixes]
     return GroupInput(
         name="real",
@@ -109,11 +112,9 @@ def _simulated_of(run: Run, corpus: Corpus, instructions: str) -> list[GroupInpu
     by_id = {dialogue.id: dialogue for dialogue in corpus.dialogues}
     users = users_of(corpus.dialogues)
     found = []
-    num_rounds = 0
-    while run.folder.exists(f"rounds/{num_rounds + 1:02d}/conversations.parquet"):
-        num_rounds += 1
+    num_rounds = run.num_rollouts
     for version in range(-1, num_rounds + 1):
-        turns = _next_turns(run, f"held_out/{'zero_shot' if version < 0 else f'v{version}'}.parquet")
+        turns = run.held_out_turns(version)
         conversations = run.conversations(version + 1) if 0 <= version < num_rounds else []
         if not turns and not conversations:
             continue
@@ -132,10 +133,6 @@ def _simulated_of(run: Run, corpus: Corpus, instructions: str) -> list[GroupInpu
             )
         )
     return found
-
-
-def _next_turns(run: Run, name: str) -> list[NextTurn]:
-    return from_table(run.folder.read_table(name), NextTurn) if run.folder.exists(name) else []
 
 
 def _as_dialogue(conversation: Conversation, scenario: Dialogue) -> Dialogue:

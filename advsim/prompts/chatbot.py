@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from advsim.prompts.frames import Frames
 from advsim.prompts.text import encode_text
-from advsim.prompts.window import ContextOverflowError, _window_start
+from advsim.prompts.window import ContextOverflowError, window_start
 from advsim.records import Speaker, Turn
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ class ChatbotPrompts:
         shown = _shown_to_chatbot(turns)
         pieces = [self._piece(speaker, text) for speaker, text in shown]
         newest = [speaker is Speaker.USER for speaker, _ in shown]
-        first = _window_start([len(piece) for piece in pieces], newest, space=self._budget_tokens - len(head))
+        first = window_start([len(piece) for piece in pieces], newest, space=self._budget_tokens - len(head))
         if first is None:
             raise ContextOverflowError(
                 f"the chatbot's system prompt and examples take {len(head)} tokens, which leaves no room for the "

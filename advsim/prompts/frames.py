@@ -21,7 +21,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from advsim.errors import ConfigError
-from advsim.prompts.text import _control_tokens
+from advsim.prompts.text import control_tokens
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -63,7 +63,7 @@ class Frames:
         start, system_to_user, user_to_assistant, assistant_to_user = (
             tuple(tokenizer.encode(piece, add_special_tokens=False)) for piece in pieces
         )
-        control = _control_tokens(tokenizer)
+        control = control_tokens(tokenizer)
         first = next((i for i, token in enumerate(assistant_to_user) if token in control), None)
         if first is None:
             raise ConfigError(
@@ -82,8 +82,8 @@ class Frames:
 
 def _template_pieces(tokenizer: PreTrainedTokenizerBase, *, with_system: bool) -> tuple[str, str, str, str] | None:
     """Strings of start, system_to_user, user_to_assistant, assistant_to_user; None if the template is not regular."""
-    texts = _probe_texts(num_user_turns=3, with_system=with_system)
-    between = _around(texts, _render(tokenizer, texts, with_system=with_system))
+    texts = probe_texts(num_user_turns=3, with_system=with_system)
+    between = between_texts(texts, render_messages(tokenizer, texts, with_system=with_system))
     if between is None:
         return None
     if not with_system:
@@ -96,17 +96,17 @@ def _template_pieces(tokenizer: PreTrainedTokenizerBase, *, with_system: bool) -
         return None
     # One rendering does not show what depends on the number or the place of messages: try other lengths.
     for num_user_turns in (1, 2, 3, 5):
-        texts = _probe_texts(num_user_turns=num_user_turns, with_system=with_system)
+        texts = probe_texts(num_user_turns=num_user_turns, with_system=with_system)
         expected = start + (f"{texts[0]}{system_to_user}" if with_system else "")
         *past, newest = texts[1:] if with_system else texts
         for i, text in enumerate(past):
             expected += text + (assistant_to_user if i % 2 else user_to_past_assistant)
-        if _render(tokenizer, texts, with_system=with_system) != expected + newest + user_to_assistant:
+        if render_messages(tokenizer, texts, with_system=with_system) != expected + newest + user_to_assistant:
             return None
     return start, system_to_user, user_to_assistant, assistant_to_user
 
 
-def _around(texts: Sequence[str], rendered: str | None) -> list[str] | None:
+def between_texts(texts: Sequence[str], rendered: str | None) -> list[str] | None:
     """What is printed before, between and behind the texts; None where nothing is, or a text does not stand in it."""
     if rendered is None:
         return None
@@ -119,13 +119,13 @@ def _around(texts: Sequence[str], rendered: str | None) -> list[str] | None:
     return [*between, rest]
 
 
-def _probe_texts(*, num_user_turns: int, with_system: bool) -> list[str]:
+def probe_texts(*, num_user_turns: int, with_system: bool) -> list[str]:
     """Texts found in no template: of the system (if any), then in turn of user and assistant, the user's last."""
     turns = [f"Q{'assistant' if i % 2 else 'user'}{i}of{num_user_turns}q" for i in range(2 * num_user_turns - 1)]
     return [f"Qsystem{num_user_turns}q", *turns] if with_system else turns
 
 
-def _render(
+def render_messages(
     tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], *, with_system: bool, **variables: bool
 ) -> str | None:
     """The template's prompt for the next assistant message; None where the template refuses the roles."""

@@ -6,7 +6,7 @@ from functools import lru_cache, partial
 from typing import TYPE_CHECKING
 
 from advsim.errors import ConfigError
-from advsim.prompts.frames import _around, _probe_texts, _render
+from advsim.prompts.frames import between_texts, probe_texts, render_messages
 from advsim.prompts.text import encode_text
 from advsim.prompts.window import ContextOverflowError
 
@@ -59,8 +59,8 @@ class QuestionPrompts:
 def _question_pieces(tokenizer: PreTrainedTokenizerBase) -> list[str] | None:
     """Strings before the instruction, between it and the question, and behind that; None where texts are changed."""
     for with_system in (True, False):
-        texts = _probe_texts(num_user_turns=1, with_system=with_system)
-        pieces = _around(texts, _render(tokenizer, texts, with_system=with_system, enable_thinking=False))
+        texts = probe_texts(num_user_turns=1, with_system=with_system)
+        pieces = between_texts(texts, render_messages(tokenizer, texts, with_system=with_system, enable_thinking=False))
         if pieces is not None:
             # without a system role the instruction heads the question, parted by an empty line
             return pieces if with_system else [pieces[0], "\n\n", pieces[1]]

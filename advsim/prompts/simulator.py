@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from advsim.errors import CorpusError
 from advsim.prompts.frames import Frames
 from advsim.prompts.text import END_TOKEN, IGNORED_LABEL, encode_text, render_context
-from advsim.prompts.window import ContextOverflowError, _window_start
+from advsim.prompts.window import ContextOverflowError, window_start
 from advsim.records import Context, Dialogue, Speaker, TrainingExample, Turn
 
 if TYPE_CHECKING:
@@ -137,7 +137,7 @@ class SimulatorPrompts:
         head: tuple[int, ...] = ()
         for skip_sessions in range(len(context.earlier_sessions) + 1):
             head = self._head(context, skip_sessions=skip_sessions)
-            first = _window_start(sizes, newest, space=self._budget_tokens - len(head) - self._opening_size)
+            first = window_start(sizes, newest, space=self._budget_tokens - len(head) - self._opening_size)
             if first is None:
                 continue
             if first and turns[first].speaker is Speaker.USER:

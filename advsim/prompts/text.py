@@ -56,7 +56,7 @@ def encode_text(tokenizer: PreTrainedTokenizerBase, text: str) -> tuple[int, ...
     )
 
 
-def _control_tokens(tokenizer: PreTrainedTokenizerBase) -> dict[int, str]:
+def control_tokens(tokenizer: PreTrainedTokenizerBase) -> dict[int, str]:
     """Id and string of the tokens that no text may produce; added tokens of white space alone are ordinary text."""
     added = {token_id: str(token) for token_id, token in tokenizer.added_tokens_decoder.items()}
     special = dict(zip(tokenizer.all_special_ids, tokenizer.all_special_tokens, strict=True))
@@ -66,5 +66,5 @@ def _control_tokens(tokenizer: PreTrainedTokenizerBase) -> dict[int, str]:
 @lru_cache(maxsize=8)
 def _unsplit_tokens(tokenizer: PreTrainedTokenizerBase) -> re.Pattern[str] | None:
     """Matches in front of control tokens that are not marked special; None where there are none."""
-    names = set(_control_tokens(tokenizer).values()) - set(tokenizer.all_special_tokens)
+    names = set(control_tokens(tokenizer).values()) - set(tokenizer.all_special_tokens)
     return re.compile(f"(?={'|'.join(re.escape(name) for name in sorted(names))})") if names else None

@@ -9,7 +9,7 @@ class ContextOverflowError(ValueError):
     """The context and the newest turn do not fit in the token budget, whatever history is dropped."""
 
 
-def _window_start(sizes: Sequence[int], newest: Sequence[bool], *, space: int) -> int | None:
+def window_start(sizes: Sequence[int], newest: Sequence[bool], *, space: int) -> int | None:
     """Index of the first turn shown. Depends on earlier turns only, so a longer dialogue moves it monotonically.
 
     Whenever the turns from ``first`` on exceed ``space``, ``first`` moves on until they fit half of it (or only the

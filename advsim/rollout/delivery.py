@@ -7,12 +7,18 @@ from dataclasses import dataclass
 
 from advsim.errors import DeliveryError
 from advsim.models.adapter import Canary
-from advsim.records import AdapterRef
+from advsim.prompts.simulator import SimulatorPrompts
+from advsim.records import AdapterRef, Dialogue, user_turns
+from advsim.run_folder.reader import Run
 
 CANARY_TOLERANCE = 0.25
 """Largest mean absolute difference of canary log-probabilities, in nats a token, between the learner's float32 and an
 engine's bfloat16. A bound chosen with room: on the tiny model of the tests the right adapter stays below 0.03; on the
 embedded model every push so far passed it, its distribution is still to be measured (EXPERIMENTS.md)."""
+
+
+CANARY_TOKENS = 32
+"""Tokens of the canary's completion at most."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,6 +29,36 @@ class Delivery:
     files: Mapping[str, bytes]
     canary: Canary
     canary_logprobs: tuple[float, ...]
+
+
+def canary_of(dialogues: Sequence[Dialogue], prompts: SimulatorPrompts) -> Canary:
+    """A real user turn on which learner and engines compare their log-probabilities.
+
+    Args:
+        dialogues: those that the simulator is trained on; the same of them give the same canary.
+        prompts: of the training.
+    """
+    dialogue = max(dialogues, key=lambda d: (len(d.turns[0].text), d.id))
+    position, turn = user_turns(dialogue)[0]
+    return Canary(
+        prompt_ids=prompts.prompt(dialogue.context, dialogue.turns[:position]),
+        completion_ids=prompts.turn_ids(turn)[:CANARY_TOKENS],
+    )
+
+
+def delivery_of(run: Run, version: int, canary: Canary) -> Delivery:
+    """An adapter of a run, with what its log-probabilities on the canary of its training must be.
+
+    Raises:
+        RunError: the run has no such adapter.
+    """
+    adapter = run.adapter(version)
+    return Delivery(
+        adapter=adapter,
+        files=run.folder.read_files(adapter.path),
+        canary=canary,
+        canary_logprobs=run.canary_logprobs(version),
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,9 +19,6 @@ import pyarrow.parquet
 
 from advsim.errors import RunError
 
-MANIFEST = "manifest.json"
-METRICS = "metrics.jsonl"
-
 
 class RunDir:
     """One run folder. All names are relative to it and use ``/``."""

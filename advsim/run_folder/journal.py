@@ -6,8 +6,7 @@ import time
 from collections.abc import Sequence
 
 from advsim.run_folder.folder import RunDir
-
-JOURNAL = "journal.jsonl"
+from advsim.run_folder.layout import JOURNAL
 
 
 class Journal:

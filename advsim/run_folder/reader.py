@@ -5,8 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 from advsim.errors import ConfigError, RunError
-from advsim.records import AdapterRef, Candidate, Conversation, PreferencePair, ScoredTurn
-from advsim.run_folder.folder import MANIFEST, RunDir
+from advsim.records import AdapterRef, Candidate, Conversation, NextTurn, PreferencePair, ScoredTurn
+from advsim.run_folder.folder import RunDir
+from advsim.run_folder.layout import (
+    BASELINE,
+    MANIFEST,
+    adapter_folder,
+    adapter_metrics,
+    held_out_turns,
+    round_folder,
+)
 from advsim.run_folder.tables import from_table, read_conversations
 
 
@@ -25,16 +33,24 @@ class Run:
     @property
     def baseline(self) -> dict[str, Any]:
         """Figures of real, zero-shot and SFT turns on the held-out prefixes; empty while they are not measured."""
-        baseline: dict[str, Any] = self.folder.read_json("baseline.json") if self.folder.exists("baseline.json") else {}
+        baseline: dict[str, Any] = self.folder.read_json(BASELINE) if self.folder.exists(BASELINE) else {}
         return baseline
 
     @property
     def rounds(self) -> list[dict[str, Any]]:
         """Content of ``metrics.json`` of each finished round, in order."""
         finished: list[dict[str, Any]] = []
-        while self.folder.exists(f"rounds/{len(finished) + 1:02d}/metrics.json"):
-            finished.append(self.folder.read_json(f"rounds/{len(finished) + 1:02d}/metrics.json"))
+        while self.folder.exists(name := f"{round_folder(len(finished) + 1)}/metrics.json"):
+            finished.append(self.folder.read_json(name))
         return finished
+
+    @property
+    def num_rollouts(self) -> int:
+        """Rounds that have conversations, finished or not."""
+        num = 0
+        while self.folder.exists(f"{round_folder(num + 1)}/conversations.parquet"):
+            num += 1
+        return num
 
     def conversations(self, round_number: int) -> list[Conversation]:
         """Simulated conversations of a round.
@@ -67,14 +83,31 @@ class Run:
         """
         if version is None:
             version = len(self.rounds)
-        name = "sft/metrics.json" if version == 0 else f"rounds/{version:02d}/dpo.json"
+        sha256 = self._adapter_metrics(version)["adapter_sha256"]
+        return AdapterRef(version=version, path=adapter_folder(version), sha256=sha256)
+
+    def canary_logprobs(self, version: int) -> tuple[float, ...]:
+        """What the learner's final weights of an adapter say of the canary, in nats a token.
+
+        Raises:
+            RunError: there is no such adapter.
+        """
+        return tuple(self._adapter_metrics(version)["canary_logprobs"])
+
+    def held_out_turns(self, version: int) -> list[NextTurn]:
+        """Next turns on real held-out prefixes by an adapter, -1 for the base model; empty while there are none."""
+        name = held_out_turns(version)
+        return from_table(self.folder.read_table(name), NextTurn) if self.folder.exists(name) else []
+
+    def _adapter_metrics(self, version: int) -> dict[str, Any]:
+        name = adapter_metrics(version)
         if not self.folder.exists(name):
             raise RunError(f"run {self.folder.location} has no adapter version {version}; finish the training first")
-        path = "sft/adapter" if version == 0 else f"rounds/{version:02d}/adapter"
-        return AdapterRef(version=version, path=path, sha256=self.folder.read_json(name)["adapter_sha256"])
+        metrics: dict[str, Any] = self.folder.read_json(name)
+        return metrics
 
     def _round(self, number: int) -> str:
-        folder = f"rounds/{number:02d}"
+        folder = round_folder(number)
         if not self.folder.exists(folder):
             raise RunError(
                 f"run {self.folder.location} has no round {number}; it has {len(self.rounds)} finished rounds"

@@ -14,7 +14,17 @@ from typing import Any
 
 import pyarrow as pa
 
-from advsim.records import Candidate, Conversation, NextTurn, PreferencePair, ScoredTurn, Speaker, StopReason, Turn
+from advsim.records import (
+    Assessment,
+    Candidate,
+    Conversation,
+    NextTurn,
+    PreferencePair,
+    ScoredTurn,
+    Speaker,
+    StopReason,
+    Turn,
+)
 
 _TOKENS = pa.list_(pa.int32())
 
@@ -152,3 +162,52 @@ def _plain(value: Any) -> Any:
     if isinstance(value, Enum):
         return value.value
     return list(value) if isinstance(value, tuple) else value
+
+
+LABEL_SCHEMA = pa.schema(
+    {
+        "group": pa.string(),
+        "dialogue_id": pa.string(),
+        "turn": pa.int32(),
+        "mode": pa.string(),
+        "severity": pa.int32(),
+        "visibility": pa.string(),  # message; trajectory: only the dialogue so far shows it
+        "confidence": pa.float64(),
+        "span": pa.string(),
+        "detector": pa.string(),
+        "verdict": pa.string(),  # failure; abstained; error (the whole message, no mode)
+    }
+)
+
+
+def failures_table(assessments: Mapping[str, Sequence[Assessment]]) -> pa.Table:
+    """Every label, abstention and error of a detector, one a row.
+
+    Args:
+        assessments: by group of dialogues.
+    """
+    rows = [
+        row for group, verdicts in assessments.items() for verdict in verdicts for row in _label_rows(group, verdict)
+    ]
+    return pa.Table.from_pylist(rows, schema=LABEL_SCHEMA)
+
+
+def _label_rows(group: str, one: Assessment) -> list[dict[str, Any]]:
+    base = {"group": group, "dialogue_id": one.conversation_id, "turn": one.turn, "detector": one.detector}
+    if one.error:
+        return [{**base, "verdict": "error", "span": one.error}]
+    return [
+        *(
+            {
+                **base,
+                "verdict": "failure",
+                "mode": label.mode,
+                "severity": label.severity,
+                "visibility": label.visibility.value,
+                "confidence": label.confidence,
+                "span": label.span,
+            }
+            for label in one.labels
+        ),
+        *({**base, "verdict": "abstained", "mode": mode} for mode in one.abstained),
+    ]

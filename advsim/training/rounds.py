@@ -42,12 +42,14 @@ from advsim.records import (
     StopReason,
     user_turns,
 )
-from advsim.rollout.delivery import Delivery
+from advsim.rollout.delivery import canary_of, delivery_of
 from advsim.rollout.pool import RolloutPool
 from advsim.rollout.simulator_actor import CandidateRequest
 from advsim.rollout.turn_loop import RolloutTask
-from advsim.run_folder.folder import METRICS, RunDir
+from advsim.run_folder.folder import RunDir
 from advsim.run_folder.journal import Journal
+from advsim.run_folder.layout import BASELINE, METRICS, SFT_ADAPTER, SFT_METRICS, adapter_folder, round_folder
+from advsim.run_folder.reader import Run
 from advsim.run_folder.tables import conversations_table, from_table, read_conversations, to_table, turns_table
 from advsim.runtime.progress import Reporter
 from advsim.training.discriminator.dataset import real_view, simulated_view
@@ -60,9 +62,6 @@ from advsim.training.learner.sft import train_sft
 from advsim.training.preference.pairs import lowest_turns, pair_candidates
 from advsim.training.preference.reward import rewarded_candidate, with_rewards
 from advsim.training.stop_rule import RoundSignals, StopDecision, decide_stop
-
-SFT_ADAPTER = "sft/adapter"
-BASELINE = "baseline.json"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -82,7 +81,7 @@ class Training:
 
     def train_all(self) -> None:
         """SFT, baseline and rounds until the stop rule ends them."""
-        self._stage("sft", [SFT_ADAPTER, "sft/metrics.json"], self._sft)
+        self._stage("sft", [SFT_ADAPTER, SFT_METRICS], self._sft)
         self.rollouts.wait_until_ready()
         self._stage("baseline", [BASELINE], self._baseline)
         history: list[RoundSignals] = []
@@ -113,11 +112,11 @@ class Training:
                 on_step=stage.update,
             )
         self.run.write_files(SFT_ADAPTER, result.files)
-        self.run.write_json("sft/metrics.json", _metrics_of(result))
+        self.run.write_json(SFT_METRICS, _metrics_of(result))
 
     def _baseline(self) -> None:
         measured = self.held_out.measure_baseline(self.rollouts, push=lambda: self._push(0), reporter=self.reporter)
-        sft = self.run.read_json("sft/metrics.json")
+        sft = self.run.read_json(SFT_METRICS)
         measured["sft"] |= {
             "train_loss_first": sft["first_step_loss"],
             "train_loss_last": sft["last_step_loss"],
@@ -128,7 +127,7 @@ class Training:
     # --- one round ---------------------------------------------------------------------------------------------------
 
     def _round(self, number: int, history: list[RoundSignals]) -> StopDecision:
-        folder = f"rounds/{number:02d}"
+        folder = round_folder(number)
         name = f"round {number}/{self.config.stop.max_rounds}"
 
         def stage(key: str, outputs: Sequence[str], work: Callable[[], None]) -> None:
@@ -280,7 +279,7 @@ class Training:
             result = train_dpo(
                 pairs,
                 model=self.config.model,
-                adapter=self.run.read_files(self._adapter_folder(number - 1)),
+                adapter=self.run.read_files(adapter_folder(number - 1)),
                 config=self.config.dpo,
                 learner=self.config.resources.learner,
                 seed=self.config.seed + number,
@@ -352,31 +351,14 @@ class Training:
 
     def _push(self, version: int) -> AdapterRef:
         """Make every engine hold adapter ``version``; nothing to do where all have acknowledged it."""
-        adapter, logprobs = self._adapter(version)
+        run = Run(self.run)
+        adapter = run.adapter(version)
         if self.rollouts.pushed != adapter:
-            delivery = Delivery(
-                adapter=adapter,
-                files=self.run.read_files(adapter.path),
-                canary=self._canary(),
-                canary_logprobs=logprobs,
-            )
-            self.rollouts.push(delivery)
+            self.rollouts.push(delivery_of(run, version, self._canary()))
         return adapter
 
-    def _adapter(self, version: int) -> tuple[AdapterRef, tuple[float, ...]]:
-        metrics = self.run.read_json("sft/metrics.json" if version == 0 else f"rounds/{version:02d}/dpo.json")
-        reference = AdapterRef(version=version, path=self._adapter_folder(version), sha256=metrics["adapter_sha256"])
-        return reference, tuple(metrics["canary_logprobs"])
-
-    def _adapter_folder(self, version: int) -> str:
-        return SFT_ADAPTER if version == 0 else f"rounds/{version:02d}/adapter"
-
     def _canary(self) -> Canary:
-        """A real user turn of the training data, on which learner and engines compare their log-probabilities."""
-        dialogue = max(self.corpus.split(Split.TRAIN), key=lambda d: (len(d.turns[0].text), d.id))
-        position, turn = user_turns(dialogue)[0]
-        prompt_ids = self.prompts.prompt(dialogue.context, dialogue.turns[:position])
-        return Canary(prompt_ids=prompt_ids, completion_ids=self.prompts.turn_ids(turn)[:32])
+        return canary_of(self.corpus.split(Split.TRAIN), self.prompts)
 
     def _dialogues(self) -> dict[str, Dialogue]:
         return {dialogue.id: dialogue for dialogue in self.corpus.dialogues}

@@ -11,12 +11,11 @@ import pytest
 import ray
 from tiny import build_tiny_model
 
-from advsim.config import EngineConfig, ModelConfig
+from advsim.config import EngineConfig, JudgeConfig, JudgeEnginesConfig
 from advsim.detectors.judge.client import JudgeMessage
-from advsim.detectors.judge.config import JudgeConfig
 from advsim.detectors.judge.engine import bounded
 from advsim.detectors.judge.judge import Judge
-from advsim.detectors.judge.pool import JudgeEnginesConfig, build_engine_judge
+from advsim.detectors.judge.pool import build_engine_judge
 from advsim.detectors.judge.prompt import answer_schema
 from advsim.detectors.taxonomy import load_taxonomy
 from advsim.errors import EngineDiedError
@@ -33,9 +32,14 @@ MAX_TOKENS = 2500  # what an answer within the bounds can take, were every chara
 def judge(local_ray, tmp_path_factory):
     folder = build_tiny_model(tmp_path_factory.mktemp("judge"), max_position_embeddings=6000)
     judge = build_engine_judge(
-        JudgeConfig(modes=(MODE,), num_examples=0, temperature=1.0, max_tokens=MAX_TOKENS, max_attempts=1),
-        JudgeEnginesConfig(
-            model=ModelConfig(path=str(folder)), engine=EngineConfig(max_model_len=8192, kv_cache_gib=0.5)
+        JudgeConfig(
+            model=str(folder),
+            modes=(MODE,),
+            num_examples=0,
+            temperature=1.0,
+            max_tokens=MAX_TOKENS,
+            max_attempts=1,
+            engines=JudgeEnginesConfig(engine=EngineConfig(max_model_len=8192, kv_cache_gib=0.5)),
         ),
         load_taxonomy(),
     )

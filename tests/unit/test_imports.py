@@ -12,7 +12,7 @@ HEAVY = ("torch", "ray", "vllm", "transformers", "sklearn", "datasets", "peft", 
 
 
 @pytest.mark.parametrize(
-    "module", ["advsim.records", "advsim.config", "advsim.prompts.frames", "advsim.models.base", "advsim.cli"]
+    "module", ["advsim.records", "advsim.config.load", "advsim.prompts.frames", "advsim.models.base", "advsim.cli"]
 )
 def test_importing_it_loads_nothing_heavy(module: str) -> None:
     if importlib.util.find_spec(module) is None:

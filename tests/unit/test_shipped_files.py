@@ -10,14 +10,16 @@ from pathlib import Path
 import pytest
 import yaml
 
-from advsim.config import load_chatbots, load_config
-from advsim.lab.config import load_lab_config
+from advsim.chatbots.load import load_chatbots
+from advsim.config import SweepConfig, load_config, load_section
+from advsim.lab.config import LabConfig
 
 ROOT = Path(__file__).resolve().parents[2]
 CLUSTER_FILES = sorted((ROOT / "cluster").glob("*.yaml"))
 LAB_CONFIG = ROOT / "configs" / "lab.yaml"  # the lab has a schema of its own
 CHATBOTS = sorted((ROOT / "configs" / "chatbots").glob("*.yaml"))
-CONFIGS = sorted(set((ROOT / "configs").rglob("*.yaml")) - {LAB_CONFIG, *CHATBOTS})
+SWEEPS = sorted((ROOT / "configs" / "sweeps").glob("*.yaml"))
+CONFIGS = sorted(set((ROOT / "configs").rglob("*.yaml")) - {LAB_CONFIG, *CHATBOTS, *SWEEPS})
 DOCUMENTS = ("README.md", "ARCHITECTURE.md", "CHANGELOG.md", "EXPERIMENTS.md", "cluster/README.md")
 TEXT_SUFFIXES = {".cfg", ".css", ".html", ".md", ".py", ".sh", ".toml", ".txt", ".yaml", ""}
 SKIPPED_FOLDERS = {"build", "dist", "runs"}
@@ -54,8 +56,14 @@ def test_shipped_config_is_valid_and_named_after_its_file(path: Path) -> None:
     assert load_config(path).name == path.stem
 
 
+@pytest.mark.parametrize("path", SWEEPS, ids=lambda path: path.name)
+def test_shipped_sweep_is_valid_and_names_chatbots_that_ship(path: Path) -> None:
+    sweep = load_section(SweepConfig, path)
+    assert all((ROOT / name).exists() for name in sweep.chatbots)
+
+
 def test_shipped_lab_config_is_valid_by_its_own_schema() -> None:
-    lab = load_lab_config(LAB_CONFIG)
+    lab = load_section(LabConfig, LAB_CONFIG)
     assert lab.num_chatbots >= 20
     assert len([simulator for simulator in lab.simulators.values() if not simulator.is_right]) >= 5
 

@@ -24,7 +24,7 @@ from advsim.prompts.window import ContextOverflowError
 MAX_STRING_CHARACTERS = 200
 """Of an analysis or a span. All twelve modes found, with spans of this length, are about 1,000 tokens."""
 
-MODEL_KEY = "--judge-model"
+MODEL_KEY = "evaluate.judge.model"
 """What an error about the model calls it."""
 
 _TENTHS = [tenth / 10 for tenth in range(11)]
@@ -150,7 +150,7 @@ class EngineJudgeClient:
         try:
             return await engine.answer(messages, json.dumps(bounded(schema)), seed)
         except ContextOverflowError as error:
-            reason = f"{error}; ask mode by mode (--judge-scope mode), or use a model with a longer context"
+            reason = f"{error}; ask mode by mode (evaluate.judge.scope=mode), or use a model with a longer context"
             raise JudgeCallError(reason, fault=CallFault.TOO_LONG) from None
         except EngineDiedError:
             self._pool.discard(engine)

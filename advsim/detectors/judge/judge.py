@@ -21,6 +21,7 @@ from typing import Any, TypeAlias
 
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_after_attempt, wait_random_exponential
 
+from advsim.config import JudgeConfig
 from advsim.detectors.judge.client import (
     CallFault,
     JudgeCallError,
@@ -29,7 +30,6 @@ from advsim.detectors.judge.client import (
     JudgeReply,
     OpenAIJudgeClient,
 )
-from advsim.detectors.judge.config import JudgeConfig
 from advsim.detectors.judge.engine import EnginePool
 from advsim.detectors.judge.prompt import (
     UnreadableAnswerError,
@@ -325,7 +325,7 @@ def build_judge(config: JudgeConfig, taxonomy: Taxonomy) -> Judge:
         ConfigError: no model is named, a mode is unknown, or the key's environment variable is not set.
     """
     if not config.model:
-        raise ConfigError(f"judge.model: got nothing, expected the name of a model at {config.base_url}")
+        raise ConfigError(f"evaluate.judge.model: got nothing, expected the name of a model at {config.base_url}")
     client = OpenAIJudgeClient(
         base_url=config.base_url,
         model=config.model,

@@ -7,9 +7,8 @@ import contextlib
 from collections.abc import Sequence
 from typing import Any
 
-from advsim.config import EngineConfig, ModelConfig, PoolConfig, PositiveFloat, PositiveInt, Section
+from advsim.config import JudgeConfig, ModelConfig
 from advsim.detectors.judge.client import JudgeMessage, JudgeReply
-from advsim.detectors.judge.config import JudgeConfig
 from advsim.detectors.judge.engine import MODEL_KEY, AnsweringEngine, EngineJudgeClient, JudgeEngine, JudgeEngineSpec
 from advsim.detectors.judge.judge import Judge
 from advsim.detectors.taxonomy import Taxonomy
@@ -24,42 +23,21 @@ _CLOSE_TIMEOUT_S = 30.0
 _LOGS = "the logs of Ray (/tmp/ray/session_latest/logs on the engine's machine)"
 
 
-class JudgeEnginesConfig(Section):
-    """Engines for a judge: which model, how many, and what each takes."""
-
-    model: ModelConfig = ModelConfig()
-    engine: EngineConfig = EngineConfig(max_model_len=8192, kv_cache_gib=2, startup_timeout_s=1800.0)
-    """``max_model_len`` is cut to what the model can have; the start may include a download."""
-    num_engines: PositiveInt = 1
-    num_cpus: float = PoolConfig().num_cpus
-    """Logical CPUs each engine reserves."""
-    num_gpus: float | None = None
-    """GPUs of each engine; None: one where Ray has any, else the engines run on CPU."""
-    schedule_timeout_s: PositiveFloat = 30.0
-    object_store_mib: PositiveInt = 256
-    """Size of the object store of a local Ray."""
-
-
 class JudgePool:
     """Engines on Ray; see :class:`advsim.detectors.judge.engine.EnginePool`.
 
     Ray is joined, or started and then stopped with the engines, as for a training run.
 
     Args:
-        config: the engines.
-        max_tokens: of an answer.
-        temperature: of sampling.
-        seed: of the first engine; each next has another.
+        judge: the model, its sampling, and its engines; the first has the seed of the judge, each next another.
     """
 
-    def __init__(self, config: JudgeEnginesConfig, *, max_tokens: int, temperature: float, seed: int = 0) -> None:
-        self._config = config
-        self._max_tokens = max_tokens
-        self._temperature = temperature
-        self._seed = seed
+    def __init__(self, judge: JudgeConfig) -> None:
+        self._judge = judge
+        self._config = judge.engines
         self._actors: list[Any] = []
         self._engines: list[AnsweringEngine] = []
-        self._pools = Pools(timeout_s=config.schedule_timeout_s)
+        self._pools = Pools(timeout_s=judge.engines.schedule_timeout_s)
         self._ray_is_ours = False
 
     @property
@@ -116,14 +94,19 @@ class JudgePool:
             num_bundles=config.num_engines,
             num_cpus=config.num_cpus,
             num_gpus=num_gpus,
-            key="--judge-engines",
+            key="evaluate.judge.engines",
         )
 
         def arguments(index: int) -> tuple[JudgeEngineSpec]:
             engine = EngineSpec(
-                kind="vllm", config=config.engine, model=config.model, num_gpus=num_gpus, seed=self._seed + index
+                kind="vllm",
+                config=config.engine,
+                model=judge_model(self._judge),
+                num_gpus=num_gpus,
+                seed=self._judge.seed + index,
             )
-            return (JudgeEngineSpec(engine=engine, max_tokens=self._max_tokens, temperature=self._temperature),)
+            temperature = 1.0 if self._judge.temperature is None else self._judge.temperature
+            return (JudgeEngineSpec(engine=engine, max_tokens=self._judge.max_tokens, temperature=temperature),)
 
         self._actors = start_actors(
             JudgeEngine, request, self._pools.place(request), arguments, concurrency=config.engine.max_num_seqs + 8
@@ -173,7 +156,12 @@ class _RemoteEngine:
         return reply
 
 
-def build_engine_judge(config: JudgeConfig, engines: JudgeEnginesConfig, taxonomy: Taxonomy) -> Judge:
+def judge_model(config: JudgeConfig) -> ModelConfig:
+    """The model of a judge with engines of its own."""
+    return ModelConfig(path=config.model, revision=config.engines.revision)
+
+
+def build_engine_judge(config: JudgeConfig, taxonomy: Taxonomy) -> Judge:
     """A judge on engines of its own: they start when it is first used, and stop at :meth:`Judge.shut_down`.
 
     Of ``config`` the keys of an endpoint are not read. Where it does not say how many calls may be under way and how
@@ -182,11 +170,11 @@ def build_engine_judge(config: JudgeConfig, engines: JudgeEnginesConfig, taxonom
     Raises:
         ConfigError: a local or embedded model is not there or has no weights; or see :class:`Judge`.
     """
-    check_model(engines.model, key=MODEL_KEY)
-    fitting = {"max_concurrency": engines.num_engines * engines.engine.max_num_seqs, "timeout_s": _ANSWER_TIMEOUT_S}
+    check_model(judge_model(config), key=MODEL_KEY)
+    num_decoded = config.engines.num_engines * config.engines.engine.max_num_seqs
+    fitting = {"max_concurrency": num_decoded, "timeout_s": _ANSWER_TIMEOUT_S}
     config = config.model_copy(
         update={key: value for key, value in fitting.items() if key not in config.model_fields_set}
     )
-    temperature = 1.0 if config.temperature is None else config.temperature
-    pool = JudgePool(engines, max_tokens=config.max_tokens, temperature=temperature, seed=config.seed)
+    pool = JudgePool(config)
     return Judge(EngineJudgeClient(pool), taxonomy, config, pool=pool)

@@ -12,10 +12,22 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
 
+from advsim.rates.rates import ANY
 from advsim.report.chatbots.metrics import AgreementPart, ByChatbotPart, IntervalPart, SharePart
 from advsim.report.evaluation.failure_metrics import DifferencePart, RatePart
-from advsim.report.evaluation.figures import ANY, percent, percent_interval, points_interval
-from advsim.report.page.figures import MISSING, Cell, FigureTable, Row, RowGroup, format_figure, format_interval, words
+from advsim.report.page.figures import (
+    Cell,
+    FigureTable,
+    Row,
+    RowGroup,
+    filled_rows,
+    format_figure,
+    format_interval,
+    percent,
+    percent_interval,
+    points_interval,
+    words,
+)
 
 SIGNIFICANT = 0.05
 COEFFICIENTS = {
@@ -89,19 +101,19 @@ def chatbot_table(simulated: Mapping[str, ByChatbotPart], *, real: str | None, m
     margins = {d.margin for column in columns for found in column.tests.values() for d in found[:1]}
     margin = f"±{100 * max((m for m in margins if m is not None), default=0.0):g} points"
     groups = (
-        RowGroup(title="Failure rate by chatbot, %", rows=_filled(_rate_rows(columns))),
-        RowGroup(title="Judged messages (dialogues)", rows=_filled(_size_rows(columns))),
+        RowGroup(title="Failure rate by chatbot, %", rows=filled_rows(_rate_rows(columns))),
+        RowGroup(title="Judged messages (dialogues)", rows=filled_rows(_size_rows(columns))),
         *(
-            RowGroup(title=f"{name} over chatbots", rows=_filled(_agreement_rows(columns, key)))
+            RowGroup(title=f"{name} over chatbots", rows=filled_rows(_agreement_rows(columns, key)))
             for key, name in COEFFICIENTS.items()
         ),
-        RowGroup(title="Pearson's r by mode, observed", rows=_filled(_mode_rows(columns, modes))),
-        RowGroup(title="A − B, points", rows=_filled(_test_rows(columns, labels, _points))),
-        RowGroup(title="A − B, p by Holm", rows=_filled(_test_rows(columns, labels, _p))),
-        RowGroup(title=f"p of no difference ({margin})", rows=_filled(_test_rows(columns, labels, _equivalence))),
-        RowGroup(title="A/B results that replicate", rows=_filled(_replication_rows(columns))),
+        RowGroup(title="Pearson's r by mode, observed", rows=filled_rows(_mode_rows(columns, modes))),
+        RowGroup(title="A − B, points", rows=filled_rows(_test_rows(columns, labels, _points))),
+        RowGroup(title="A − B, p by Holm", rows=filled_rows(_test_rows(columns, labels, _p))),
+        RowGroup(title=f"p of no difference ({margin})", rows=filled_rows(_test_rows(columns, labels, _equivalence))),
+        RowGroup(title="A/B results that replicate", rows=filled_rows(_replication_rows(columns))),
         *(
-            RowGroup(title=f"{label} by mode, points", rows=_filled(_mode_test_rows(columns, label, modes)))
+            RowGroup(title=f"{label} by mode, points", rows=filled_rows(_mode_test_rows(columns, label, modes)))
             for label in labels
         ),
     )
@@ -256,7 +268,3 @@ def _is_significant(found: DifferencePart) -> bool:
 
 def _row(label: str, found: Iterable[_Found | None], cell: Callable[[_Found], Cell]) -> Row:
     return Row(label=label, cells=tuple(Cell() if one is None else cell(one) for one in found))
-
-
-def _filled(rows: Iterable[Row]) -> tuple[Row, ...]:
-    return tuple(row for row in rows if any(cell.value != MISSING for cell in row.cells))

@@ -8,9 +8,9 @@ from typing import Any
 
 from matplotlib import rc_context
 
+from advsim.rates.rates import ANY
 from advsim.report.chatbots.metrics import ByChatbotPart
 from advsim.report.evaluation.failure_metrics import DifferencePart, RatePart
-from advsim.report.evaluation.figures import ANY
 from advsim.report.page.figures import format_interval
 from advsim.report.page.plots import Picture, Point, Series, panel
 from advsim.report.page.rows_picture import rows_picture

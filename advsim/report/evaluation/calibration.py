@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from advsim.report.chatbots.figures import CHATBOT_LEGEND
-from advsim.report.evaluation.figures import LEGEND, mode_name, percent, percent_interval
+from advsim.report.evaluation.figures import LEGEND, mode_name
 from advsim.report.evaluation.metrics import EvaluationPart, ProportionPart
-from advsim.report.page.figures import Cell, FigureTable, Row, RowGroup
+from advsim.report.page.figures import Cell, FigureTable, Row, RowGroup, percent, percent_interval
 
 TERMS: tuple[tuple[str, str], ...] = (
     (

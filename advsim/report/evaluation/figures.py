@@ -2,49 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 
+from advsim.rates.rates import ANY
 from advsim.report.evaluation.failure_metrics import DifferencePart
 from advsim.report.evaluation.metrics import (
-    AtUserTurnPart,
-    EstimatePart,
     EvaluationPart,
     GroupPart,
-    HabitComparisonPart,
-    TwoSamplePart,
-    UsersPart,
+)
+from advsim.report.evaluation.user_figures import (
+    HABIT_NAMES,
+    distance_rows,
+    diversity_rows,
+    families_of,
+    figures_at_turn,
+    habit_rows,
+    mauve_rows,
+    ratio_rows,
+    realism_rows,
 )
 from advsim.report.page.figures import (
-    DIVERSITY_NAMES,
-    MISSING,
     NULL_LABEL,
     Cell,
     FigureTable,
     Row,
     RowGroup,
-    control_name,
-    estimate_cell,
+    counts_row,
+    filled_rows,
     format_figure,
     format_interval,
     keys_of,
-    null_cell,
-    turn_number,
+    percent,
+    percent_interval,
+    points_interval,
     words,
 )
 
-ANY = "any"
 SEVERITIES = {"1": "minor", "2": "moderate", "3": "severe"}
-HABIT_NAMES = {
-    "lowercase_start": "start lower-case",
-    "no_end_punctuation": "no end punctuation",
-    "question": "with a question",
-    "short": "up to three words",
-    "emoji": "with emoji",
-    "turn_words": "words a turn",
-    "type_token": "types / 50 words",
-    "user_turns": "user turns",
-}
-SHARES = ("lowercase_start", "no_end_punctuation", "question", "short", "emoji")
 LEGEND: tuple[tuple[str, str], ...] = (
     (
         "failure rate",
@@ -96,36 +90,37 @@ def evaluation_table(evaluation: EvaluationPart) -> FigureTable:
     """All figures; rows and groups of rows without any figure are left out."""
     groups = evaluation.groups
     rows = (
-        RowGroup(title="Dialogues", rows=_filled(_size_rows(groups))),
-        RowGroup(title="Failure rate, % of messages", rows=_filled(_rate_rows(evaluation))),
-        RowGroup(title="Corrected for detector errors, %", rows=_filled(_corrected_rows(evaluation))),
-        RowGroup(title="Difference to ref., points", rows=_filled(_difference_rows(evaluation))),
-        RowGroup(title="Divergence over modes, bits", rows=_filled(_divergence_rows(groups))),
-        RowGroup(title="Conversations by fault", rows=_filled(_blame_rows(groups))),
-        RowGroup(title="Failures by severity", rows=_filled(_severity_rows(groups))),
-        RowGroup(title="Typing habits over dialogues", rows=_filled(_habit_rows([group.users for group in groups]))),
-        RowGroup(title="Spread between users, ratio", rows=_filled(_ratio_rows([group.users for group in groups]))),
-        RowGroup(title="Distance of habits, p", rows=_filled(_distance_rows([group.users for group in groups]))),
-        RowGroup(title="Diversity of user turns", rows=_filled(_diversity_rows([group.users for group in groups]))),
+        RowGroup(title="Dialogues", rows=filled_rows(_size_rows(groups))),
+        RowGroup(title="Failure rate, % of messages", rows=filled_rows(_rate_rows(evaluation))),
+        RowGroup(title="Corrected for detector errors, %", rows=filled_rows(_corrected_rows(evaluation))),
+        RowGroup(title="Difference to ref., points", rows=filled_rows(_difference_rows(evaluation))),
+        RowGroup(title="Divergence over modes, bits", rows=filled_rows(_divergence_rows(groups))),
+        RowGroup(title="Conversations by fault", rows=filled_rows(_blame_rows(groups))),
+        RowGroup(title="Failures by severity", rows=filled_rows(_severity_rows(groups))),
+        RowGroup(title="Typing habits over dialogues", rows=filled_rows(habit_rows([group.users for group in groups]))),
+        RowGroup(title="Spread between users, ratio", rows=filled_rows(ratio_rows([group.users for group in groups]))),
+        RowGroup(title="Distance of habits, p", rows=filled_rows(distance_rows([group.users for group in groups]))),
+        RowGroup(title="Diversity of user turns", rows=filled_rows(diversity_rows([group.users for group in groups]))),
         *(
-            RowGroup(title=f"Users told apart by {family}, AUC", rows=_filled(_realism_rows(groups, family)))
-            for family in _families(groups)
+            RowGroup(title=f"Users told apart by {family}, AUC", rows=filled_rows(realism_rows(groups, family)))
+            for family in families_of(groups)
         ),
-        RowGroup(title="MAUVE of user turns", rows=_filled(_mauve_rows([group.users for group in groups]))),
+        RowGroup(title="MAUVE of user turns", rows=filled_rows(mauve_rows([group.users for group in groups]))),
         RowGroup(
             title="Next turns on real prefixes: diversity",
-            rows=_filled(_diversity_rows([group.next_turns for group in groups])),
+            rows=filled_rows(diversity_rows([group.next_turns for group in groups])),
         ),
         RowGroup(
             title="Next turns on real prefixes: habits",
-            rows=_filled(_habit_rows([group.next_turns for group in groups])),
+            rows=filled_rows(habit_rows([group.next_turns for group in groups])),
         ),
         RowGroup(
-            title="Next turns on real prefixes: p", rows=_filled(_distance_rows([group.next_turns for group in groups]))
+            title="Next turns on real prefixes: p",
+            rows=filled_rows(distance_rows([group.next_turns for group in groups])),
         ),
         RowGroup(
             title="Next turns on real prefixes: MAUVE",
-            rows=_filled(_mauve_rows([group.next_turns for group in groups])),
+            rows=filled_rows(mauve_rows([group.next_turns for group in groups])),
         ),
     )
     names = tuple(f"{group.name} (ref.)" if group.is_reference else group.name for group in groups)
@@ -157,7 +152,7 @@ def missing_notes(evaluation: EvaluationPart) -> tuple[str, ...]:
                 )
             elif classifier.note:
                 found.append(f"{group.name}: the {classifier.family} classifier {classifier.note}.")
-            short = [(turn, at.auc) for turn, at in _at_turn(classifier) if at.auc.value is None]
+            short = [(turn, at.auc) for turn, at in figures_at_turn(classifier) if at.auc.value is None]
             if short:
                 listed = ", ".join(f"{turn} ({auc.num_turns} turns)" for turn, auc in short)
                 found.append(f"{group.name}: too few dialogues for classifiers at user turn {listed}.")
@@ -169,30 +164,15 @@ def mode_name(evaluation: EvaluationPart, mode: str) -> str:
     return "any failure" if mode == ANY else evaluation.modes.get(mode, mode).lower()
 
 
-def percent(value: float | None) -> str:
-    """A share in per cent with one decimal."""
-    return MISSING if value is None else f"{100 * value:.1f}"
-
-
-def percent_interval(low: float | None, high: float | None) -> str:
-    """Bounds of a share in per cent."""
-    return "" if low is None or high is None else f"{100 * low:.1f}–{100 * high:.1f}"
-
-
-def points_interval(low: float | None, high: float | None) -> str:
-    """Bounds of a difference of shares in percentage points, with signs."""
-    return "" if low is None or high is None else f"{100 * low:+.1f} to {100 * high:+.1f}"
-
-
 def _size_rows(groups: Sequence[GroupPart]) -> Iterable[Row]:
-    yield _counts("dialogues", [group.num_dialogues or None for group in groups])
-    yield _counts("known users", [group.num_users or None for group in groups])
-    yield _counts("user turns", [group.num_user_turns or None for group in groups])
-    yield _counts("chatbot messages", [None if g.failures is None else g.failures.num_messages for g in groups])
+    yield counts_row("dialogues", [group.num_dialogues or None for group in groups])
+    yield counts_row("known users", [group.num_users or None for group in groups])
+    yield counts_row("user turns", [group.num_user_turns or None for group in groups])
+    yield counts_row("chatbot messages", [None if g.failures is None else g.failures.num_messages for g in groups])
     not_judged = [None if g.failures is None else g.failures.rates[ANY].num_not_judged for g in groups]
-    yield _counts("not judged", not_judged)
+    yield counts_row("not judged", not_judged)
     if any(group.num_ended_by_error for group in groups):
-        yield _counts(
+        yield counts_row(
             "ended by an error", [group.num_ended_by_error if group.stop_reasons else None for group in groups]
         )
     for reason in keys_of(group.stop_reasons for group in groups):
@@ -302,13 +282,13 @@ def _divergence_rows(groups: Sequence[GroupPart]) -> Iterable[Row]:
 def _blame_rows(groups: Sequence[GroupPart]) -> Iterable[Row]:
     blames = [group.failures.blame if group.failures is not None else None for group in groups]
     for key in keys_of(dict.fromkeys(one.num_by_blame) for one in blames if one is not None):
-        yield _counts(
+        yield counts_row(
             {"none": "no failure found"}.get(key, words(key)),
             [None if one is None else one.num_by_blame.get(key, 0) for one in blames],
         )
     for key in keys_of(dict.fromkeys(one.num_by_fault) for one in blames if one is not None):
         counts = [None if one is None else one.num_by_fault.get(key, 0) for one in blames]
-        yield _counts(f"user side: {words(key)}", counts, is_detail=not any(counts))
+        yield counts_row(f"user side: {words(key)}", counts, is_detail=not any(counts))
     rates = [None if one is None else one.rate_without_simulator_faults for one in blames]
     yield Row(
         label="% failing without these",
@@ -323,147 +303,4 @@ def _blame_rows(groups: Sequence[GroupPart]) -> Iterable[Row]:
 
 def _severity_rows(groups: Sequence[GroupPart]) -> Iterable[Row]:
     for key, label in SEVERITIES.items():
-        yield _counts(label, [None if g.failures is None else g.failures.severities.get(key, 0) for g in groups])
-
-
-def _habit_rows(users: Sequence[UsersPart | None]) -> Iterable[Row]:
-    for habit, label in HABIT_NAMES.items():
-        cells = []
-        for one in users:
-            found = next((each for each in one.habits if each.habit == habit), None) if one is not None else None
-            if found is None or found.mean is None:
-                cells.append(Cell())
-                continue
-            std = "" if found.std is None else f"sd {_habit(habit, found.std)}"
-            cells.append(Cell(value=_habit(habit, found.mean), interval=std))
-        yield Row(label=label, cells=tuple(cells))
-
-
-def _habit(habit: str, value: float) -> str:
-    if habit in SHARES:
-        return f"{100 * value:.0f} %"
-    return format_figure(value, 2 if habit == "type_token" else 1)
-
-
-def _compared(users: Sequence[UsersPart | None], habit: str) -> list[HabitComparisonPart | None]:
-    return [
-        next((each for each in one.spread.habits if each.habit == habit), None)
-        if one is not None and one.spread is not None
-        else None
-        for one in users
-    ]
-
-
-def _ratio_rows(users: Sequence[UsersPart | None]) -> Iterable[Row]:
-    for habit, label in HABIT_NAMES.items():
-        yield Row(
-            label=label,
-            cells=tuple(
-                Cell()
-                if one is None
-                else Cell(
-                    value=format_figure(one.std_ratio), interval=format_interval(one.std_ratio_low, one.std_ratio_high)
-                )
-                for one in _compared(users, habit)
-            ),
-        )
-
-
-def _distance_rows(users: Sequence[UsersPart | None]) -> Iterable[Row]:
-    for habit, label in HABIT_NAMES.items():
-        cells = []
-        for one in _compared(users, habit):
-            if one is None or one.p_adjusted is None or one.wasserstein is None:
-                cells.append(Cell())
-                continue
-            distance = f"distance {_habit(habit, one.wasserstein)}"
-            cells.append(Cell(value=format_figure(one.p_adjusted, 3), interval=distance))
-        yield Row(label=label, cells=tuple(cells))
-
-
-def _diversity_rows(users: Sequence[UsersPart | None]) -> Iterable[Row]:
-    for key, label in DIVERSITY_NAMES.items():
-        digits = 1 if key in ("mtld", "mean_turn_words") else 2
-        values = [None if one is None else getattr(one.diversity, key) for one in users]
-        yield Row(label=label, cells=tuple(Cell(value=format_figure(value, digits)) for value in values))
-
-
-def _families(groups: Sequence[GroupPart]) -> list[str]:
-    found = [one.family for group in groups if group.users is not None for one in group.users.realism]
-    return list(dict.fromkeys(found))
-
-
-def _realism_rows(groups: Sequence[GroupPart], family: str) -> Iterable[Row]:
-    found = [
-        next((one for one in group.users.realism if one.family == family), None) if group.users is not None else None
-        for group in groups
-    ]
-
-    def row(label: str, value: Callable[[TwoSamplePart], Cell], *, is_detail: bool = False) -> Row:
-        return Row(
-            label=label, cells=tuple(Cell() if one is None else value(one) for one in found), is_detail=is_detail
-        )
-
-    yield row("by turn", lambda one: _estimate(one.auc))
-    yield row(NULL_LABEL, lambda one: null_cell(one.nulls.auc.high, one.nulls.auc.p_value))
-    yield row("by dialogue", lambda one: _estimate(one.auc_dialogue))
-    at_turns = [dict(_at_turn(one)) if one is not None else {} for one in found]
-    turns = sorted({turn for at_turn in at_turns for turn in at_turn}, key=turn_number)
-    for turn in turns:
-        estimates = [at_turn[turn].auc if turn in at_turn else EstimatePart() for at_turn in at_turns]
-        yield Row(label=f"at user turn {turn}", cells=tuple(_estimate_and_n(one) for one in estimates))
-    yield row("by length alone", lambda one: Cell(value=format_figure(one.length_only.value)))
-    yield row("by user turns alone", lambda one: _estimate(one.user_only))
-    yield row("accuracy by turn", lambda one: _estimate(one.accuracy))
-    yield row(NULL_LABEL, lambda one: null_cell(one.nulls.accuracy.high, one.nulls.accuracy.p_value), is_detail=True)
-    for turn in turns:
-        estimates = [at_turn[turn].accuracy if turn in at_turn else EstimatePart() for at_turn in at_turns]
-        cells = tuple(_estimate_and_n(one) for one in estimates)
-        yield Row(label=f"accuracy at user turn {turn}", cells=cells, is_detail=True)
-    for control in keys_of(dict.fromkeys(one.power) for one in found if one is not None):
-        values = [one.power[control].value if one is not None and control in one.power else None for one in found]
-        yield Row(
-            label=f"power: {control_name(control)}", cells=tuple(Cell(value=format_figure(value)) for value in values)
-        )
-
-
-def _at_turn(classifier: TwoSamplePart) -> list[tuple[str, AtUserTurnPart]]:
-    return sorted(classifier.at_turn.items(), key=lambda item: turn_number(item[0]))
-
-
-def _estimate(one: EstimatePart) -> Cell:
-    return estimate_cell(one.value, one.low, one.high)
-
-
-def _estimate_and_n(one: EstimatePart) -> Cell:
-    return estimate_cell(one.value, one.low, one.high, n=one.num_turns or None)
-
-
-def _mauve_rows(users: Sequence[UsersPart | None]) -> Iterable[Row]:
-    for key, label in (("score", "MAUVE"), ("ceiling", "ceiling: real with real")):
-        cells = []
-        for one in users:
-            seeds = getattr(one.mauve, key) if one is not None and one.mauve is not None else None
-            cells.append(
-                Cell()
-                if seeds is None
-                else Cell(value=format_figure(seeds.mean), interval=format_interval(seeds.low, seeds.high))
-            )
-        yield Row(label=label, cells=tuple(cells))
-    yield _counts("turns a side", _mauve_counts(users, "num_turns"), is_detail=True)
-    yield _counts("buckets", _mauve_counts(users, "num_buckets"), is_detail=True)
-
-
-def _mauve_counts(users: Sequence[UsersPart | None], key: str) -> list[int | None]:
-    return [
-        getattr(one.mauve, key) if one is not None and one.mauve is not None and one.mauve.score is not None else None
-        for one in users
-    ]
-
-
-def _counts(label: str, values: Iterable[int | None], *, is_detail: bool = False) -> Row:
-    return Row(label=label, cells=tuple(Cell(value=format_figure(value, 0)) for value in values), is_detail=is_detail)
-
-
-def _filled(rows: Iterable[Row]) -> tuple[Row, ...]:
-    return tuple(row for row in rows if any(cell.value != MISSING for cell in row.cells))
+        yield counts_row(label, [None if g.failures is None else g.failures.severities.get(key, 0) for g in groups])

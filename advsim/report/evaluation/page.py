@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from advsim.rates.rates import ANY
 from advsim.report.chatbots.figures import agreement_notes, chatbot_table
 from advsim.report.chatbots.pictures import draw_chatbots
 from advsim.report.evaluation.calibration import calibration_table, legend
-from advsim.report.evaluation.figures import ANY, SEVERITIES, evaluation_table, missing_notes, percent, percent_interval
+from advsim.report.evaluation.figures import SEVERITIES, evaluation_table, missing_notes
 from advsim.report.evaluation.metrics import EvaluationPart, ExamplePart, GroupPart, read_evaluation
 from advsim.report.evaluation.pictures import draw_evaluation
 from advsim.report.evaluation.tables import headline
-from advsim.report.page.figures import FigureTable, format_figure, format_interval
+from advsim.report.page.figures import FigureTable, format_figure, format_interval, percent, percent_interval
 from advsim.report.page.plots import Picture
 from advsim.report.page.render import KeyFigure, render_page
 

@@ -7,8 +7,9 @@ from typing import Any
 
 from matplotlib import rc_context
 
-from advsim.report.evaluation.figures import ANY, HABIT_NAMES
+from advsim.rates.rates import ANY
 from advsim.report.evaluation.metrics import EstimatePart, EvaluationPart, GroupPart
+from advsim.report.evaluation.user_figures import HABIT_NAMES
 from advsim.report.page.figures import control_name
 from advsim.report.page.plots import Picture, Point, Series
 from advsim.report.page.rows_picture import rows_picture

@@ -12,12 +12,13 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from advsim.rates.rates import ANY
 from advsim.report.chatbots.figures import agreement_notes, chatbot_table
 from advsim.report.chatbots.metrics import ByChatbotPart
 from advsim.report.evaluation.calibration import calibration_table, legend
-from advsim.report.evaluation.figures import ANY, evaluation_table, missing_notes, percent, percent_interval
+from advsim.report.evaluation.figures import evaluation_table, missing_notes
 from advsim.report.evaluation.metrics import EvaluationPart, GroupPart, read_evaluation
-from advsim.report.page.figures import Cell, FigureTable
+from advsim.report.page.figures import Cell, FigureTable, percent, percent_interval
 
 MAX_COLUMNS = 100
 _COLUMNS_A_TABLE = 5

@@ -100,11 +100,33 @@ def words(key: str) -> str:
     return _SPELLED.get(key, key.replace("_", " "))
 
 
-def _row(label: str, values: Iterable[float | None], *, digits: int = 2, is_detail: bool = False) -> Row:
+def figure_row(label: str, values: Iterable[float | None], *, digits: int = 2, is_detail: bool = False) -> Row:
+    """A row of figures with so many decimals."""
     return Row(
         label=label, cells=tuple(Cell(value=format_figure(value, digits)) for value in values), is_detail=is_detail
     )
 
 
-def _filled(rows: Iterable[Row]) -> tuple[Row, ...]:
+def filled_rows(rows: Iterable[Row]) -> tuple[Row, ...]:
+    """The rows that hold any figure."""
     return tuple(row for row in rows if any(cell.value != MISSING for cell in row.cells))
+
+
+def percent(value: float | None) -> str:
+    """A share in per cent with one decimal."""
+    return MISSING if value is None else f"{100 * value:.1f}"
+
+
+def percent_interval(low: float | None, high: float | None) -> str:
+    """Bounds of a share in per cent."""
+    return "" if low is None or high is None else f"{100 * low:.1f}–{100 * high:.1f}"
+
+
+def points_interval(low: float | None, high: float | None) -> str:
+    """Bounds of a difference of shares in percentage points, with signs."""
+    return "" if low is None or high is None else f"{100 * low:+.1f} to {100 * high:+.1f}"
+
+
+def counts_row(label: str, values: Iterable[int | None], *, is_detail: bool = False) -> Row:
+    """A row of whole numbers."""
+    return Row(label=label, cells=tuple(Cell(value=format_figure(value, 0)) for value in values), is_detail=is_detail)

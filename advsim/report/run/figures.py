@@ -14,10 +14,10 @@ from advsim.report.page.figures import (
     FigureTable,
     Row,
     RowGroup,
-    _filled,
-    _row,
     control_name,
     estimate_cell,
+    figure_row,
+    filled_rows,
     format_figure,
     format_interval,
     keys_of,
@@ -83,15 +83,15 @@ def figure_table(run: Run, *, rounds: Sequence[RoundMetrics] | None = None) -> F
     """All figures of a run, or of some of its rounds beside the baseline."""
     columns = run_columns(run, rounds=rounds)
     groups = (
-        RowGroup(title="Discriminator trained against", rows=_filled(_discriminator_rows(columns))),
+        RowGroup(title="Discriminator trained against", rows=filled_rows(_discriminator_rows(columns))),
         *(
-            RowGroup(title=f"Held-out, {family}", rows=_filled(_family_rows(columns, family)))
+            RowGroup(title=f"Held-out, {family}", rows=filled_rows(_family_rows(columns, family)))
             for family in families(run)
         ),
-        RowGroup(title="Diversity of user turns", rows=_filled(_diversity_rows(columns))),
-        RowGroup(title="Preference and DPO", rows=_filled(_training_rows(columns))),
-        RowGroup(title="Rollout and delivery", rows=_filled(_rollout_rows(columns))),
-        RowGroup(title="Seconds", rows=_filled(_seconds_rows(columns))),
+        RowGroup(title="Diversity of user turns", rows=filled_rows(_diversity_rows(columns))),
+        RowGroup(title="Preference and DPO", rows=filled_rows(_training_rows(columns))),
+        RowGroup(title="Rollout and delivery", rows=filled_rows(_rollout_rows(columns))),
+        RowGroup(title="Seconds", rows=filled_rows(_seconds_rows(columns))),
     )
     return FigureTable(columns=tuple(c.label for c in columns), groups=tuple(group for group in groups if group.rows))
 
@@ -126,10 +126,10 @@ def controls(found: Iterable[Classifier]) -> list[str]:
 
 def _discriminator_rows(columns: Sequence[Column]) -> Iterable[Row]:
     found = [column.metrics.discriminator for column in columns]
-    yield _row("accuracy", [one.accuracy for one in found])
-    yield _row("AUC", [one.auc for one in found])
-    yield _row("F1", [one.f1 for one in found], is_detail=True)
-    yield _row("MCC", [one.mcc for one in found], is_detail=True)
+    yield figure_row("accuracy", [one.accuracy for one in found])
+    yield figure_row("AUC", [one.auc for one in found])
+    yield figure_row("F1", [one.f1 for one in found], is_detail=True)
+    yield figure_row("MCC", [one.mcc for one in found], is_detail=True)
     yield from _at_turn_rows([one.accuracy_at_turn for one in found])
 
 
@@ -149,17 +149,17 @@ def _family_rows(columns: Sequence[Column], family: str) -> Iterable[Row]:
     answers = {True: "yes", False: "no", None: MISSING}
     yield Row(label="measurable", cells=tuple(Cell(value=answers[c.measurable]) for c in found))
     for control in controls(found):
-        yield _row(
+        yield figure_row(
             f"power: {control_name(control)}",
             [c.power.get(control) for c in found],
             is_detail=control not in ("zero_shot", "shuffled"),
         )
-    yield _row("accuracy by length alone", [c.length_only for c in found])
-    yield _row("accuracy by user turns alone", [c.user_only for c in found])
+    yield figure_row("accuracy by length alone", [c.length_only for c in found])
+    yield figure_row("accuracy by user turns alone", [c.user_only for c in found])
     yield from _at_turn_rows([c.accuracy_at_turn for c in found])
     yield from _at_turn_rows([c.auc_at_turn for c in found], measure="AUC")
-    yield _row("prefixes", [c.num_prefixes for c in found], digits=0, is_detail=True)
-    yield _row("dialogues", [c.num_dialogues for c in found], digits=0, is_detail=True)
+    yield figure_row("prefixes", [c.num_prefixes for c in found], digits=0, is_detail=True)
+    yield figure_row("dialogues", [c.num_dialogues for c in found], digits=0, is_detail=True)
 
 
 def _at_turn_rows(found: Sequence[dict[str, AtTurn]], *, measure: str = "accuracy") -> Iterable[Row]:
@@ -174,35 +174,37 @@ def _at_turn_rows(found: Sequence[dict[str, AtTurn]], *, measure: str = "accurac
 def _diversity_rows(columns: Sequence[Column]) -> Iterable[Row]:
     for key, label in DIVERSITY_NAMES.items():
         digits = 1 if key in ("mtld", "mean_turn_words") else 2
-        yield _row(label, [getattr(column.diversity, key) for column in columns], digits=digits)
+        yield figure_row(label, [getattr(column.diversity, key) for column in columns], digits=digits)
 
 
 def _training_rows(columns: Sequence[Column]) -> Iterable[Row]:
     pairs = [column.metrics.preference for column in columns]
     dpo = [column.metrics.dpo for column in columns]
-    yield _row("SFT loss, first step", [column.before.train_loss_first for column in columns])
-    yield _row("SFT loss, last step", [column.before.train_loss_last for column in columns])
-    yield _row("preference pairs", [one.num_pairs for one in pairs], digits=0)
-    yield _row("mean margin", [one.mean_margin for one in pairs])
-    yield _row("DPO loss, first step", [one.first_step_loss for one in dpo], digits=3)
-    yield _row("DPO loss, last step", [one.last_step_loss for one in dpo], digits=3)
-    yield _row("DPO reward accuracy", [one.reward_accuracy for one in dpo])
-    yield _row("DPO steps", [one.num_steps for one in dpo], digits=0, is_detail=True)
+    yield figure_row("SFT loss, first step", [column.before.train_loss_first for column in columns])
+    yield figure_row("SFT loss, last step", [column.before.train_loss_last for column in columns])
+    yield figure_row("preference pairs", [one.num_pairs for one in pairs], digits=0)
+    yield figure_row("mean margin", [one.mean_margin for one in pairs])
+    yield figure_row("DPO loss, first step", [one.first_step_loss for one in dpo], digits=3)
+    yield figure_row("DPO loss, last step", [one.last_step_loss for one in dpo], digits=3)
+    yield figure_row("DPO reward accuracy", [one.reward_accuracy for one in dpo])
+    yield figure_row("DPO steps", [one.num_steps for one in dpo], digits=0, is_detail=True)
 
 
 def _rollout_rows(columns: Sequence[Column]) -> Iterable[Row]:
     rollouts = [column.metrics.rollout for column in columns]
     pushes = [column.metrics.push for column in columns]
-    yield _row("conversations", [one.num_conversations for one in rollouts], digits=0)
-    yield _row("failed conversations", [one.num_failed for one in rollouts], digits=0)
-    yield _row("user turns drawn again", [one.num_regenerated for one in rollouts], digits=0)
-    yield _row("output tokens a second", [one.output_tokens_per_s for one in rollouts], digits=0)
+    yield figure_row("conversations", [one.num_conversations for one in rollouts], digits=0)
+    yield figure_row("failed conversations", [one.num_failed for one in rollouts], digits=0)
+    yield figure_row("user turns drawn again", [one.num_regenerated for one in rollouts], digits=0)
+    yield figure_row("output tokens a second", [one.output_tokens_per_s for one in rollouts], digits=0)
     for reason in keys_of(one.stop_reasons for one in rollouts):
         counts = [one.stop_reasons.get(reason) for one in rollouts]
-        yield _row(f"ended by {words(reason)}", counts, digits=0, is_detail=True)
-    yield _row("engines pushed to", [one.num_engines for one in pushes], digits=0)
-    yield _row("slowest push (ms)", [one.max_ms for one in pushes], digits=0)
-    yield _row("canary difference (nats)", [one.max_canary_difference for one in pushes], digits=3, is_detail=True)
+        yield figure_row(f"ended by {words(reason)}", counts, digits=0, is_detail=True)
+    yield figure_row("engines pushed to", [one.num_engines for one in pushes], digits=0)
+    yield figure_row("slowest push (ms)", [one.max_ms for one in pushes], digits=0)
+    yield figure_row(
+        "canary difference (nats)", [one.max_canary_difference for one in pushes], digits=3, is_detail=True
+    )
     digests = tuple(Cell(value=one.sha256[:8]) if one.sha256 else Cell() for one in pushes)
     yield Row(label="adapter SHA-256", cells=digests, is_detail=True)
 
@@ -210,9 +212,9 @@ def _rollout_rows(columns: Sequence[Column]) -> Iterable[Row]:
 def _seconds_rows(columns: Sequence[Column]) -> Iterable[Row]:
     spent = [column.metrics.seconds for column in columns]
     for stage in keys_of(spent):
-        yield _row(words(stage), [seconds.get(stage) for seconds in spent], digits=1)
+        yield figure_row(words(stage), [seconds.get(stage) for seconds in spent], digits=1)
     totals = []
     for column in columns:
         known = [seconds for seconds in column.metrics.seconds.values() if seconds is not None]
         totals.append(sum(known) if known else column.before.seconds)
-    yield _row("together", totals, digits=1)
+    yield figure_row("together", totals, digits=1)

@@ -17,7 +17,7 @@ from advsim.report.run.pictures import draw_pictures
 from advsim.report.run.transcripts import compare_transcripts
 
 
-def write_report(
+def render_run(
     *,
     manifest: Mapping[str, object],
     baseline: Mapping[str, object] | None,

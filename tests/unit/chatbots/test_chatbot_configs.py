@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from advsim.chatbots.load import check_named_chatbots
-from advsim.config import Config, load_chatbots
+from advsim.chatbots.load import check_named_chatbots, load_chatbots
+from advsim.config import Config
 from advsim.errors import ConfigError
 
 FOLDER = Path(__file__).resolve().parents[3] / "configs" / "chatbots"

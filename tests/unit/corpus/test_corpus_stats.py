@@ -7,8 +7,9 @@ import re
 import pytest
 from rich.console import Console
 
-from advsim.config import CorpusConfig
-from advsim.corpus.stats import CorpusStats, corpus_stats, render_stats, stats_command
+from advsim.cli import main
+from advsim.commands.corpus import render_stats
+from advsim.corpus.stats import CorpusStats, corpus_stats
 from advsim.errors import CorpusError
 from advsim.records import Context, Dialogue, Speaker, Split, Turn
 
@@ -129,10 +130,12 @@ def test_no_dialogues_is_an_error_and_not_a_division_by_zero() -> None:
         corpus_stats([])
 
 
-def test_command_prints_json_that_a_machine_reads() -> None:
-    out = io.StringIO()
-    stats_command(CorpusConfig(), as_json=True, console=Console(file=out, width=40))
-    values = json.loads(out.getvalue())
+def test_command_prints_json_that_a_machine_reads(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    assert main(["corpus", "stats", "--json"]) == 0
+    values = json.loads(capsys.readouterr().out)
     assert values["num_dialogues"] == sum(size["num_dialogues"] for size in values["splits"])
     assert len(values["sha256"]) == 64
 

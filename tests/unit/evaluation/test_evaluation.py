@@ -7,15 +7,15 @@ import warnings
 import pytest
 from made_up_dialogues import ByLength, FindsShould, write
 
+import advsim
 from advsim.cli import main
-from advsim.config import parse_config
+from advsim.commands.evaluate import evaluate_files, evaluate_run
+from advsim.config import JudgeConfig, parse_config
 from advsim.corpus.load import load_corpus
-from advsim.detectors.judge.config import JudgeConfig
 from advsim.detectors.judge.engine import EngineJudgeClient
 from advsim.detectors.judge.judge import Judge
 from advsim.detectors.taxonomy import load_taxonomy
 from advsim.errors import ConfigError, CorpusError, EngineError, RunError
-from advsim.evaluation import JudgeOptions, evaluate_files, evaluate_run
 from advsim.records import Conversation, NextTurn, Split, StopReason, chatbot_turns, user_turns
 from advsim.report.evaluation.tables import evaluation_tables
 from advsim.run_folder.folder import RunDir
@@ -152,16 +152,23 @@ def test_engines_of_a_judge_are_stopped_also_where_they_fail(tmp_path):
 
 def test_bad_input_is_refused_with_its_place(tmp_path):
     file = write(tmp_path / "a.jsonl")
-    with pytest.raises(ConfigError, match="detector: got 'rule', expected one of rules, learned, combined, judge"):
-        evaluate_files(file, detector="rule")
-    with pytest.raises(ConfigError, match="--judge-model"):
-        evaluate_files(file, detector="judge")
-    with pytest.raises(ConfigError, match=r"got a key \(SOME_KEY\) and no endpoint.*--judge-url"):
-        evaluate_files(file, detector="judge", judge=JudgeOptions(model="m", api_key_env="SOME_KEY"))
-    with pytest.raises(ConfigError, match="--judge-engines 4 with --judge-url"):
-        evaluate_files(file, detector="judge", judge=JudgeOptions(model="m", base_url="http://x/v1", num_engines=4))
-    with pytest.raises(ConfigError, match=r"--judge-model: got 'nowhere', which is no folder"):
-        evaluate_files(file, detector="judge", judge=JudgeOptions(model="./nowhere"))
+    with pytest.raises(ConfigError, match=r"evaluate\.detector: got 'rule'.*'rules', 'learned', 'combined' or 'judge'"):
+        advsim.evaluate_files(file, overrides=["evaluate.detector=rule"])
+    judge = {"detector": "judge"}
+    for section, said in (
+        (judge, r"evaluate: .*got no model.*evaluate\.judge\.model"),
+        (
+            {**judge, "judge": {"model": "m", "api_key_env": "SOME_KEY"}},
+            r"got a key \(api_key_env SOME_KEY\) and no",
+        ),
+        (
+            {**judge, "judge": {"model": "m", "base_url": "http://x/v1", "engines": {"num_engines": 4}}},
+            "got base_url and engines, expected one of the two",
+        ),
+        ({**judge, "judge": {"model": "./nowhere"}}, r"evaluate\.judge\.model: got 'nowhere', which is no folder"),
+    ):
+        with pytest.raises(ConfigError, match=said):
+            advsim.evaluate_files(file, config={"evaluate": section})
     with pytest.raises(CorpusError, match=r"none\.jsonl"):
         evaluate(tmp_path / "none.jsonl")
     (tmp_path / "empty.jsonl").write_text("")
@@ -194,14 +201,16 @@ def judge_config(monkeypatch, tmp_path, *arguments):
         made.append(config)
         raise ConfigError("seen")
 
-    monkeypatch.setattr("advsim.evaluation.instruments.build_judge", build)
-    judge = ["--detector", "judge", "--judge-url", "http://127.0.0.1:9/v1", "--judge-model", "m"]
-    assert main(["evaluate", "--conversations", str(write(tmp_path / "a.jsonl")), *judge, *arguments]) == 2
+    monkeypatch.setattr("advsim.detectors.build.build_judge", build)
+    keys = ["base_url=http://127.0.0.1:9/v1", "model=m", *arguments]
+    judge = [part for key in keys for part in ("-o", f"evaluate.judge.{key}")]
+    file = str(write(tmp_path / "a.jsonl"))
+    assert main(["evaluate", "--conversations", file, "--detector", "judge", *judge]) == 2
     return made
 
 
 def test_judge_votes_and_scope_reach_the_judge(monkeypatch, tmp_path):
-    (several,) = judge_config(monkeypatch, tmp_path, "--judge-votes", "3", "--judge-scope", "mode")
+    (several,) = judge_config(monkeypatch, tmp_path, "num_votes=3", "scope=mode")
     assert (several.num_votes, several.scope) == (3, "mode")
     assert several.temperature == 0.7  # at 0 all votes would be the same
     (plain,) = judge_config(monkeypatch, tmp_path)
@@ -209,8 +218,46 @@ def test_judge_votes_and_scope_reach_the_judge(monkeypatch, tmp_path):
 
 
 def test_a_number_of_votes_that_no_judge_can_have_is_refused(monkeypatch, tmp_path, capsys):
-    assert judge_config(monkeypatch, tmp_path, "--judge-votes", "0") == []
+    assert judge_config(monkeypatch, tmp_path, "num_votes=0") == []
     assert "num_votes: " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("flag", "key"),
+    [
+        ("--judge-url", "base_url"),
+        ("--judge-model", "model"),
+        ("--judge-engines", "engines.num_engines"),
+        ("--judge-key-env", "api_key_env"),
+        ("--judge-votes", "num_votes"),
+        ("--judge-scope", "scope"),
+    ],
+)
+def test_a_judge_flag_of_older_versions_says_what_to_write_instead(capsys, flag, key):
+    assert main(["evaluate", "--conversations", "a.jsonl", flag, "7"]) == 2
+    assert f"{flag} is gone: write -o evaluate.judge.{key}=7" in capsys.readouterr().err
+
+
+def test_a_yaml_file_can_say_how_to_evaluate_and_overrides_win(monkeypatch, tmp_path):
+    made = []
+
+    def build(config, taxonomy):
+        made.append(config)
+        raise ConfigError("seen")
+
+    monkeypatch.setattr("advsim.detectors.build.build_judge", build)
+    file = tmp_path / "judge.yaml"
+    file.write_text("evaluate: {detector: judge, judge: {model: m, base_url: 'http://x/v1', num_votes: 5}}\n")
+    conversations = str(write(tmp_path / "a.jsonl"))
+    arguments = ["evaluate", str(file), "--conversations", conversations, "-o", "evaluate.judge.model=other"]
+    assert main(arguments) == 2
+    assert (made[0].model, made[0].num_votes, made[0].base_url) == ("other", 5, "http://x/v1")
+
+
+def test_an_override_that_an_evaluation_does_not_read_is_refused(tmp_path, capsys):
+    file = str(write(tmp_path / "a.jsonl"))
+    assert main(["evaluate", "--conversations", file, "-o", "rollout.max_user_turns=3"]) == 2
+    assert "rollout.max_user_turns=3': has no effect on an evaluation" in capsys.readouterr().err
 
 
 def conversation(number, scenario):

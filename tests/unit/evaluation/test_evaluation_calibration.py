@@ -7,10 +7,10 @@ import pytest
 from made_up_dialogues import ByLength, FindsShould, write
 
 from advsim.cli import main
+from advsim.commands.evaluate import evaluate_files, evaluation_config
 from advsim.detectors.labelled import LabelledMessage
 from advsim.detectors.taxonomy import load_taxonomy
 from advsim.errors import ConfigError
-from advsim.evaluation import evaluate_files
 from advsim.evaluation.calibration import SHIPPED, LabelledSet, calibrate, corrected_rates, load_calibration
 from advsim.records import Rate, Speaker, Turn
 from advsim.report.evaluation.calibration import calibration_table
@@ -77,8 +77,11 @@ def file_of(path, messages):
     return path
 
 
-def evaluate(conversations, **options):
-    return evaluate_files(conversations, detector=FindsShould(), embedder=ByLength(), reporter=QUIET, **options)
+def evaluate(conversations, *, calibration=None, **options):
+    config = evaluation_config({"evaluate": {"calibration": str(calibration)}} if calibration else None)
+    return evaluate_files(
+        conversations, detector=FindsShould(), embedder=ByLength(), reporter=QUIET, config=config, **options
+    )
 
 
 def rate(estimate):
@@ -116,7 +119,11 @@ def test_modes_that_the_detector_never_judges_have_no_row_of_errors(tmp_path):
 
     labels = file_of(tmp_path / "labels.jsonl", of_advice(8, 2, 20, 5))
     conversations = write(tmp_path / "a.jsonl", num=2)
-    options = {"calibration": labels, "embedder": ByLength(), "reporter": QUIET}
+    options = {
+        "config": evaluation_config({"evaluate": {"calibration": str(labels)}}),
+        "embedder": ByLength(),
+        "reporter": QUIET,
+    }
     found = [evaluate_files(conversations, detector=one, **options) for one in (FindsShould(), NeverOnBoundary())]
     shown = [calibration_table(read_evaluation(one.to_json())).groups[0].rows for one in found]
     every, judged = ([row.label for row in rows] for rows in shown)

@@ -5,9 +5,9 @@ import re
 
 import pytest
 
+import advsim
 from advsim.cli import main
 from advsim.errors import ConfigError
-from advsim.evaluation import evaluate_files
 
 FINE = "That sounds hard. What happened then?"
 FAILING = "You should just get over it. Just stop crying, it is not a big deal."
@@ -141,7 +141,7 @@ def test_chatbot_that_says_nothing_is_left_out_and_named(tmp_path, capsys, no_us
     ("options", "said"),
     [
         ({"pairs": ["a:z"]}, "expected NAME:NAME, two different ones of a, b; those are the chatbots that both files"),
-        ({"pairs": ["a:b"], "baseline": "a"}, "--pairs and --baseline, expected one of the two"),
+        ({"pairs": ["a:b"], "baseline": "a"}, "evaluate.pairs and evaluate.baseline, expected one of the two"),
         ({"baseline": "z"}, "baseline: got z, expected one of a, b"),
     ],
 )
@@ -151,23 +151,24 @@ def test_pairs_that_there_are_not_are_refused_before_anything_is_judged(tmp_path
         write(tmp_path / "real.jsonl", {"a": 3, "b": 9}),
     )
     with pytest.raises(ConfigError, match=said):
-        evaluate_files(made, reference=real, detector=None, **options)
+        advsim.evaluate_files(made, reference=real, config={"evaluate": options})
 
 
 def test_chatbots_of_one_file_are_not_said_to_be_in_both(tmp_path):
     made = write(tmp_path / "made.jsonl", {"a": 3, "b": 9})
     real = write(tmp_path / "real.jsonl", {"c": 3, "d": 9})
     with pytest.raises(ConfigError, match="expected NAME:NAME, two different ones of a, b") as refused:
-        evaluate_files(made, reference=real, detector=None, pairs=["a:z"])
+        advsim.evaluate_files(made, reference=real, config={"evaluate": {"pairs": ["a:z"]}})
     assert "both files" not in str(refused.value)
 
 
 def test_pairs_without_several_chatbots_are_refused(tmp_path):
     made = write(tmp_path / "made.jsonl", {"only": 3})
     with pytest.raises(ConfigError, match="made names only; name the chatbot of each dialogue in its key chatbot"):
-        evaluate_files(made, pairs=["a:b"])
+        advsim.evaluate_files(made, config={"evaluate": {"pairs": ["a:b"]}})
     with pytest.raises(ConfigError, match="names none"):
-        evaluate_files(write(tmp_path / "none.jsonl", {None: 3}).rename(tmp_path / "made.jsonl"), baseline="a")
+        unnamed = write(tmp_path / "none.jsonl", {None: 3}).rename(tmp_path / "made.jsonl")
+        advsim.evaluate_files(unnamed, config={"evaluate": {"baseline": "a"}})
 
 
 def test_pairs_of_a_run_are_refused(capsys):

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import io
 import json
 from pathlib import Path
 
 import pytest
-from rich.console import Console
 
-from advsim.commands.lab import lab_command
-from advsim.lab.config import load_lab_config
+from advsim.cli import main
+from advsim.config import load_section
+from advsim.lab.config import LabConfig
 from advsim.lab.coverage import Coverage, LabResult, Standing, run_lab, summarise
 from advsim.lab.experiment import Check, Quantity, Repetition, run_repetition
 from advsim.lab.truth import compute_truth
-from advsim.runtime.progress import Reporter
 
 CONFIG = Path(__file__).resolve().parents[3] / "configs" / "lab.yaml"
 SMALL = ("seed=3", "num_repetitions=3", "num_workers=1", "num_users=40", "num_bootstrap=100", "num_permutations=199")
@@ -23,7 +21,7 @@ QUICK_TRUTH = ("num_truth_users=20000", "num_truth_chatbots=500")
 
 @pytest.fixture(scope="module")
 def result() -> LabResult:
-    return run_lab(load_lab_config(CONFIG, [*SMALL, *QUICK_TRUTH]))
+    return run_lab(load_section(LabConfig, CONFIG, [*SMALL, *QUICK_TRUTH]))
 
 
 def rows(result: LabResult, quantity: Quantity) -> dict[str, Coverage]:
@@ -66,7 +64,7 @@ def test_at_least_two_methods_are_compared_for_r(result: LabResult) -> None:
 
 
 def test_the_same_seed_gives_the_same_repetition() -> None:
-    config = load_lab_config(CONFIG, [*SMALL, *QUICK_TRUTH, "num_chatbots=6", "simulators={right: {}}"])
+    config = load_section(LabConfig, CONFIG, [*SMALL, *QUICK_TRUTH, "num_chatbots=6", "simulators={right: {}}"])
     truth = compute_truth(config)
     assert run_repetition(config, truth, 1) == run_repetition(config, truth, 1)
     assert run_repetition(config, truth, 1) != run_repetition(config, truth, 2)
@@ -78,7 +76,7 @@ def test_coverage_counts_sides_and_missing_intervals() -> None:
         Check(quantity=Quantity.RATE, simulator="real", method="m", estimate=0.6, low=low, high=high, truth=0.5)
         for low, high in bounds
     )
-    config = load_lab_config(CONFIG, [*QUICK_TRUTH, "num_truth_users=1000", "simulators={right: {}}"])
+    config = load_section(LabConfig, CONFIG, [*QUICK_TRUTH, "num_truth_users=1000", "simulators={right: {}}"])
     repetition = Repetition(
         checks=checks,
         flagged={"right": True},
@@ -98,7 +96,7 @@ def test_coverage_counts_sides_and_missing_intervals() -> None:
 
 
 def test_few_repetitions_leave_open_whether_intervals_are_too_long() -> None:
-    config = load_lab_config(CONFIG, [*QUICK_TRUTH, "num_truth_users=1000", "simulators={right: {}}"])
+    config = load_section(LabConfig, CONFIG, [*QUICK_TRUTH, "num_truth_users=1000", "simulators={right: {}}"])
     check = Check(quantity=Quantity.RATE, simulator="real", method="m", estimate=0.5, low=0.4, high=0.6, truth=0.5)
     truth = compute_truth(config)
     found = {}
@@ -115,7 +113,7 @@ def test_few_repetitions_leave_open_whether_intervals_are_too_long() -> None:
     assert found == {10: Standing.OPEN, 1000: Standing.ABOVE}
 
 
-def test_the_command_prints_tables_or_json() -> None:
+def test_the_command_prints_tables_or_json(capsys: pytest.CaptureFixture[str]) -> None:
     overrides = [
         *SMALL,
         *QUICK_TRUTH,
@@ -125,11 +123,11 @@ def test_the_command_prints_tables_or_json() -> None:
     ]
     shown: list[str] = []
     for as_json in (False, True):
-        out, progress = io.StringIO(), io.StringIO()
-        console = Console(file=out, width=120)
-        lab_command(str(CONFIG), overrides, as_json=as_json, console=console, reporter=Reporter(progress))
-        assert "2 repetitions" in progress.getvalue()
-        shown.append(out.getvalue())
+        options = [part for override in overrides for part in ("-o", override)]
+        assert main(["lab", str(CONFIG), *options, *(["--json"] if as_json else [])]) == 0
+        printed = capsys.readouterr()
+        assert "2 repetitions" in printed.err
+        shown.append(printed.out)
     assert "chatbot:" in shown[0] and "concordance" in shown[0] and "flagged" in shown[0] and "nan" not in shown[0]
     loaded = json.loads(shown[1])
     assert loaded["num_repetitions"] == 2 and [found["name"] for found in loaded["simulators"]] == ["right", "short"]

@@ -7,9 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from advsim.config import load_section
 from advsim.errors import ConfigError
 from advsim.lab.chatbots import MODES, draw_chatbots, draw_failures
-from advsim.lab.config import LabConfig, load_lab_config
+from advsim.lab.config import LabConfig
 from advsim.lab.population import DrawnDialogues, Population, draw_dialogues, population_of, shown_in, simulator_of
 from advsim.lab.study import draw_study
 from advsim.lab.transcripts import example_dialogues
@@ -22,7 +23,7 @@ CONFIG = Path(__file__).resolve().parents[3] / "configs" / "lab.yaml"
 
 @pytest.fixture(scope="module")
 def config() -> LabConfig:
-    return load_lab_config(CONFIG, ["num_truth_users=20000", "num_truth_chatbots=500", "num_users=30"])
+    return load_section(LabConfig, CONFIG, ["num_truth_users=20000", "num_truth_chatbots=500", "num_users=30"])
 
 
 def users(config: LabConfig, simulator: str = "right") -> Population:
@@ -165,4 +166,4 @@ def test_dialogues_in_words_alternate_and_show_the_failures(config: LabConfig) -
 )
 def test_a_wrong_key_or_value_is_named(override: str, named: str) -> None:
     with pytest.raises(ConfigError, match=named):
-        load_lab_config(CONFIG, [override])
+        load_section(LabConfig, CONFIG, [override])

@@ -14,6 +14,7 @@ from tiny import build_tiny_model
 from advsim.config import ModelConfig
 from advsim.errors import ConfigError
 from advsim.models import base as models
+from advsim.models import embedded
 from advsim.models.base import check_model, load_tokenizer, resolve_model
 from advsim.models.embedded import EMBEDDED, cache_dir
 from advsim.models.hashing import folder_sha256
@@ -125,8 +126,8 @@ class TestEmbedded:
         gguf.write_bytes(b"gguf")
         conversions = Conversions()
         monkeypatch.setenv("ADVSIM_CACHE", str(tmp_path / "cache"))
-        monkeypatch.setattr(models, "_embedded_gguf", lambda path, key: gguf)
-        monkeypatch.setattr(models, "_dequantise", conversions)
+        monkeypatch.setattr(models, "embedded_gguf", lambda path, key: gguf)
+        monkeypatch.setattr(embedded, "_dequantise", conversions)
         return conversions
 
     def test_an_unknown_embedded_name_is_refused_with_the_known_one(self) -> None:
@@ -172,11 +173,11 @@ class TestEmbedded:
             conversions(gguf, target)
             raise OSError("disk full")
 
-        monkeypatch.setattr(models, "_dequantise", broken)
+        monkeypatch.setattr(embedded, "_dequantise", broken)
         with pytest.raises(OSError, match="disk full"):
             resolve_model(ModelConfig())
         assert not [path for path in (cache_dir() / "models").iterdir() if path.is_dir()]
-        monkeypatch.setattr(models, "_dequantise", conversions)
+        monkeypatch.setattr(embedded, "_dequantise", conversions)
         assert (resolve_model(ModelConfig()) / "model.safetensors").read_bytes() == b"weights"
 
 

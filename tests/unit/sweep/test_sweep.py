@@ -1,11 +1,8 @@
-"""benchmarks/validity.py: what it plans, keeps and repeats; engines are replaced by something that answers at once."""
-
-import sys
-from pathlib import Path
+"""benchmarks/py: what it plans, keeps and repeats; engines are replaced by something that answers at once."""
 
 import pytest
 
-from advsim.config import parse_config
+from advsim.config import SweepConfig, parse_config
 from advsim.corpus.load import load_corpus
 from advsim.detectors.rules import RulesDetector
 from advsim.errors import ConfigError
@@ -13,10 +10,10 @@ from advsim.records import Conversation, Speaker, StopReason, Turn
 from advsim.rollout.replay import ReplayedReply
 from advsim.run_folder.folder import RunDir
 from advsim.runtime.progress import Reporter
+from advsim.sweep.measure import measure, real_outcomes
+from advsim.sweep.plan import plan
+from advsim.sweep.work import replay_all, simulate_all
 from advsim.training.manifest import manifest
-
-sys.path.insert(0, str(Path(__file__).parents[3] / "benchmarks"))
-import validity
 
 CHATBOTS = "\n".join(
     [
@@ -70,28 +67,30 @@ class Answers:
 
 
 @pytest.fixture
-def arguments(tmp_path, tiny_model):
-    """Arguments of a study of two chatbots on the sample dialogues, for a run that has SFT only."""
+def settings(tmp_path, tiny_model):
+    """Settings of a sweep of two chatbots on the sample dialogues, for a run that has SFT only."""
     config = parse_config({"name": "r", "output_dir": str(tmp_path), "model": {"path": str(tiny_model)}})
     run = RunDir(config.run_path)
     run.write_json("manifest.json", manifest(config, load_corpus(config.corpus), tiny_model))
     run.write_json("sft/metrics.json", {"adapter_sha256": "0" * 64})
     for name in ("calm", "loud"):
         (tmp_path / f"{name}.yaml").write_text(CHATBOTS.format(name=name))
-    chatbots = [str(tmp_path / f"{name}.yaml") for name in ("calm", "loud")]
-    return [
-        config.run_path,
-        *("--simulators", "zero_shot", "--baseline", "calm", "--num-conversations", "4", "--num-prefixes", "6"),
-        *("--chatbots", *chatbots),
-    ]
+    return {
+        "run": config.run_path,
+        "simulators": ["zero_shot"],
+        "baseline": "calm",
+        "num_conversations": 4,
+        "num_prefixes": 6,
+        "chatbots": [str(tmp_path / f"{name}.yaml") for name in ("calm", "loud")],
+    }
 
 
-def planned(arguments, *more):
-    return validity.plan(validity.parse_arguments([*arguments, *more]))
+def planned(settings, **changes):
+    return plan(SweepConfig(**{**settings, **changes}))
 
 
-def test_nobody_is_both_simulated_and_replayed(arguments):
-    study = planned(arguments)
+def test_nobody_is_both_simulated_and_replayed(settings):
+    study = planned(settings)
     users = {dialogue.id: dialogue.user_id or dialogue.id for dialogue in study.held_out}
     simulated = {users[dialogue.id] for dialogue in study.scenarios}
     replayed = {users[name] for name, _ in study.prefixes}
@@ -99,30 +98,28 @@ def test_nobody_is_both_simulated_and_replayed(arguments):
     assert len(set(users.values())) < len(users)  # some users have several dialogues here
 
 
-def test_chatbots_whose_engine_failed_are_asked_again_and_no_others(arguments):
-    study, reporter = planned(arguments), Reporter(force_plain=True)
+def test_chatbots_whose_engine_failed_are_asked_again_and_no_others(settings):
+    study, reporter = planned(settings), Reporter(force_plain=True)
     (zero_shot,) = study.simulators
     failing = Answers(fail=["loud"])
-    validity.replay_all(study, failing, reporter)
-    validity.simulate_all(study, zero_shot, failing, reporter)
+    replay_all(study, failing, reporter)
+    simulate_all(study, zero_shot, failing, reporter)
     assert study.missing_replays() == ["loud"] and study.missing_chatbots(zero_shot) == ["loud"]
-    found = validity.measure(
-        study, zero_shot, validity.real_outcomes(study, RulesDetector()), RulesDetector(), baseline="calm"
-    )
+    found = measure(study, zero_shot, real_outcomes(study, RulesDetector()), RulesDetector(), baseline="calm")
     assert found.validity.left_out == ("loud",)  # a failing engine is no passing message
     again = Answers()
-    validity.replay_all(study, again, reporter)
-    validity.simulate_all(study, zero_shot, again, reporter)
+    replay_all(study, again, reporter)
+    simulate_all(study, zero_shot, again, reporter)
     assert {asked.chatbot for asked in again.asked} == {"loud"} and len(again.asked) == 4 + 6
     assert not study.missing_replays() and not study.missing_chatbots(zero_shot)
 
 
-def test_results_of_another_study_are_not_mixed_in(arguments):
-    planned(arguments)
-    planned(arguments, "--chatbots", arguments[-1], "--baseline", "loud")  # fewer chatbots, otherwise the same
-    with pytest.raises(ConfigError, match=r"rollout\.sampling\.temperature.*--output"):
-        planned(arguments, "-o", "rollout.sampling.temperature=0.5")
+def test_results_of_another_study_are_not_mixed_in(settings):
+    planned(settings)
+    planned(settings, chatbots=settings["chatbots"][-1:], baseline="loud")  # fewer chatbots, otherwise the same
+    with pytest.raises(ConfigError, match=r"rollout\.sampling\.temperature.*output="):
+        planned(settings, run_overrides=["rollout.sampling.temperature=0.5"])
     with pytest.raises(ConfigError, match=r"prompt\.instructions"):
-        planned(arguments, "-o", "prompt.instructions=Be somebody else.")
+        planned(settings, run_overrides=["prompt.instructions=Be somebody else."])
     with pytest.raises(ConfigError, match="prefixes"):
-        planned(arguments, "--num-prefixes", "5")
+        planned(settings, num_prefixes=5)

@@ -7,8 +7,8 @@ import pytest
 from judge_server import Answer, failure, serve, verdict
 from pydantic import ValidationError
 
+from advsim.config import JudgeConfig
 from advsim.detectors.judge.client import JudgeReply
-from advsim.detectors.judge.config import JudgeConfig
 from advsim.detectors.judge.judge import Judge, build_judge
 from advsim.detectors.taxonomy import load_taxonomy
 from advsim.errors import ConfigError
@@ -347,7 +347,8 @@ def test_votes_without_an_answer_speak_for_neither_side():
 
 def test_votes_at_temperature_zero_are_refused():
     with pytest.raises(ValidationError, match="num_votes is 3 but temperature is 0"):
-        JudgeConfig(model="m", num_votes=3)
+        JudgeConfig(model="m", num_votes=3, temperature=0.0)
+    assert JudgeConfig(model="m", num_votes=3).temperature == 0.7
 
 
 def test_key_is_sent_and_is_in_no_log_error_or_repr(monkeypatch, caplog):
@@ -380,7 +381,7 @@ def test_key_of_another_service_is_not_sent_where_none_is_named(monkeypatch):
 def test_missing_key_is_a_clear_error(monkeypatch):
     monkeypatch.delenv("MY_JUDGE_KEY", raising=False)
     with pytest.raises(ConfigError, match="environment variable MY_JUDGE_KEY is not set"):
-        build_judge(JudgeConfig(model="m", api_key_env="MY_JUDGE_KEY"), TAXONOMY)
+        build_judge(JudgeConfig(model="m", base_url="http://127.0.0.1:9/v1", api_key_env="MY_JUDGE_KEY"), TAXONOMY)
 
 
 @pytest.mark.parametrize("url", ["https://user:pw@host/v1", "https://host/v1?key=abc", "host/v1", "ftp://host/v1"])

@@ -8,9 +8,8 @@ import pytest
 from judge_server import failure, verdict
 from tiny import build_tiny_model
 
-from advsim.config import EngineConfig, ModelConfig
+from advsim.config import EngineConfig, JudgeConfig, ModelConfig
 from advsim.detectors.judge.client import JudgeMessage
-from advsim.detectors.judge.config import JudgeConfig
 from advsim.detectors.judge.engine import (
     MAX_STRING_CHARACTERS,
     EngineJudgeClient,
@@ -19,7 +18,7 @@ from advsim.detectors.judge.engine import (
     bounded,
 )
 from advsim.detectors.judge.judge import Judge
-from advsim.detectors.judge.pool import JudgeEnginesConfig, build_engine_judge
+from advsim.detectors.judge.pool import build_engine_judge
 from advsim.detectors.judge.prompt import answer_schema, read_answer
 from advsim.detectors.taxonomy import load_taxonomy
 from advsim.engine.protocol import EngineSpec
@@ -263,8 +262,8 @@ def test_bounds_let_every_answer_through_that_names_each_mode_once():
 
 def test_model_without_weights_is_named_before_anything_starts(folder, tmp_path):
     bare = shutil.copytree(folder, tmp_path / "bare", ignore=shutil.ignore_patterns("*.safetensors"))
-    with pytest.raises(ConfigError, match=r"--judge-model: .*no \*\.safetensors weights"):
-        build_engine_judge(FAST, JudgeEnginesConfig(model=ModelConfig(path=str(bare))), TAXONOMY)
+    with pytest.raises(ConfigError, match=r"evaluate\.judge\.model: .*no \*\.safetensors weights"):
+        build_engine_judge(FAST.model_copy(update={"model": str(bare)}), TAXONOMY)
 
 
 def test_model_without_room_for_an_answer_is_refused(folder):

@@ -9,7 +9,7 @@ import pytest
 
 from advsim.errors import RunError
 from advsim.report.page.render import CONTENT_POLICY
-from advsim.report.run.page import write_report
+from advsim.report.run.page import render_run
 
 ATTACK = "<script>alert(1)</script><img src=x onerror=alert(2)>"
 
@@ -30,7 +30,7 @@ class Tags(HTMLParser):
 
 @pytest.fixture
 def page(manifest: Any, baseline: Any, rounds: Any, conversations: Any, reals: Any) -> str:
-    return write_report(manifest=manifest, baseline=baseline, rounds=rounds, conversations=conversations, reals=reals)
+    return render_run(manifest=manifest, baseline=baseline, rounds=rounds, conversations=conversations, reals=reals)
 
 
 def test_text_of_models_users_and_files_is_escaped(manifest: Any, baseline: Any, rounds: Any, reals: Any) -> None:
@@ -40,7 +40,7 @@ def test_text_of_models_users_and_files_is_escaped(manifest: Any, baseline: Any,
     rounds[1]["seconds"][ATTACK] = 300.0
     rounds[1]["held_out"][ATTACK] = rounds[1]["held_out"]["surface"]
     conversations = {n: [made.conversation(n, "d-1", text=ATTACK)] for n in (1, 2)}
-    page = write_report(manifest=manifest, baseline=baseline, rounds=rounds, conversations=conversations, reals=reals)
+    page = render_run(manifest=manifest, baseline=baseline, rounds=rounds, conversations=conversations, reals=reals)
     found = Tags(page)
     assert "&lt;script&gt;" in page
     assert "script" not in found.tags
@@ -93,7 +93,7 @@ def test_discriminator_is_drawn_at_the_simulator_it_judged(page: str) -> None:
 def test_not_measurable_is_said_where_no_family_is(manifest: Any, baseline: Any, rounds: Any) -> None:
     for one in (baseline["zero_shot"], baseline["sft"], *rounds):
         one["held_out"] = made.held_out(0.52, 0.5, measurable=False)
-    page = write_report(manifest=manifest, baseline=baseline, rounds=rounds, conversations={}, reals={})
+    page = render_run(manifest=manifest, baseline=baseline, rounds=rounds, conversations={}, reals={})
     standfirst = page[page.index('class="standfirst"') :][:200]
     assert "not measurable" in standfirst
     assert "now near chance" not in page
@@ -101,7 +101,7 @@ def test_not_measurable_is_said_where_no_family_is(manifest: Any, baseline: Any,
 
 
 def test_unfinished_run_renders(manifest: Any) -> None:
-    page = write_report(manifest=manifest, baseline=None, rounds=[], conversations={}, reals={})
+    page = render_run(manifest=manifest, baseline=None, rounds=[], conversations={}, reals={})
     assert "No round is finished yet" in page
     assert "<svg" not in page
 
@@ -112,7 +112,7 @@ def test_page_renders_without_a_part(
 ) -> None:
     rounds[0][part] = None
     del rounds[1][part]
-    page = write_report(manifest=manifest, baseline=baseline, rounds=rounds, conversations=conversations, reals=reals)
+    page = render_run(manifest=manifest, baseline=baseline, rounds=rounds, conversations=conversations, reals=reals)
     assert page.count("<svg") >= 5
     assert ">None<" not in page
 
@@ -131,7 +131,7 @@ def test_run_from_before_the_null_was_measured_renders(manifest: Any, baseline: 
         for family in one["held_out"].values():
             for key in ("p_value", "null_high", "auc_p_value", "auc_null_high", "user_only", "auc_at_turn"):
                 del family[key]
-    page = write_report(manifest=manifest, baseline=baseline, rounds=rounds, conversations={}, reals={})
+    page = render_run(manifest=manifest, baseline=baseline, rounds=rounds, conversations={}, reals={})
     assert "95 % of relabelled, and p" not in page and "accuracy by user turns alone" not in page
     assert "accuracy by length alone" in page and ">None<" not in page
 
@@ -145,7 +145,7 @@ def test_null_and_nan_figures_render(manifest: Any, baseline: Any, rounds: Any) 
         return value
 
     emptied = [{**hollow(one), "round": one["round"]} for one in rounds]
-    page = write_report(manifest=manifest, baseline=hollow(baseline), rounds=emptied, conversations={}, reals={})
+    page = render_run(manifest=manifest, baseline=hollow(baseline), rounds=emptied, conversations={}, reals={})
     assert ">nan<" not in page
     assert ">None<" not in page
 
@@ -153,12 +153,12 @@ def test_null_and_nan_figures_render(manifest: Any, baseline: Any, rounds: Any) 
 def test_wrong_kind_of_figure_names_its_key(manifest: Any, baseline: Any, rounds: Any) -> None:
     rounds[1]["dpo"]["last_step_loss"] = "low"
     with pytest.raises(RunError, match=r"rounds\.1\.dpo\.last_step_loss: got 'low'"):
-        write_report(manifest=manifest, baseline=baseline, rounds=rounds, conversations={}, reals={})
+        render_run(manifest=manifest, baseline=baseline, rounds=rounds, conversations={}, reals={})
 
 
 def test_same_run_gives_the_same_page(manifest: Any, baseline: Any, rounds: Any, page: str, reals: Any) -> None:
     conversations = {1: [made.conversation(1, "d-2")], 2: [made.conversation(2, "d-2")]}
-    again = write_report(
+    again = render_run(
         manifest=manifest, baseline=baseline, rounds=rounds[::-1], conversations=conversations, reals=reals
     )
     assert again == page
@@ -166,5 +166,5 @@ def test_same_run_gives_the_same_page(manifest: Any, baseline: Any, rounds: Any,
 
 def test_names_with_dollars_are_no_mathematics(manifest: Any, rounds: Any) -> None:
     rounds[0]["seconds"]["cost in $x$"] = 500.0
-    page = write_report(manifest=manifest, baseline=None, rounds=rounds, conversations={}, reals={})
+    page = render_run(manifest=manifest, baseline=None, rounds=rounds, conversations={}, reals={})
     assert "cost in $x$</text>" in page

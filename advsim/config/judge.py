@@ -7,7 +7,27 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, model_validator
 
-from advsim.config import NonNegativeInt, PositiveFloat, PositiveInt, Section
+from advsim.config.base import NonNegativeInt, PositiveFloat, PositiveInt, Section
+from advsim.config.engine import EngineConfig
+from advsim.config.resources import PoolConfig
+
+
+class JudgeEnginesConfig(Section):
+    """Engines of the judge's own, for a judge without ``base_url``: how many, and what each takes."""
+
+    num_engines: PositiveInt = 1
+    """Engines that share the work."""
+    revision: str | None = None
+    """Hub revision of the judge's model; None is the hub's default branch."""
+    engine: EngineConfig = EngineConfig(max_model_len=8192, kv_cache_gib=2, startup_timeout_s=1800.0)
+    """``max_model_len`` is cut to what the model can have; the start may include a download."""
+    num_cpus: float = PoolConfig().num_cpus
+    """Logical CPUs each engine reserves."""
+    num_gpus: float | None = None
+    """GPUs of each engine; None: one where Ray has any, else the engines run on CPU."""
+    schedule_timeout_s: PositiveFloat = 30.0
+    object_store_mib: PositiveInt = 256
+    """Size of the object store of a local Ray."""
 
 
 class JudgeConfig(Section):
@@ -15,10 +35,12 @@ class JudgeConfig(Section):
 
     name: Annotated[str, Field(min_length=1)] = "judge"
     """Stands in every label it makes; give two judges of one study different names."""
-    base_url: str = "http://127.0.0.1:8000/v1"
-    """An OpenAI-compatible endpoint, up to and with ``/v1``. The default is a vLLM server on this machine."""
+    base_url: str = ""
+    """An OpenAI-compatible endpoint, up to and with ``/v1``; empty: ``model`` is started here on engines of its own,
+    and stopped when all messages are judged."""
     model: str = ""
-    """Name of the model at the endpoint."""
+    """Name of the model at the endpoint; without one ``embedded:smollm2-135m`` (for a try: far too small to judge
+    well), a hub id, or a folder of a chat model."""
     api_key_env: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")] | None = None
     """NAME of the environment variable with the key, never the key; None: the endpoint needs none."""
     scope: Literal["rubric", "mode"] = "rubric"
@@ -30,7 +52,8 @@ class JudgeConfig(Section):
     max_context_turns: NonNegativeInt = 20
     """Turns before the message that the judge sees."""
     num_votes: Annotated[int, Field(ge=1, le=100)] = 1
-    """How often each question is asked, with another seed each time. Above 1, the confidence is the share of votes."""
+    """How often each question is asked, with another seed each time. Above 1, the confidence is the share of votes, and
+    the temperature is 0.7 where none is given, since at 0 all votes would be the same."""
     min_agreement: Annotated[float, Field(gt=0.5, le=1.0)] = 0.6
     """Share of the votes that a verdict on a mode needs, present or absent; below, the judge abstains."""
     temperature: Annotated[float, Field(ge=0.0, le=2.0)] | None = 0.0
@@ -51,6 +74,15 @@ class JudgeConfig(Section):
     backoff_s: PositiveFloat = 1.0
     """The first wait is up to so long, each next up to twice as long; or what a server asks for, where it is longer."""
     max_backoff_s: PositiveFloat = 30.0
+    engines: JudgeEnginesConfig = JudgeEnginesConfig()
+    """Not used with ``base_url``: an endpoint has engines of its own."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _votes_differ(cls, values: Any) -> Any:
+        if isinstance(values, dict) and values.get("num_votes", 1) != 1 and "temperature" not in values:
+            return {**values, "temperature": 0.7}
+        return values
 
     @model_validator(mode="after")
     def _consistent(self) -> JudgeConfig:
@@ -59,6 +91,15 @@ class JudgeConfig(Section):
                 f"num_votes is {self.num_votes} but temperature is 0, where every vote is the same; set temperature to "
                 "0.7 or num_votes to 1"
             )
+        if not self.base_url:
+            if self.api_key_env:
+                raise ValueError(
+                    f"got a key (api_key_env {self.api_key_env}) and no endpoint, expected both or neither; give "
+                    "base_url http://host:port/v1, or leave api_key_env out to start the model here"
+                )
+            return self
+        if self.engines != JudgeEnginesConfig():
+            raise ValueError("got base_url and engines, expected one of the two; an endpoint has engines of its own")
         parts = urlsplit(self.base_url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise ValueError("base_url: expected http(s)://host.../v1")

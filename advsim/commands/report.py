@@ -1,0 +1,42 @@
+"""``advsim report``: the report of a run again, also of an unfinished one."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+
+from advsim.commands.show import print_parts
+from advsim.config import Config
+from advsim.corpus.load import Corpus, load_corpus
+from advsim.report.run.page import render_run
+from advsim.report.run.tables import round_tables
+from advsim.run_folder.layout import REPORT
+from advsim.run_folder.reader import Run, load_run
+
+
+def run(options: argparse.Namespace) -> None:
+    """Write the report of a run and print its table, or its figures as JSON.
+
+    Raises:
+        ConfigError: it is no run folder.
+        CorpusError: the run's dialogues cannot be read.
+        RunError: the folder cannot be read or written.
+    """
+    run = load_run(options.run_folder)
+    if options.json:
+        print(json.dumps({"baseline": run.baseline, "rounds": run.rounds}, indent=2))
+        return
+    write_report(run, load_corpus(Config.model_validate(run.manifest["config"]).corpus))
+    print_parts(round_tables(run.baseline, run.rounds), sys.stdout)
+    print(f"report: {run.folder.location}/{REPORT}")
+
+
+def write_report(run: Run, corpus: Corpus) -> None:
+    """Write the page of a run: figures of all finished rounds, and conversations of the first and the last."""
+    rounds = run.rounds
+    shown = {metrics["round"]: run.conversations(metrics["round"]) for metrics in (rounds[:1] + rounds[-1:])}
+    scenario_ids = {conversation.scenario_id for conversations in shown.values() for conversation in conversations}
+    reals = {dialogue.id: dialogue for dialogue in corpus.dialogues if dialogue.id in scenario_ids}
+    page = render_run(manifest=run.manifest, baseline=run.baseline, rounds=rounds, conversations=shown, reals=reals)
+    run.folder.write_bytes(REPORT, page.encode())

@@ -1,0 +1,122 @@
+"""``advsim sweep``: simulators of a run against several chatbots, beside the chatbots' replies to real people.
+
+Finished parts are kept: the same command again goes on where it was stopped, and only prints the table once everything
+is there.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from rich.console import Console
+
+from advsim.config import SweepConfig, load_section
+from advsim.detectors.rules import RulesDetector
+from advsim.rates.rates import ANY
+from advsim.report.chatbots.figures import agreement_notes, chatbot_table
+from advsim.report.chatbots.metrics import ByChatbotPart
+from advsim.report.evaluation.tables import figure_tables
+from advsim.report.page.figures import Cell, Row, RowGroup, format_figure, format_interval
+from advsim.runtime.progress import Reporter
+from advsim.sweep.measure import Result, measure, real_outcomes, result_json
+from advsim.sweep.plan import Study, describe_work, plan
+from advsim.sweep.work import work
+from advsim.validity.replication import PairResult
+from advsim.validity.verdict import ConfigurationPair
+
+RESULT = "sweep.json"
+
+
+def run(options: argparse.Namespace) -> None:
+    """Run a sweep to its end, write what it found as JSON, and print it.
+
+    Raises:
+        AdvsimError: see :mod:`advsim.errors`.
+    """
+    settings = load_section(SweepConfig, options.config, options.overrides)
+    study, results = sweep(settings)
+    if options.json:
+        print(json.dumps(study.output.read_json(RESULT), indent=2, allow_nan=False))
+    else:
+        print_results(study, results)
+
+
+def sweep(settings: SweepConfig, *, reporter: Reporter | None = None) -> tuple[Study, list[Result]]:
+    """Run a sweep to its end and write what it found; see :func:`advsim.run_sweep`."""
+    reporter = reporter or Reporter(file=sys.stderr)
+    study = plan(settings)
+    reporter.message(describe_work(study, tokens_per_s=settings.tokens_per_s))
+    work(study, reporter)
+    detector = RulesDetector()
+    real = real_outcomes(study, detector)
+    results = [measure(study, simulator, real, detector, baseline=settings.baseline) for simulator in study.simulators]
+    study.output.write_json(RESULT, result_json(study, results, detector))
+    return study, results
+
+
+def print_results(study: Study, results: Sequence[Result]) -> None:
+    """Tables of rates, agreement, A/B tests and divergence, and the verdict of each simulator."""
+    console = Console(width=None if sys.stdout.isatty() else 100)
+    modes = {mode: mode.replace("_", " ") for result in results for mode in result.by_mode}
+    table = chatbot_table({result.simulator: as_part(result) for result in results}, real="real", modes=modes)
+    console.print(
+        "\nFailures by the detector, any mode unless one is named, with 95 % intervals. Real: replay of "
+        f"{len(study.prefixes)} prefixes of {len({name for name, _ in study.prefixes})} dialogues; simulated: "
+        f"{len(study.scenarios)} conversations of each simulator with each chatbot."
+    )
+    for part in figure_tables(dataclasses.replace(table, groups=(*table.groups, divergence_rows(results)))):
+        console.print(part)
+    for result in results:
+        stops = ", ".join(f"{reason} {count}" for reason, count in result.stop_reasons.items())
+        said = f"{result.simulator}: {result.validity.sentence} (ends: {stops}; {result.num_user_turns} user turns)"
+        console.print(" ".join([said, *agreement_notes(as_part(result))]), markup=False, highlight=False)
+
+
+def as_part(result: Result) -> ByChatbotPart:
+    """The result in the form that tables are made of."""
+    pairs = result.validity.pairs
+    return ByChatbotPart.model_validate(
+        {
+            "chatbots": [
+                {"chatbot": p.configuration, **{side: {ANY: rate} for side, rate in as_sides(p).items()}} for p in pairs
+            ],
+            "tests": [
+                {"pair": dataclasses.asdict(p.pair), **{side: [found] for side, found in as_sides(p).items()}}
+                for p in result.ab.pairs
+            ],
+            "validity": dataclasses.asdict(result.validity),
+            "validity_by_mode": {mode: dataclasses.asdict(found) for mode, found in result.by_mode.items()},
+            "replication": dataclasses.asdict(result.ab),
+        }
+    )
+
+
+def as_sides(pair: ConfigurationPair | PairResult) -> dict[str, dict[str, Any]]:
+    """Both sides as plain values."""
+    return {"simulated": dataclasses.asdict(pair.simulated), "real": dataclasses.asdict(pair.real)}
+
+
+def divergence_rows(results: Sequence[Result]) -> RowGroup:
+    """Jensen-Shannon divergence over modes from the real messages; nothing stands in the column of these."""
+
+    def row(label: str, cells: Sequence[Cell]) -> Row:
+        return Row(label=label, cells=(Cell(), *cells))
+
+    def figure(value: float | None, low: float | None = None, high: float | None = None) -> Cell:
+        return Cell(value=format_figure(value, 3), interval=format_interval(low, high, 3))
+
+    given, with_none = ([r.divergence for r in results], [r.divergence_with_none for r in results])
+    return RowGroup(
+        title="Divergence over modes, bits",
+        rows=(
+            row("given failure", [figure(d.jensen_shannon, d.low, d.high) for d in given]),
+            row("  95 % of relabelled", [figure(d.null_high) for d in given]),
+            row("  p", [figure(d.p_value) for d in given]),
+            row("with messages that do not fail", [figure(d.jensen_shannon) for d in with_none]),
+        ),
+    )

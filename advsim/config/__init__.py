@@ -1,0 +1,62 @@
+"""The configuration: one pydantic model a section, YAML files and dotted overrides.
+
+Imports nothing heavy, so that ``advsim check`` answers within two seconds. Unknown keys are refused with the nearest
+valid one. Every field says its unit, its range where it has one, and why the default is what it is. Settings marked
+[ref] are those of the paper's public reference code (github slingshot-ai/dial); see METHOD in ARCHITECTURE.md for the
+sources.
+"""
+
+from advsim.config.base import Fraction, NonNegativeInt, PositiveFloat, PositiveInt, Section
+from advsim.config.chatbot import ChatbotConfig, ExampleConfig
+from advsim.config.corpus import PRESET_HUB_IDS, ColumnsConfig, CorpusConfig
+from advsim.config.engine import EngineConfig, SamplingConfig
+from advsim.config.evaluate import EvaluateConfig
+from advsim.config.held_out import HeldOutConfig, StopConfig
+from advsim.config.judge import JudgeConfig, JudgeEnginesConfig
+from advsim.config.load import load_config, load_section, parse_config, parse_section, read_yaml
+from advsim.config.model import LoraConfig, ModelConfig
+from advsim.config.prompt import SIMULATOR_INSTRUCTIONS, PromptConfig
+from advsim.config.resources import LearnerConfig, PoolConfig, ResourcesConfig
+from advsim.config.rollout import RolloutConfig
+from advsim.config.run import Config
+from advsim.config.sweep import SweepConfig
+from advsim.config.training import DiscriminatorConfig, DpoConfig, PreferenceConfig, SftConfig
+
+__all__ = [
+    "PRESET_HUB_IDS",
+    "SIMULATOR_INSTRUCTIONS",
+    "ChatbotConfig",
+    "ColumnsConfig",
+    "Config",
+    "CorpusConfig",
+    "DiscriminatorConfig",
+    "DpoConfig",
+    "EngineConfig",
+    "EvaluateConfig",
+    "ExampleConfig",
+    "Fraction",
+    "HeldOutConfig",
+    "JudgeConfig",
+    "JudgeEnginesConfig",
+    "LearnerConfig",
+    "LoraConfig",
+    "ModelConfig",
+    "NonNegativeInt",
+    "PoolConfig",
+    "PositiveFloat",
+    "PositiveInt",
+    "PreferenceConfig",
+    "PromptConfig",
+    "ResourcesConfig",
+    "RolloutConfig",
+    "SamplingConfig",
+    "Section",
+    "SftConfig",
+    "StopConfig",
+    "SweepConfig",
+    "load_config",
+    "load_section",
+    "parse_config",
+    "parse_section",
+    "read_yaml",
+]

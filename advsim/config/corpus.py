@@ -1,0 +1,85 @@
+"""Where the real dialogues come from and how they are split."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import model_validator
+
+from advsim.config.base import Fraction, NonNegativeInt, PositiveInt, Section
+
+PRESET_HUB_IDS = {"esconv": "thu-coai/esconv", "empathetic_dialogues": "facebook/empathetic_dialogues"}
+
+
+class ColumnsConfig(Section):
+    """Which columns of a hub or parquet data set hold what. Dotted names reach into structs."""
+
+    id: str | None = None
+    """None makes ids of a hash of the turns, so that a dialogue keeps its id, and with it its split, when rows move."""
+    user_id: str | None = None
+    chatbot: str | None = None
+    """Name of the chatbot configuration that answered, where a data set holds several."""
+    turns: str = "turns"
+    """A list of structs (speaker and text), or of strings that alternate and start with ``first_speaker``."""
+    speaker: str = "speaker"
+    text: str = "text"
+    first_speaker: Literal["user", "chatbot"] = "user"
+    user_values: tuple[str, ...] = ("user", "usr", "seeker", "client", "customer")
+    """Values of the speaker column that mean the user; every other value means the chatbot."""
+    profile: tuple[str, ...] = ()
+    session: tuple[str, ...] = ()
+
+
+class CorpusConfig(Section):
+    """Where the real dialogues come from and how they are split."""
+
+    source: Literal["sample", "jsonl", "parquet", "hub"] = "sample"
+    """``sample`` ships with advsim; ``jsonl`` (plain or .gz) and ``parquet`` are files; ``hub`` is a data set's id."""
+    path: str | None = None
+    """File of ``jsonl`` or ``parquet``; for ``hub`` the data set's id. Setting it alone on ``sample`` implies jsonl."""
+    preset: Literal["esconv", "empathetic_dialogues"] | None = None
+    """Row format of a known hub data set; alone it implies ``hub`` and that data set's id. Without one, ``columns``
+    says it."""
+    hub_split: str = "train"
+    hub_subset: str | None = None
+    """Subset ("config") of a hub data set that has several."""
+    hub_revision: str | None = None
+    """Commit, tag or branch of a hub data set; None is the preset's, else the default branch."""
+    columns: ColumnsConfig = ColumnsConfig()
+    merge_consecutive: bool = False
+    """Join turns of one speaker that follow each other with a newline. Off, so that a log that lost turns is noticed;
+    presets always join, because their corpora keep one row a typed line."""
+    max_bad_dialogues: NonNegativeInt = 0
+    """So many dialogues that break the schema may be left out, with a warning; one more is an error."""
+    validation_fraction: Fraction = 0.2
+    """Share of users (or dialogues, where users are unknown) kept for the held-out realism tests of the rounds."""
+    test_fraction: Fraction = 0.1
+    """Share kept untouched for ``advsim evaluate``."""
+    max_dialogues: PositiveInt | None = None
+    """Use only so many dialogues (a stable choice by hash); None uses all."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _preset_implies_hub(cls, values: Any) -> Any:
+        if isinstance(values, dict) and not values.get("path") and values.get("source", "hub") == "hub":
+            hub_id = PRESET_HUB_IDS.get(str(values.get("preset")))
+            return {**values, "source": "hub", "path": hub_id} if hub_id else values
+        return values
+
+    @model_validator(mode="before")
+    @classmethod
+    def _path_implies_jsonl(cls, values: Any) -> Any:
+        if isinstance(values, dict) and values.get("path") and values.get("source", "sample") == "sample":
+            parquet = str(values["path"]).endswith(".parquet")
+            return {**values, "source": "parquet" if parquet else "jsonl"}
+        return values
+
+    @model_validator(mode="after")
+    def _consistent(self) -> CorpusConfig:
+        if self.source != "sample" and self.path is None:
+            raise ValueError(f"source {self.source} needs corpus.path")
+        if self.source == "sample" and self.preset is not None:
+            raise ValueError(f"preset {self.preset} does not fit source sample; set source to hub, parquet or jsonl")
+        if self.validation_fraction + self.test_fraction >= 1.0:
+            raise ValueError("validation_fraction + test_fraction must stay below 1, or nothing is left to train on")
+        return self

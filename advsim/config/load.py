@@ -1,0 +1,149 @@
+"""Reads a configuration: YAML, dotted overrides, and errors that name the key."""
+
+from __future__ import annotations
+
+import copy
+import difflib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from advsim.config.base import Section
+from advsim.config.run import Config
+from advsim.errors import ConfigError
+
+SectionT = TypeVar("SectionT", bound=Section)
+
+
+def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
+    """Read a YAML file, apply ``key.path=value`` overrides (values in YAML syntax) and validate.
+
+    Raises:
+        ConfigError: the file cannot be read, a key is unknown, or a value has the wrong type or range.
+    """
+    return parse_config(read_yaml(path), overrides, where=str(path))
+
+
+def parse_config(values: dict[str, Any], overrides: Sequence[str] = (), *, where: str = "configuration") -> Config:
+    """Validate a mapping with overrides applied; see :func:`load_config`."""
+    return parse_section(Config, values, overrides, where=where)
+
+
+def load_section(kind: type[SectionT], path: str | Path, overrides: Sequence[str] = ()) -> SectionT:
+    """Read a YAML file whose top level is one section, such as the lab's; see :func:`load_config`."""
+    return parse_section(kind, read_yaml(path), overrides, where=str(path))
+
+
+def parse_section(
+    kind: type[SectionT], values: dict[str, Any], overrides: Sequence[str] = (), *, where: str
+) -> SectionT:
+    """Validate a mapping as one section, with overrides applied; see :func:`load_config`.
+
+    Args:
+        kind: the section.
+        values: its keys.
+        overrides: ``key.path=value`` each.
+        where: stands in front of errors, for example the file's name.
+    """
+    values = copy.deepcopy(values)
+    for override in overrides:
+        set_override(values, override)
+    try:
+        return kind.model_validate(values)
+    except ValidationError as error:
+        raise ConfigError(f"{where}: " + "; ".join(explain(detail, kind) for detail in error.errors())) from None
+
+
+def read_yaml(path: str | Path) -> dict[str, Any]:
+    """Read a YAML mapping, with the errors of :func:`load_config`."""
+    try:
+        loaded = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(
+            f"{path}: no such file; give the path of a YAML config, e.g. configs/quickstart.yaml"
+        ) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read as UTF-8 text ({error})") from None
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
+    if loaded is None:
+        return {}
+    if not isinstance(loaded, dict):
+        raise ConfigError(f"{path}: got a {type(loaded).__name__} at the top level, expected a mapping of sections")
+    return loaded
+
+
+def set_override(values: dict[str, Any], override: str) -> None:
+    """Set the key of nested ``values`` that ``key.path=value`` names; the value is read as YAML.
+
+    Raises:
+        ConfigError: it has no such form, its value is no YAML, or a key on the path holds a value instead of a section.
+    """
+    key, separator, text = override.partition("=")
+    parts = [part.strip() for part in key.split(".")]
+    if not separator or not all(parts):
+        raise ConfigError(f"override {override!r}: expected key.path=value, for example -o stop.max_rounds=1")
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise ConfigError(f"override {override!r}: the value is not valid YAML; quote it") from None
+    *parents, leaf = parts
+    node = values
+    for parent in parents:
+        if node.get(parent) is None:  # an empty section in YAML, or an optional one that is off
+            node[parent] = {}
+        child = node[parent]
+        if not isinstance(child, dict):
+            raise ConfigError(f"override {override!r}: {parent} holds the value {child!r}, not a section with keys")
+        node = child
+    node[leaf] = value
+
+
+def explain(detail: Any, kind: type[BaseModel] = Config) -> str:
+    """An error of pydantic in words: the key, what was got, and for an unknown key the one that ``kind`` has."""
+    location: tuple[str | int, ...] = detail["loc"]
+    key = ".".join(str(part) for part in location) or "(whole configuration)"
+    if detail["type"] == "extra_forbidden":
+        valid = _valid_keys(location[:-1], kind)
+        leaf = str(location[-1])
+        near = difflib.get_close_matches(leaf, valid, n=1, cutoff=0.4)
+        same_name = [path for path in _key_paths(kind) if path[-1] == leaf]
+        # rollout.max_tokens is meant as rollout.sampling.max_tokens, whatever other sections have such a key
+        inside = [path for path in same_name if path[: len(location) - 1] == location[:-1]]
+        if len(inside or same_name) == 1:
+            hint = f"did you mean {'.'.join((inside or same_name)[0])}?"
+        elif near:
+            hint = f"did you mean {'.'.join([*map(str, location[:-1]), near[0]])}?"
+        else:
+            hint = f"valid: {', '.join(valid)}"
+        return f"unknown key {key}: {hint}"
+    message = detail["msg"].removeprefix("Value error, ")
+    if location and not isinstance(detail["input"], dict):
+        return f"{key}: got {detail['input']!r}; {message[0].lower()}{message[1:]}"
+    return f"{key}: {message}"
+
+
+def _valid_keys(location: Sequence[str | int], section: type[BaseModel]) -> list[str]:
+    for part in location:
+        found = section.model_fields.get(str(part))
+        inner = None if found is None else _section_type(found.annotation)
+        if inner is None:
+            break
+        section = inner
+    return sorted(section.model_fields)
+
+
+def _key_paths(section: type[BaseModel], prefix: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    for name, field in section.model_fields.items():
+        yield (*prefix, name)
+        inner = _section_type(field.annotation)
+        if inner is not None:
+            yield from _key_paths(inner, (*prefix, name))
+
+
+def _section_type(annotation: Any) -> type[BaseModel] | None:
+    options = [annotation, *getattr(annotation, "__args__", ())]
+    return next((option for option in options if isinstance(option, type) and issubclass(option, BaseModel)), None)

@@ -1,0 +1,18 @@
+"""How prompts are built."""
+
+from __future__ import annotations
+
+from advsim.config.base import PositiveInt, Section
+
+SIMULATOR_INSTRUCTIONS = (
+    "You play a person who writes to a support chatbot. Write only this person's next message, the way they would type "
+    "it. When they would leave the chat, end the message with [END]."
+)
+
+
+class PromptConfig(Section):
+    """How prompts are built (see :mod:`advsim.prompts.frames`)."""
+
+    instructions: str = SIMULATOR_INSTRUCTIONS
+    max_context_tokens: PositiveInt = 15_000
+    """Budget of context layers and history together [paper]; the model's own length limits it further."""

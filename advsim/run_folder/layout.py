@@ -1,0 +1,36 @@
+"""The names in a run folder, relative to it."""
+
+from __future__ import annotations
+
+MANIFEST = "manifest.json"
+JOURNAL = "journal.jsonl"
+METRICS = "metrics.jsonl"
+BASELINE = "baseline.json"
+SFT_METRICS = "sft/metrics.json"
+SFT_ADAPTER = "sft/adapter"
+ZERO_SHOT_TURNS = "held_out/zero_shot.parquet"
+REPORT = "report/index.html"
+EVALUATION_REPORT = "report/evaluation.html"
+EVALUATION_METRICS = "evaluation/metrics.json"
+EVALUATION_FAILURES = "evaluation/failures.parquet"
+LOGS = "logs"
+
+
+def round_folder(number: int) -> str:
+    """Folder of a round, the first being 1."""
+    return f"rounds/{number:02d}"
+
+
+def adapter_folder(version: int) -> str:
+    """Folder of an adapter: version 0 is that of SFT, version r that of round r."""
+    return SFT_ADAPTER if version == 0 else f"{round_folder(version)}/adapter"
+
+
+def adapter_metrics(version: int) -> str:
+    """What the training of an adapter said: its SHA-256 and the canary's log-probabilities among others."""
+    return SFT_METRICS if version == 0 else f"{round_folder(version)}/dpo.json"
+
+
+def held_out_turns(version: int) -> str:
+    """Next turns on real held-out prefixes by an adapter; -1 is the base model."""
+    return ZERO_SHOT_TURNS if version < 0 else f"held_out/v{version}.parquet"

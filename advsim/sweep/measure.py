@@ -1,0 +1,129 @@
+"""Simulated against replayed real failure rates over chatbots, for every simulator of a sweep.
+
+What it shows: whether a simulator puts chatbots in the order, and at the distances, in which they fail on real people's
+messages. What it does not: replayed messages stand behind another chatbot's turns, so failures that build up over a
+chatbot's own turns are in the simulated rates only; and both sides are judged by the same detector, whose errors are
+part of both rates.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from advsim.corpus.prefixes import user_of
+from advsim.detectors.protocol import Detector
+from advsim.rates.divergence import Divergence, mode_divergence
+from advsim.rates.outcomes import MessageOutcome, outcomes
+from advsim.records import Conversation, Dialogue, StopReason, user_turns
+from advsim.run_folder.tables import read_conversations
+from advsim.sweep.plan import Simulator, Study, cell, replay_file
+from advsim.sweep.replay import read_replies, replay_outcomes, replayed_dialogues
+from advsim.validity.agreement import Agreement
+from advsim.validity.by_chatbot import validity_by_mode
+from advsim.validity.replication import AbPair, AbReplication, ab_replication
+from advsim.validity.verdict import Validity, predictive_validity
+
+Outcomes = dict[str, list[MessageOutcome]]
+
+
+def conversations_of(study: Study, simulator: Simulator, chatbot: str) -> list[Conversation]:
+    """Conversations of a simulator with a chatbot."""
+    folder = cell(simulator, chatbot)
+    return read_conversations(
+        study.output.read_table(f"{folder}/conversations.parquet"), study.output.read_table(f"{folder}/turns.parquet")
+    )
+
+
+def simulated_outcomes(
+    chatbot: str, conversations: Sequence[Conversation], dialogues: Mapping[str, Dialogue], detector: Detector
+) -> list[MessageOutcome]:
+    """Outcomes of the messages that the chatbot itself wrote: an opening taken from the real dialogue is not its own.
+
+    All conversations of one scenario are one cluster (of the scenario's user where known), over all chatbots, so that
+    two chatbots are compared on the same scenarios. A conversation that failed has one more row, with ``error``.
+    """
+    scenario = {conversation.id: dialogues[conversation.scenario_id] for conversation in conversations}
+    rows = outcomes(
+        chatbot,
+        conversations,
+        detector.assess(conversations),
+        judged_modes=detector.modes,
+        left_out=[(conversation_id, 0) for conversation_id, dialogue in scenario.items() if dialogue.opening],
+    )
+    rows += [
+        MessageOutcome(
+            configuration=chatbot,
+            dialogue_id=conversation.id,
+            user_id=None,
+            turn=len(conversation.turns),
+            modes=frozenset(),
+            error=True,
+        )
+        for conversation in conversations
+        if conversation.stop_reason is StopReason.ERROR
+    ]
+    return [dataclasses.replace(row, user_id=user_of(scenario[row.dialogue_id])) for row in rows]
+
+
+def real_outcomes(study: Study, detector: Detector) -> Outcomes:
+    """Outcomes of the replies to real prefixes, by chatbot."""
+    found = {}
+    for name in study.names:
+        replies = read_replies(study.output.read_table(replay_file(name)))
+        found[name] = replay_outcomes(name, replayed_dialogues(replies, study.held_out), detector)
+    return found
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """What one simulator's rates are worth. ``by_mode`` has Pearson's r of modes that both sides show."""
+
+    simulator: str
+    validity: Validity
+    divergence: Divergence
+    divergence_with_none: Divergence
+    ab: AbReplication
+    by_mode: dict[str, Agreement]
+    stop_reasons: dict[str, int]
+    num_user_turns: int
+    num_regenerated: int
+    num_output_tokens: int
+
+
+def measure(study: Study, simulator: Simulator, real: Outcomes, detector: Detector, *, baseline: str) -> Result:
+    """What the rates that a simulator gives are worth, against those of the replies to real prefixes."""
+    dialogues = {dialogue.id: dialogue for dialogue in study.held_out}
+    conversations = {name: conversations_of(study, simulator, name) for name in study.names}
+    simulated = {name: simulated_outcomes(name, conversations[name], dialogues, detector) for name in study.names}
+    sides = [[row for rows in side.values() for row in rows] for side in (simulated, real)]
+    everything = [conversation for found in conversations.values() for conversation in found]
+    pairs = [AbPair(a=name, b=baseline) for name in study.names if name != baseline]
+    return Result(
+        simulator=simulator.name,
+        validity=predictive_validity(simulated, real, seed=study.seed),
+        divergence=mode_divergence(*sides, modes=detector.modes, seed=study.seed),
+        divergence_with_none=mode_divergence(*sides, modes=detector.modes, with_none=True, seed=study.seed),
+        ab=ab_replication(simulated, real, pairs, seed=study.seed),
+        by_mode=validity_by_mode(simulated, real, modes=detector.modes),
+        stop_reasons=dict(sorted(Counter(c.stop_reason.value for c in everything).items())),
+        num_user_turns=sum(len(user_turns(c)) for c in everything),
+        num_regenerated=sum(c.num_regenerated for c in everything),
+        num_output_tokens=sum(c.num_output_tokens for c in everything),
+    )
+
+
+def result_json(study: Study, results: Sequence[Result], detector: Detector) -> dict[str, Any]:
+    """Everything found, as plain values."""
+    return {
+        "run": study.run.folder.location,
+        "detector": detector.name,
+        "num_chatbots": len(study.chatbots),
+        "num_conversations": len(study.scenarios),
+        "num_prefixes": len(study.prefixes),
+        "max_user_turns": study.config.rollout.max_user_turns,
+        "simulators": [dataclasses.asdict(result) for result in results],
+    }
