@@ -6,7 +6,7 @@ valid one. Every field says its unit, its range where it has one, and why the de
 sources.
 """
 
-from advsim.config.base import Fraction, NonNegativeInt, PositiveFloat, PositiveInt, Section
+from advsim.config.base import Count, Fraction, Seconds, Section, Seed
 from advsim.config.chatbot import ChatbotConfig, ExampleConfig
 from advsim.config.corpus import PRESET_HUB_IDS, ColumnsConfig, CorpusConfig
 from advsim.config.engine import EngineConfig, SamplingConfig
@@ -29,6 +29,7 @@ __all__ = [
     "ColumnsConfig",
     "Config",
     "CorpusConfig",
+    "Count",
     "DiscriminatorConfig",
     "DpoConfig",
     "EngineConfig",
@@ -41,16 +42,15 @@ __all__ = [
     "LearnerConfig",
     "LoraConfig",
     "ModelConfig",
-    "NonNegativeInt",
     "PoolConfig",
-    "PositiveFloat",
-    "PositiveInt",
     "PreferenceConfig",
     "PromptConfig",
     "ResourcesConfig",
     "RolloutConfig",
     "SamplingConfig",
+    "Seconds",
     "Section",
+    "Seed",
     "SftConfig",
     "StopConfig",
     "SweepConfig",

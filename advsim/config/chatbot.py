@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from advsim.config.base import Section
+from advsim.config.base import DisplayName, Section
 from advsim.config.engine import SamplingConfig
 from advsim.config.model import ModelConfig
 
@@ -21,7 +21,7 @@ class ExampleConfig(Section):
 class ChatbotConfig(Section):
     """The chatbot under test."""
 
-    name: str = "assistant"
+    name: DisplayName = "assistant"
     kind: Literal["model", "scripted"] = "model"
     """``model``: a model on vLLM with a system prompt; ``scripted``: fixed replies, for tests and demonstrations."""
     model: ModelConfig | None = None
@@ -39,4 +39,10 @@ class ChatbotConfig(Section):
     def _scripted_has_replies(self) -> ChatbotConfig:
         if self.kind == "scripted" and not self.replies:
             raise ValueError("a scripted chatbot needs at least one entry in chatbot.replies")
+        if self.kind != "scripted" and self.replies:
+            raise ValueError(
+                "chatbot.replies are those of a scripted chatbot; set chatbot.kind to scripted, or drop them"
+            )
+        if not all(reply.strip() for reply in self.replies):
+            raise ValueError("chatbot.replies: got an empty reply, expected text in each")
         return self

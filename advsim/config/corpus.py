@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
-from advsim.config.base import Fraction, NonNegativeInt, PositiveInt, Section
+from advsim.config.base import CountOrZero, Flag, Fraction, Section
 
 PRESET_HUB_IDS = {"esconv": "thu-coai/esconv", "empathetic_dialogues": "facebook/empathetic_dialogues"}
 
@@ -46,16 +46,16 @@ class CorpusConfig(Section):
     hub_revision: str | None = None
     """Commit, tag or branch of a hub data set; None is the preset's, else the default branch."""
     columns: ColumnsConfig = ColumnsConfig()
-    merge_consecutive: bool = False
+    merge_consecutive: Flag = False
     """Join turns of one speaker that follow each other with a newline. Off, so that a log that lost turns is noticed;
     presets always join, because their corpora keep one row a typed line."""
-    max_bad_dialogues: NonNegativeInt = 0
+    max_bad_dialogues: CountOrZero = 0
     """So many dialogues that break the schema may be left out, with a warning; one more is an error."""
     validation_fraction: Fraction = 0.2
     """Share of users (or dialogues, where users are unknown) kept for the held-out realism tests of the rounds."""
     test_fraction: Fraction = 0.1
     """Share kept untouched for ``advsim evaluate``."""
-    max_dialogues: PositiveInt | None = None
+    max_dialogues: Annotated[int, Field(ge=1, le=100_000_000, strict=True)] | None = None
     """Use only so many dialogues (a stable choice by hash); None uses all."""
 
     @model_validator(mode="before")
@@ -80,6 +80,12 @@ class CorpusConfig(Section):
             raise ValueError(f"source {self.source} needs corpus.path")
         if self.source == "sample" and self.preset is not None:
             raise ValueError(f"preset {self.preset} does not fit source sample; set source to hub, parquet or jsonl")
+        if self.source != "hub" and (self.hub_subset is not None or self.hub_revision is not None):
+            raise ValueError(
+                f"hub_subset and hub_revision have no effect with source {self.source}; set source to hub, or leave out"
+            )
+        if self.source == "sample" and self.columns != ColumnsConfig():
+            raise ValueError("columns have no effect with source sample; set corpus.path to a file of yours")
         if self.validation_fraction + self.test_fraction >= 1.0:
             raise ValueError("validation_fraction + test_fraction must stay below 1, or nothing is left to train on")
         return self

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, model_validator
 
-from advsim.config.base import NonNegativeInt, PositiveFloat, PositiveInt, Section
+from advsim.config.base import CountOrZero, Cpus, Gpus, Mib, Replicas, Seconds, Section, Seed, Tokens
 from advsim.config.engine import EngineConfig
 from advsim.config.resources import PoolConfig
 
@@ -15,18 +15,18 @@ from advsim.config.resources import PoolConfig
 class JudgeEnginesConfig(Section):
     """Engines of the judge's own, for a judge without ``base_url``: how many, and what each takes."""
 
-    num_engines: PositiveInt = 1
+    num_engines: Replicas = 1
     """Engines that share the work."""
     revision: str | None = None
     """Hub revision of the judge's model; None is the hub's default branch."""
     engine: EngineConfig = EngineConfig(max_model_len=8192, kv_cache_gib=2, startup_timeout_s=1800.0)
     """``max_model_len`` is cut to what the model can have; the start may include a download."""
-    num_cpus: float = PoolConfig().num_cpus
+    num_cpus: Cpus = PoolConfig().num_cpus
     """Logical CPUs each engine reserves."""
-    num_gpus: float | None = None
+    num_gpus: Gpus | None = None
     """GPUs of each engine; None: one where Ray has any, else the engines run on CPU."""
-    schedule_timeout_s: PositiveFloat = 30.0
-    object_store_mib: PositiveInt = 256
+    schedule_timeout_s: Seconds = 30.0
+    object_store_mib: Mib = 256
     """Size of the object store of a local Ray."""
 
 
@@ -47,33 +47,33 @@ class JudgeConfig(Section):
     """``rubric``: all modes in one call; ``mode``: one call a mode, for small models, as many times dearer."""
     modes: tuple[str, ...] = ()
     """Ids of the modes to judge; empty: all of the taxonomy."""
-    num_examples: NonNegativeInt = 1
+    num_examples: Annotated[int, Field(ge=0, le=100, strict=True)] = 1
     """Examples, and as many counter-examples, a mode in the prompt. With 1 the whole rubric is about 5,000 tokens."""
-    max_context_turns: NonNegativeInt = 20
+    max_context_turns: CountOrZero = 20
     """Turns before the message that the judge sees."""
-    num_votes: Annotated[int, Field(ge=1, le=100)] = 1
+    num_votes: Annotated[int, Field(ge=1, le=100, strict=True)] = 1
     """How often each question is asked, with another seed each time. Above 1, the confidence is the share of votes, and
     the temperature is 0.7 where none is given, since at 0 all votes would be the same."""
-    min_agreement: Annotated[float, Field(gt=0.5, le=1.0)] = 0.6
+    min_agreement: Annotated[float, Field(gt=0.5, le=1.0, strict=True)] = 0.6
     """Share of the votes that a verdict on a mode needs, present or absent; below, the judge abstains."""
-    temperature: Annotated[float, Field(ge=0.0, le=2.0)] | None = 0.0
+    temperature: Annotated[float, Field(ge=0.0, le=2.0, strict=True)] | None = 0.0
     """None leaves it to the server, for models that refuse the key."""
-    seed: int = 0
-    max_tokens: PositiveInt = 1024
+    seed: Seed = 0
+    max_tokens: Tokens = 1024
     """Of an answer. Models that think first need more."""
     token_limit_key: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
     """What the endpoint calls that limit."""
     extra_body: dict[str, Any] = Field(default_factory=dict)
     """Further keys of each request, for example ``{chat_template_kwargs: {enable_thinking: false}}``."""
-    max_concurrency: PositiveInt = 16
+    max_concurrency: Annotated[int, Field(ge=1, le=10_000, strict=True)] = 16
     """Calls under way at once."""
-    timeout_s: PositiveFloat = 60.0
+    timeout_s: Seconds = 60.0
     """Seconds for one answer."""
-    max_attempts: PositiveInt = 4
+    max_attempts: Annotated[int, Field(ge=1, le=100, strict=True)] = 4
     """How often a question is asked at most until there is a readable answer."""
-    backoff_s: PositiveFloat = 1.0
+    backoff_s: Seconds = 1.0
     """The first wait is up to so long, each next up to twice as long; or what a server asks for, where it is longer."""
-    max_backoff_s: PositiveFloat = 30.0
+    max_backoff_s: Seconds = 30.0
     engines: JudgeEnginesConfig = JudgeEnginesConfig()
     """Not used with ``base_url``: an endpoint has engines of its own."""
 

@@ -8,11 +8,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-import yaml
 from pydantic import BaseModel, ValidationError
 
 from advsim.config.base import Section
 from advsim.config.run import Config
+from advsim.config.yaml_text import MAX_CHARACTERS, parse_yaml
 from advsim.errors import ConfigError
 
 SectionT = TypeVar("SectionT", bound=Section)
@@ -54,21 +54,26 @@ def parse_section(
     try:
         return kind.model_validate(values)
     except ValidationError as error:
-        raise ConfigError(f"{where}: " + "; ".join(explain(detail, kind) for detail in error.errors())) from None
+        raise ConfigError(f"{where}: " + "; ".join(explain(detail, kind) for detail in error.errors()[:20])) from None
 
 
 def read_yaml(path: str | Path) -> dict[str, Any]:
-    """Read a YAML mapping, with the errors of :func:`load_config`."""
+    """Read a YAML mapping, with the errors of :func:`load_config`; types are those of YAML 1.2."""
+    file = Path(path)
     try:
-        loaded = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        if file.exists() and not file.is_file():
+            raise ConfigError(
+                f"{path}: is no regular file; give the path of a YAML config, e.g. configs/quickstart.yaml"
+            )
+        with file.open(encoding="utf-8-sig") as stream:
+            text = stream.read(MAX_CHARACTERS + 1)
     except FileNotFoundError:
         raise ConfigError(
             f"{path}: no such file; give the path of a YAML config, e.g. configs/quickstart.yaml"
         ) from None
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:
         raise ConfigError(f"{path}: cannot be read as UTF-8 text ({error})") from None
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
+    loaded = parse_yaml(text, where=str(path))
     if loaded is None:
         return {}
     if not isinstance(loaded, dict):
@@ -87,9 +92,9 @@ def set_override(values: dict[str, Any], override: str) -> None:
     if not separator or not all(parts):
         raise ConfigError(f"override {override!r}: expected key.path=value, for example -o stop.max_rounds=1")
     try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError:
-        raise ConfigError(f"override {override!r}: the value is not valid YAML; quote it") from None
+        value = parse_yaml(text, where="the value")
+    except ConfigError as error:
+        raise ConfigError(f"override {override[:200]!r}: {error}; quote it where it is meant as text") from None
     *parents, leaf = parts
     node = values
     for parent in parents:
@@ -122,7 +127,9 @@ def explain(detail: Any, kind: type[BaseModel] = Config) -> str:
         return f"unknown key {key}: {hint}"
     message = detail["msg"].removeprefix("Value error, ")
     if location and not isinstance(detail["input"], dict):
-        return f"{key}: got {detail['input']!r}; {message[0].lower()}{message[1:]}"
+        got = repr(detail["input"])
+        shown = got if len(got) <= 200 else f"{got[:120]}... ({len(got):,} characters)"
+        return f"{key}: got {shown}; {message[0].lower()}{message[1:]}"
     return f"{key}: {message}"
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
-from advsim.config.base import Fraction, PositiveInt, Section
+from advsim.config.base import Section
 
 
 class ModelConfig(Section):
@@ -23,11 +23,19 @@ class ModelConfig(Section):
 class LoraConfig(Section):
     """The adapter that is trained."""
 
-    r: PositiveInt = 16
-    alpha: PositiveInt = 32
-    dropout: Fraction = 0.05
+    r: Annotated[int, Field(ge=1, le=512, strict=True)] = 16
+    alpha: Annotated[int, Field(ge=1, le=65_536, strict=True)] = 32
+    dropout: Annotated[float, Field(ge=0.0, lt=1.0, strict=True)] = 0.05
     """Used by SFT and the discriminator; DPO runs without dropout, so that the first step's loss is exactly ln 2."""
-    target_modules: tuple[str, ...] = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+    target_modules: Annotated[tuple[str, ...], Field(min_length=1)] = (
+        "q_proj",
+        "k_proj",
+        "v_proj",
+        "o_proj",
+        "gate_proj",
+        "up_proj",
+        "down_proj",
+    )
     """Linear layers of the decoder. The embedding and the output layer cannot be adapted."""
 
     @model_validator(mode="after")

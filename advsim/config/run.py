@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field, model_validator
 
-from advsim.config.base import Section
+from advsim.config.base import Section, Seed
 from advsim.config.chatbot import ChatbotConfig
 from advsim.config.corpus import CorpusConfig
 from advsim.config.engine import EngineConfig
@@ -18,12 +18,15 @@ from advsim.config.resources import ResourcesConfig
 from advsim.config.rollout import RolloutConfig
 from advsim.config.training import DiscriminatorConfig, DpoConfig, PreferenceConfig, SftConfig
 
+MIN_PROMPT_TOKENS = 48
+"""Instructions, frames and one short turn: with less no dialogue fits."""
+
 
 class Config(Section):
     """A whole run."""
 
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")] = "run"
-    seed: int = 0
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)] = "run"
+    seed: Seed = 0
     output_dir: str = "runs"
     """The run folder is ``output_dir/name``: a local path, a shared file system, or an ``s3://`` URI."""
     model: ModelConfig = ModelConfig()
@@ -54,6 +57,19 @@ class Config(Section):
                 f"engine.max_model_len is {self.engine.max_model_len} but a turn may take {longest} tokens; "
                 "raise engine.max_model_len or lower max_tokens of rollout, preference, held_out and chatbot sampling"
             )
+        if self.prompt_budget_tokens < MIN_PROMPT_TOKENS:
+            raise ValueError(
+                f"a simulator prompt may have {self.prompt_budget_tokens} tokens, expected at least "
+                f"{MIN_PROMPT_TOKENS}; raise prompt.max_context_tokens or engine.max_model_len, or lower max_tokens of "
+                "rollout, preference or held_out sampling"
+            )
+        if self.held_out.num_prefixes < self.held_out.num_folds:
+            raise ValueError(
+                f"held_out.num_prefixes is {self.held_out.num_prefixes} and held_out.num_folds "
+                f"{self.held_out.num_folds}; every fold needs a prefix: raise the one or lower the other"
+            )
+        if self.stop.max_rounds:
+            self._check_rounds()
         if self.resources.colocate and self.chatbot.kind == "model":
             other = self.chatbot.model
             if other is not None and (other.path, other.revision) != (self.model.path, self.model.revision):
@@ -68,6 +84,21 @@ class Config(Section):
                     "set resources.colocate to false or engine.adapter_serving to lora"
                 )
         return self
+
+    def _check_rounds(self) -> None:
+        """What the rounds need besides SFT."""
+        if self.rollout.max_user_turns < 2:
+            raise ValueError(
+                "rollout.max_user_turns is 1, but pairs come from conversations of at least 2 user turns; raise it, or "
+                "set stop.max_rounds to 0 for SFT alone"
+            )
+        if self.preference.sampling.temperature == 0.0:
+            raise ValueError(
+                "preference.sampling.temperature is 0, where all candidates of a turn are the same and give no pair; "
+                "raise it"
+            )
+        if self.rollout.sampling.temperature == 0.0 and self.preference.num_candidates < 2:
+            raise ValueError("preference.num_candidates is 1 with rollout.sampling.temperature 0; raise one of the two")
 
     @property
     def prompt_budget_tokens(self) -> int:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from advsim.config.base import PositiveFloat, PositiveInt, Section
+from advsim.config.base import Count, Section, Seed
 
 
 class SweepConfig(Section):
@@ -18,18 +18,18 @@ class SweepConfig(Section):
     """Chatbot files, or folders of them."""
     simulators: tuple[str, ...] = ()
     """Some of ``zero_shot``, ``sft``, ``round_1``, ...; empty: all that the run has."""
-    num_conversations: PositiveInt = 16
+    num_conversations: Count = 16
     """Of each simulator with each chatbot."""
-    num_prefixes: PositiveInt = 80
+    num_prefixes: Count = 80
     """Real prefixes that each chatbot answers, one message each."""
-    max_user_turns: PositiveInt = 3
+    max_user_turns: Annotated[int, Field(ge=1, le=10_000, strict=True)] = 3
     """Of a conversation, and of a prefix."""
     baseline: str = "assistant"
     """The chatbot that A/B pairs compare with."""
     output: str | None = None
     """Folder of what was simulated and found; None: ``sweep`` in the run folder."""
-    seed: int = 0
+    seed: Seed = 0
     run_overrides: tuple[str, ...] = ()
     """``key.path=value`` each, of the run's configuration: where its corpus lies now, or how its engines run here."""
-    tokens_per_s: PositiveFloat = 300.0
+    tokens_per_s: Annotated[float, Field(ge=0.01, le=1e9, strict=True)] = 300.0
     """For the estimate of the work only."""

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from advsim.config.base import Fraction, PositiveFloat, PositiveInt, Section
+from advsim.config.base import Count, Epochs, Fraction, InnerFraction, LearningRate, Section, Tokens, WeightDecay
 from advsim.config.engine import SamplingConfig
 from advsim.config.model import LoraConfig, ModelConfig
 
@@ -14,15 +14,15 @@ from advsim.config.model import LoraConfig, ModelConfig
 class SftConfig(Section):
     """Supervised fine-tuning on real user turns; done once, gives adapter 0."""
 
-    num_epochs: PositiveFloat = 2.0
-    learning_rate: PositiveFloat = 5e-4
+    num_epochs: Epochs = 2.0
+    learning_rate: LearningRate = 5e-4
     """LoRA on a model of 135 M parameters wants more than the 1e-5 to 1e-4 usual at full size."""
-    batch_size: PositiveInt = 4
+    batch_size: Count = 4
     """Dialogues a step and worker."""
-    gradient_accumulation: PositiveInt = 1
+    gradient_accumulation: Count = 1
     warmup_fraction: Fraction = 0.05
-    weight_decay: Annotated[float, Field(ge=0.0)] = 0.0
-    max_steps: PositiveInt | None = None
+    weight_decay: WeightDecay = 0.0
+    max_steps: Count | None = None
     """Stop after so many optimizer steps, whatever the epochs; None for no limit."""
 
 
@@ -32,18 +32,18 @@ class DiscriminatorConfig(Section):
     model: ModelConfig | None = None
     """None: the simulator's base model."""
     lora: LoraConfig = LoraConfig(r=16, alpha=32, dropout=0.05, target_modules=("q_proj", "k_proj", "v_proj", "o_proj"))
-    learning_rate: PositiveFloat = 2e-4
-    num_epochs: PositiveFloat = 1.0
-    batch_size: PositiveInt = 16
+    learning_rate: LearningRate = 2e-4
+    num_epochs: Epochs = 1.0
+    batch_size: Count = 16
     warmup_fraction: Fraction = 0.1
-    weight_decay: Annotated[float, Field(ge=0.0)] = 0.01
-    held_out_fraction: Fraction = 0.15
+    weight_decay: WeightDecay = 0.01
+    held_out_fraction: InnerFraction = 0.15
     visible_turns: Literal["user", "all"] = "user"
     """``user``: context and user turns only [ref]. ``all`` shows the chatbot's turns too: it then measures how well the
     turns fit each other, and partly the chatbot itself."""
-    max_tokens: PositiveInt = 1024
-    scoring_batch_size: PositiveInt = 16
-    micro_batch_tokens: PositiveInt = 1024
+    max_tokens: Annotated[int, Field(ge=64, le=10_000_000, strict=True)] = 1024
+    scoring_batch_size: Count = 16
+    micro_batch_tokens: Tokens = 1024
     """Padded tokens of one forward and backward pass: a batch of more is split and its gradients are added up. Bounds
     the memory of training (about 1.5 MB a token at 135 M parameters) and changes nothing else."""
 
@@ -51,27 +51,27 @@ class DiscriminatorConfig(Section):
 class PreferenceConfig(Section):
     """From scored turns to preference pairs; defaults are [ref]."""
 
-    num_lowest_turns: PositiveInt = 2
+    num_lowest_turns: Annotated[int, Field(ge=1, le=1_000, strict=True)] = 2
     """User turns of a conversation that get candidates: those of lowest reward."""
-    num_candidates: PositiveInt = 8
+    num_candidates: Annotated[int, Field(ge=1, le=1_000, strict=True)] = 8
     """New candidates a turn, beside the text the conversation has."""
     sampling: SamplingConfig = SamplingConfig(temperature=0.8, top_p=1.0, max_tokens=256)
-    min_margin: Annotated[float, Field(ge=0.0)] = 0.0
+    min_margin: Annotated[float, Field(ge=0.0, le=100.0, strict=True)] = 0.0
     """Pairs whose rewards differ by less are dropped."""
-    keep_fraction: Annotated[float, Field(gt=0.0, le=1.0)] = 1.0
+    keep_fraction: Annotated[float, Field(gt=0.0, le=1.0, strict=True)] = 1.0
     """Share of the pairs kept, by margin."""
 
 
 class DpoConfig(Section):
     """Direct preference optimisation of the simulator, from the current adapter."""
 
-    beta: PositiveFloat = 1.0
+    beta: Annotated[float, Field(gt=0.0, le=100.0, strict=True)] = 1.0
     """Strength of the pull to the reference [ref]."""
-    learning_rate: PositiveFloat = 1e-6
+    learning_rate: LearningRate = 1e-6
     """1e-6 is [ref] for a full-size model; a small LoRA model hardly moves at it and wants 1e-5 to 1e-4."""
-    num_epochs: PositiveFloat = 1.0
-    batch_size: PositiveInt = 4
+    num_epochs: Epochs = 1.0
+    batch_size: Count = 4
     """Pairs a step and worker."""
-    gradient_accumulation: PositiveInt = 1
+    gradient_accumulation: Count = 1
     warmup_fraction: Fraction = 0.0
-    max_steps: PositiveInt | None = None
+    max_steps: Count | None = None

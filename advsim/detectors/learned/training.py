@@ -22,7 +22,7 @@ from sklearn.calibration import CalibratedClassifierCV
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedGroupKFold, cross_val_predict
 
-from advsim.config import PositiveFloat, PositiveInt, Section
+from advsim.config import Count, Section
 from advsim.detectors.labelled import LabelledMessage
 from advsim.detectors.learned.detector import LearnedDetector
 from advsim.detectors.learned.inputs import INPUTS_VERSION, NUM_COUNTS, Case, message_inputs
@@ -43,9 +43,9 @@ class LearnedConfig(Section):
     """Stands in every label it makes."""
     num_folds: Annotated[int, Field(ge=2)] = 5
     """Of the cross-validation that calibrates and sets the thresholds."""
-    min_positives: PositiveInt = 8
+    min_positives: Count = 8
     """A mode with fewer labelled messages that show it, or that do not, is not learned but abstained from."""
-    inverse_penalty: PositiveFloat = 3.0
+    inverse_penalty: Annotated[float, Field(gt=0.0, le=1e6, strict=True)] = 3.0
     """C of the logistic regressions. Mean average precision out of fold on the build part: .58 at 1, .59 at 3, 10."""
     abstain_margin: Annotated[float, Field(ge=0.0, le=0.5)] = 0.03
     """No verdict where the probability is nearer to the threshold than this."""

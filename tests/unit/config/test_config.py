@@ -105,7 +105,7 @@ class TestOverrides:
         assert f"override {override!r}: expected key.path=value" in refusal({}, override)
 
     def test_a_value_that_is_not_yaml_is_refused(self) -> None:
-        assert "override 'seed=[1': the value is not valid YAML" in refusal({}, "seed=[1")
+        assert "override 'seed=[1': the value: not valid YAML" in refusal({}, "seed=[1")
 
     def test_an_override_below_a_plain_value_is_refused(self) -> None:
         assert "seed holds the value 3, not a section" in refusal({"seed": 3}, "seed.x=1")
