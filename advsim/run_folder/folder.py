@@ -1,14 +1,17 @@
-"""The run folder: manifest, journal and atomic files, on a local disk, a shared file system or ``s3://``.
+"""The run folder: whole files on a local disk, a shared file system or ``s3://``.
 
-A file is written under a temporary name and then renamed. A stage's journal line is written last, so that a stage is
-either recorded with its complete output or done again: what a resumed run trusts is the journal alone.
+A file is written in ``.tmp/`` of the run folder, forced to the disk and then renamed, so that no reader ever sees half
+of one, and what a kill leaves behind lies in no folder that is read. Files are for their owner alone: they hold what
+people wrote in distress, or what a model made of it.
 """
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
+import secrets
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,6 +21,9 @@ import pyarrow.fs
 import pyarrow.parquet
 
 from advsim.errors import RunError
+
+TEMPORARY = ".tmp"
+"""Folder of files that are being written; swept when a run starts."""
 
 
 class RunDir:
@@ -61,12 +67,12 @@ class RunDir:
             RunError: the disk is full, the folder is not writable, or storage failed.
         """
         target = self._full(name)
-        temporary = f"{target}.{os.getpid()}.tmp"
+        temporary = self._full(f"{TEMPORARY}/{os.getpid()}-{secrets.token_hex(4)}")
         try:
-            self._fs.create_dir(target.rpartition("/")[0], recursive=True)
-            with self._fs.open_output_stream(temporary) as stream:
-                stream.write(content)
-            self._fs.move(temporary, target)
+            if self.is_local:
+                _write_local(Path(temporary), Path(target), content)
+            else:
+                self._write_remote(temporary, target, content)
         except OSError as error:
             with contextlib.suppress(OSError):  # half a file would take the space that is wanted
                 self._fs.delete_file(temporary)
@@ -74,6 +80,54 @@ class RunDir:
                 f"cannot write {name} in run folder {self.location}: {error.strerror or error}; free space or make the "
                 "folder writable, then run the same command to resume"
             ) from error
+
+    def sweep(self) -> int:
+        """Take away what writers that were killed left in ``.tmp/``; returns the number of files.
+
+        Only for the one process that owns the run (:mod:`advsim.run_folder.lease`).
+        """
+        if not self.exists(TEMPORARY):
+            return 0
+        left = self._fs.get_file_info(pyarrow.fs.FileSelector(self._full(TEMPORARY)))
+        for info in left:
+            with contextlib.suppress(OSError):
+                self._fs.delete_file(info.path)
+        return len(left)
+
+    def remove(self, name: str) -> None:
+        """Take a file or a folder away; nothing where it is not there.
+
+        Raises:
+            RunError: it cannot be removed.
+        """
+        kind = self._fs.get_file_info(self._full(name)).type
+        try:
+            if kind == pyarrow.fs.FileType.Directory:
+                self._fs.delete_dir(self._full(name))
+            elif kind == pyarrow.fs.FileType.File:
+                self._fs.delete_file(self._full(name))
+        except OSError as error:
+            raise RunError(f"cannot remove {name} in run folder {self.location}: {error}") from error
+
+    def files(self, name: str) -> list[str]:
+        """Files under a name: itself where it is a file, else all below it, in order; empty where nothing is there."""
+        info = self._fs.get_file_info(self._full(name))
+        if info.type == pyarrow.fs.FileType.File:
+            return [name]
+        if info.type != pyarrow.fs.FileType.Directory:
+            return []
+        below = self._fs.get_file_info(pyarrow.fs.FileSelector(self._full(name), recursive=True))
+        return sorted(
+            found.path.removeprefix(f"{self._root}/") for found in below if found.type == pyarrow.fs.FileType.File
+        )
+
+    def sha256(self, name: str) -> str:
+        """SHA-256 of a file's bytes.
+
+        Raises:
+            RunError: it is not there or cannot be read.
+        """
+        return hashlib.sha256(self.read_bytes(name)).hexdigest()
 
     def read_bytes(self, name: str) -> bytes:
         """Content of a file.
@@ -151,6 +205,37 @@ class RunDir:
 
     def _full(self, name: str) -> str:
         return f"{self._root}/{name}"
+
+    def _write_remote(self, temporary: str, target: str, content: bytes) -> None:
+        for folder in (temporary, target):
+            self._fs.create_dir(folder.rpartition("/")[0], recursive=True)
+        with self._fs.open_output_stream(temporary) as stream:
+            stream.write(content)
+        self._fs.move(temporary, target)
+
+
+def _write_local(temporary: Path, target: Path, content: bytes) -> None:
+    """Write, force to the disk, rename, and force the rename to the disk."""
+    for folder in (temporary.parent, target.parent):
+        _make_private(folder)
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "wb") as stream:
+        stream.write(content)
+        stream.flush()
+        os.fsync(stream.fileno())
+    os.replace(temporary, target)
+    directory = os.open(target.parent, os.O_RDONLY)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)
+
+
+def _make_private(folder: Path) -> None:
+    """Make a folder and those above it that are missing; the new ones are for their owner alone."""
+    missing = [part for part in (folder, *folder.parents) if not part.exists()]
+    for part in reversed(missing):
+        part.mkdir(mode=0o700, exist_ok=True)
 
 
 def config_changes(before: Mapping[str, Any], after: Mapping[str, Any], prefix: str = "") -> dict[str, tuple[Any, Any]]:

@@ -1,36 +1,93 @@
-"""The journal of a run: one line a finished stage, which is what a resume trusts."""
+"""The journal of a run: one line a finished stage, with the hashes of what it read and what it wrote."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 from advsim.run_folder.folder import RunDir
 from advsim.run_folder.layout import JOURNAL
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StageCheck:
+    """A stage as its journal line has it, held against the files as they are now.
+
+    Attributes:
+        stage: its key.
+        problems: what is missing or has changed, a phrase each; empty where the stage stands.
+        is_verified: whether the line has hashes; lines of older versions have none, and only missing files are seen.
+    """
+
+    stage: str
+    problems: tuple[str, ...]
+    is_verified: bool
+
+
 class Journal:
-    """What is finished. One line a completed stage: key, seconds and outputs."""
+    """What is finished. One line a completed stage: key, seconds, outputs and inputs with their SHA-256.
+
+    A stage is done where its outputs are those that it wrote and its inputs those that it read. So what hangs on a file
+    that was changed, lost or written anew is done again, and nothing else.
+    """
 
     def __init__(self, run: RunDir) -> None:
         self._run = run
-        self._done = {line["stage"]: line for line in run.read_lines(JOURNAL)}
+        self._done: dict[str, dict[str, Any]] = {line["stage"]: line for line in run.read_lines(JOURNAL)}
+
+    @property
+    def stages(self) -> tuple[str, ...]:
+        """Keys of the stages that were ever completed, in the order of their first lines."""
+        return tuple(self._done)
+
+    def check(self, stage: str) -> StageCheck | None:
+        """Hold a stage against the files; None where it was never completed."""
+        line = self._done.get(stage)
+        if line is None:
+            return None
+        problems = [f"{name} is missing" for name in line["outputs"] if not self._run.exists(name)]
+        for role, recorded in (("output", line.get("sha256", {})), ("input", line.get("inputs", {}))):
+            for name, sha256 in recorded.items():
+                if not self._run.exists(name):
+                    problems.append(f"{role} {name} is missing")
+                elif self._run.sha256(name) != sha256:
+                    problems.append(f"{role} {name} is not what it was when the stage was done")
+        return StageCheck(stage=stage, problems=tuple(dict.fromkeys(problems)), is_verified="sha256" in line)
 
     def is_done(self, stage: str) -> bool:
-        """Whether the stage's output is complete; an output that has gone missing since makes it undone."""
-        line = self._done.get(stage)
-        return line is not None and all(self._run.exists(name) for name in line["outputs"])
+        """Whether the stage need not be done again."""
+        checked = self.check(stage)
+        return checked is not None and not checked.problems
 
     def seconds(self, stage: str) -> float | None:
         """How long the stage took when it was done."""
         line = self._done.get(stage)
         return None if line is None else float(line["seconds"])
 
-    def complete(self, stage: str, *, outputs: Sequence[str], seconds: float) -> None:
-        """Record a stage as done, after all its outputs are written."""
-        line = {"stage": stage, "outputs": list(outputs), "seconds": round(seconds, 3), "at": utc_now()}
+    def complete(self, stage: str, *, outputs: Sequence[str], seconds: float, inputs: Sequence[str] = ()) -> None:
+        """Record a stage as done, after all its outputs are written.
+
+        Args:
+            stage: its key.
+            outputs: files and folders that it wrote.
+            seconds: it took.
+            inputs: files and folders of the run that it read.
+        """
+        line = {
+            "stage": stage,
+            "outputs": list(outputs),
+            "seconds": round(seconds, 3),
+            "at": utc_now(),
+            "sha256": self._hashes(outputs),
+            "inputs": self._hashes(inputs),
+        }
         self._run.append_line(JOURNAL, line)
         self._done[stage] = line
+
+    def _hashes(self, names: Sequence[str]) -> Mapping[str, str]:
+        return {file: self._run.sha256(file) for name in names for file in self._run.files(name)}
 
 
 def utc_now() -> str:

@@ -14,6 +14,8 @@ EVALUATION_REPORT = "report/evaluation.html"
 EVALUATION_METRICS = "evaluation/metrics.json"
 EVALUATION_FAILURES = "evaluation/failures.parquet"
 LOGS = "logs"
+LOCK = ".lock"
+LEASE = ".lease.json"
 
 
 def round_folder(number: int) -> str:

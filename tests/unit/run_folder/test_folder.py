@@ -1,10 +1,12 @@
 import json
+import os
+import stat
 from pathlib import Path
 
 import pytest
 
 from advsim.errors import RunError
-from advsim.run_folder.folder import RunDir, config_changes
+from advsim.run_folder.folder import TEMPORARY, RunDir, config_changes
 from advsim.run_folder.journal import JOURNAL, Journal
 
 
@@ -30,27 +32,18 @@ def test_writes_leave_no_temporary_file_and_replace_whole_files(run):
     assert [path.name for path in (run.path / "a").iterdir()] == ["b.txt"]
 
 
-def test_failed_write_keeps_the_file_before(run):
+def test_failed_write_keeps_the_file_before(run, monkeypatch):
     run.write_bytes("a.txt", b"before")
 
-    class FullDisk:
-        def __init__(self, inner):
-            self._inner = inner
-
-        def __getattr__(self, name):
-            return getattr(self._inner, name)
-
-        def open_output_stream(self, path):
-            with self._inner.open_output_stream(path) as stream:
-                stream.write(b"aft")
-            raise OSError(28, "No space left on device")
+    def full_disk(descriptor):
+        raise OSError(28, "No space left on device")
 
     written = run.path / "a.txt"
-    run._fs = FullDisk(run._fs)
+    monkeypatch.setattr("advsim.run_folder.folder.os.fsync", full_disk)
     with pytest.raises(RunError, match=r"cannot write a\.txt .*No space left on device.* resume"):
         run.write_bytes("a.txt", b"after")
     assert written.read_bytes() == b"before"
-    assert [path.name for path in written.parent.iterdir()] == ["a.txt"], "what could not be written takes no space"
+    assert not list((run.path / TEMPORARY).iterdir()), "what could not be written takes no space"
 
 
 def test_unwritable_folder_is_named(tmp_path):
@@ -82,3 +75,32 @@ def test_storage_by_uri_works_like_a_path(tmp_path):
 def test_config_changes_are_named_by_dotted_key():
     before = {"a": {"b": 1, "c": 2}, "d": 3}
     assert config_changes(before, {"a": {"b": 1, "c": 5}, "e": 4}) == {"a.c": (2, 5), "d": (3, None), "e": (None, 4)}
+
+
+def test_what_a_killed_writer_left_is_in_no_folder_that_is_read_and_is_swept(run):
+    run.write_files("adapter", {"x.json": b"{}"})
+    (run.path / TEMPORARY / "123-abcd").write_bytes(b"half a fi")
+    assert run.read_files("adapter") == {"x.json": b"{}"}
+    assert run.sweep() == 1
+    assert not list((run.path / TEMPORARY).iterdir())
+
+
+def test_files_and_folders_are_for_their_owner_alone(run):
+    previous = os.umask(0)
+    try:
+        run.write_bytes("rounds/01/turns.parquet", b"x")
+    finally:
+        os.umask(previous)
+    assert stat.S_IMODE((run.path / "rounds" / "01" / "turns.parquet").stat().st_mode) == 0o600
+    for folder in (run.path, run.path / "rounds", run.path / "rounds" / "01", run.path / TEMPORARY):
+        assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+
+
+def test_files_under_a_name_are_listed_in_order(run):
+    run.write_files("adapter", {"b.bin": b"2", "a.bin": b"1"})
+    assert run.files("adapter") == ["adapter/a.bin", "adapter/b.bin"]
+    assert run.files("adapter/a.bin") == ["adapter/a.bin"]
+    assert run.files("nothing") == []
+    run.remove("adapter")
+    run.remove("adapter")
+    assert not run.exists("adapter")
