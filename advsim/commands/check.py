@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from advsim.commands.options import config_of
 from advsim.config import Config
@@ -38,7 +39,7 @@ def run(options: argparse.Namespace) -> None:
 
 
 def _print_summary(config: Config, pools: Sequence[PoolRequest], splits: Mapping[str, int] | None) -> None:
-    console = Console(highlight=False)
+    console = Console(highlight=False, markup=False)
     dialogues = (
         ", ".join(f"{count} {split}" for split, count in splits.items()) if splits else "read when the run starts"
     )
@@ -46,7 +47,7 @@ def _print_summary(config: Config, pools: Sequence[PoolRequest], splits: Mapping
     for pool in pools:
         table.add_row(pool.pool, str(pool.num_bundles), f"{pool.num_cpus:g}", f"{pool.num_gpus:g}", pool.key)
     where = "on the simulator's engines" if colocated(config) else "in a pool of its own"
-    console.print(f"[bold]{config.name}[/bold]: the configuration is sound")
+    console.print(Text.assemble((config.name, "bold"), ": the configuration is sound"))
     console.print(f"  run folder   {config.run_path}")
     console.print(f"  simulator    {config.model.path}")
     console.print(f"  chatbot      {config.chatbot.name} ({config.chatbot.kind}, {where})")

@@ -110,7 +110,7 @@ def set_override(values: dict[str, Any], override: str) -> None:
 def explain(detail: Any, kind: type[BaseModel] = Config) -> str:
     """An error of pydantic in words: the key, what was got, and for an unknown key the one that ``kind`` has."""
     location: tuple[str | int, ...] = detail["loc"]
-    key = ".".join(str(part) for part in location) or "(whole configuration)"
+    key = ".".join(str(part) for part in location)
     if detail["type"] == "extra_forbidden":
         valid = _valid_keys(location[:-1], kind)
         leaf = str(location[-1])
@@ -130,7 +130,7 @@ def explain(detail: Any, kind: type[BaseModel] = Config) -> str:
         got = repr(detail["input"])
         shown = got if len(got) <= 200 else f"{got[:120]}... ({len(got):,} characters)"
         return f"{key}: got {shown}; {message[0].lower()}{message[1:]}"
-    return f"{key}: {message}"
+    return f"{key}: {message}" if key else message
 
 
 def _valid_keys(location: Sequence[str | int], section: type[BaseModel]) -> list[str]:

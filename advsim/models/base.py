@@ -8,27 +8,56 @@ from then on. torch and transformers are imported only where a conversion needs 
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from advsim.config import ModelConfig
+from advsim.config.paths import check_path_text, local_path
 from advsim.errors import ConfigError
 from advsim.models.embedded import EMBEDDED, convert_embedded, embedded_gguf
+from advsim.models.facts import EMBEDDED_FACTS, ModelFacts, read_facts
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 
-def check_model(config: ModelConfig, *, key: str = "model.path") -> None:
-    """Find what can be found wrong with a model path without loading anything.
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]{0,95}(?:/[A-Za-z0-9][\w.-]{0,95})?$")
+
+
+def check_model(config: ModelConfig, *, key: str = "model.path") -> ModelFacts | None:
+    """Find what can be found wrong with a model path without loading anything, in about a second.
+
+    Returns:
+        What is known of the model; None for a hub id, which would have to be downloaded.
 
     Raises:
-        ConfigError: an unknown embedded model, a missing wheel, or a local folder without config, tokenizer or weights.
+        ConfigError: an unknown embedded model, a missing wheel, something that is neither folder nor hub id, or a local
+            folder in which something is missing or broken (:func:`advsim.models.facts.read_facts`).
     """
     if config.path.startswith("embedded:"):
         embedded_gguf(config.path, key)
-    elif _is_local(config.path):
-        _check_folder(Path(config.path), key)
+        _check_no_revision(config, key)
+        return EMBEDDED_FACTS
+    if _is_local(config.path, key):
+        _check_no_revision(config, key)
+        folder = local_path(config.path, key=key)
+        _check_folder(folder, key)
+        return read_facts(folder, key=key)
+    if not _HUB_ID.match(config.path) or ".." in config.path:
+        raise ConfigError(
+            f"{key}: got {config.path[:200]!r}, which is no folder here and no hub id; a hub id is written "
+            "organisation/model"
+        )
+    return None
+
+
+def _check_no_revision(config: ModelConfig, key: str) -> None:
+    if config.revision is not None:
+        raise ConfigError(
+            f"{key.removesuffix('path')}revision: got {config.revision!r}, which has an effect on hub models only, and "
+            f"{key} is {config.path}; leave it out"
+        )
 
 
 def resolve_model(config: ModelConfig, *, key: str = "model.path") -> Path:
@@ -40,8 +69,8 @@ def resolve_model(config: ModelConfig, *, key: str = "model.path") -> Path:
     check_model(config, key=key)
     if config.path.startswith("embedded:"):
         return convert_embedded(embedded_gguf(config.path, key))
-    if _is_local(config.path):
-        return Path(config.path).expanduser().resolve()
+    if _is_local(config.path, key):
+        return local_path(config.path, key=key).resolve()
     return _download(config, key)
 
 
@@ -69,12 +98,12 @@ def context_tokens(folder: Path) -> int | None:
     return found if isinstance(found, int) and found > 0 else None
 
 
-def _is_local(path: str) -> bool:
+def _is_local(path: str, key: str) -> bool:
+    check_path_text(path, key=key)
     return path.startswith((".", "/", "~")) or Path(path).is_dir()
 
 
 def _check_folder(folder: Path, key: str) -> None:
-    folder = folder.expanduser()
     if not folder.is_dir():
         raise ConfigError(
             f"{key}: got {str(folder)!r}, which is no folder; give a model folder, a hub id, or {EMBEDDED}"

@@ -2,30 +2,93 @@
 
 from __future__ import annotations
 
-from advsim.config import Config
+import os
+import re
+from pathlib import Path
+
+from advsim.config import Config, LoraConfig
+from advsim.config.paths import check_storage, local_path
 from advsim.corpus.load import Corpus, load_corpus
-from advsim.errors import CorpusError
+from advsim.errors import ConfigError, CorpusError
 from advsim.models.base import check_model
+from advsim.models.facts import ModelFacts
 from advsim.records import Split
 
 
 def check_inputs(config: Config) -> Corpus | None:
-    """Check models and dialogues; returns the corpus, or None where it is on the hub and would have to be downloaded.
+    """Check places, models and dialogues; returns the corpus, or None where it would have to be downloaded.
 
     Raises:
-        ConfigError: a model path is wrong.
+        ConfigError: the run folder cannot be written, a model's folder is broken, or the model cannot do what is asked.
         CorpusError: the dialogues cannot be read, or a split that training needs is empty.
     """
-    check_model(config.model)
-    if config.chatbot.model is not None:
-        check_model(config.chatbot.model, key="chatbot.model.path")
-    if config.discriminator.model is not None:
-        check_model(config.discriminator.model, key="discriminator.model.path")
+    check_run_folder(config)
+    check_cores(config)
+    check_models(config)
     if config.corpus.source == "hub":
         return None
     corpus = load_corpus(config.corpus)
     check_corpus(corpus)
     return corpus
+
+
+def check_run_folder(config: Config) -> None:
+    """Check that a run folder can be made; makes none.
+
+    Raises:
+        ConfigError: ``output_dir`` is no path or known storage, or what is there is no folder or cannot be written.
+    """
+    check_storage(config.output_dir, key="output_dir")
+    if "://" in config.output_dir:
+        return
+    folder = local_path(config.run_path, key="output_dir").absolute()
+    try:
+        there = next(part for part in (folder, *folder.parents) if part.exists())
+    except OSError as error:
+        raise ConfigError(f"output_dir: {folder} cannot be looked at ({error.strerror or error})") from None
+    if not there.is_dir():
+        raise ConfigError(f"output_dir: got {config.output_dir!r}, but {there} is a file; name a folder")
+    if not os.access(there, os.W_OK | os.X_OK) or Path("/proc") in (there, *there.parents):
+        raise ConfigError(f"output_dir: got {config.output_dir!r}, but {there} cannot be written; name another folder")
+
+
+def check_cores(config: Config) -> None:
+    """Check that the cores of ``engine.cpu_threads_bind`` exist, where the engines run on this machine's CPU.
+
+    Raises:
+        ConfigError: one does not.
+    """
+    if config.resources.simulator.num_gpus or os.environ.get("RAY_ADDRESS"):
+        return
+    asked = {int(number) for number in re.findall(r"\d+", config.engine.cpu_threads_bind)}
+    num_cores = os.cpu_count() or 1
+    if any(core >= num_cores for core in asked):
+        raise ConfigError(
+            f"engine.cpu_threads_bind: got {config.engine.cpu_threads_bind!r}, but this machine has cores 0 to "
+            f"{num_cores - 1}; name cores that exist, or 'all'"
+        )
+
+
+def check_models(config: Config) -> None:
+    """Check the folders of all models, and that they can do what is asked of them, as far as the folders say it.
+
+    Raises:
+        ConfigError: a folder is broken, a sequence is longer than the model can have or than the KV cache can hold, or
+            an adapter names layers that the model lacks.
+    """
+    simulator = check_model(config.model)
+    if simulator is not None:
+        _check_engine(config, simulator, key="model.path")
+        _check_lora(config.lora, simulator, key="lora")
+    if config.chatbot.kind == "model" and config.chatbot.model is not None:
+        chatbot = check_model(config.chatbot.model, key="chatbot.model.path")
+        if chatbot is not None:
+            _check_engine(config, chatbot, key="chatbot.model.path")
+    judged_by = config.discriminator.model
+    discriminator = simulator if judged_by is None else check_model(judged_by, key="discriminator.model.path")
+    if discriminator is not None:
+        _check_lora(config.discriminator.lora, discriminator, key="discriminator.lora")
+        _check_length(config.discriminator.max_tokens, discriminator, key="discriminator.max_tokens")
 
 
 def check_corpus(corpus: Corpus) -> None:
@@ -40,3 +103,32 @@ def check_corpus(corpus: Corpus) -> None:
                 f"the {split.value} split is empty: {len(corpus.dialogues)} dialogues in all; give more dialogues or "
                 f"change {key}"
             )
+
+
+def _check_engine(config: Config, facts: ModelFacts, *, key: str) -> None:
+    length = config.engine.max_model_len
+    _check_length(length, facts, key="engine.max_model_len", model=key)
+    if config.resources.simulator.num_gpus or facts.kv_bytes_a_token is None:
+        return
+    needed_gib = length * facts.kv_bytes_a_token / 2**30
+    if needed_gib > config.engine.kv_cache_gib:
+        raise ConfigError(
+            f"engine.kv_cache_gib: got {config.engine.kv_cache_gib:g}, but one sequence of engine.max_model_len "
+            f"{length} takes {needed_gib:.2f} GiB of KV cache; raise it to at least that, or lower engine.max_model_len"
+        )
+
+
+def _check_length(tokens: int, facts: ModelFacts, *, key: str, model: str = "the model") -> None:
+    if facts.max_positions is not None and tokens > facts.max_positions:
+        raise ConfigError(
+            f"{key}: got {tokens}, but {model} can have {facts.max_positions} tokens in one sequence; lower it"
+        )
+
+
+def _check_lora(lora: LoraConfig, facts: ModelFacts, *, key: str) -> None:
+    missing = sorted(set(lora.target_modules) - facts.linear_modules)
+    if missing:
+        raise ConfigError(
+            f"{key}.target_modules: the model has no layer called {', '.join(missing)}; expected some of "
+            f"{', '.join(sorted(facts.linear_modules))}"
+        )

@@ -1,0 +1,60 @@
+"""Paths in a configuration: ``~`` is the home folder everywhere, and what can name no file is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from advsim.errors import ConfigError
+
+STORAGE = ("file", "s3", "gs", "gcs", "hdfs", "abfs", "abfss")
+"""Schemes of a run folder's storage."""
+
+
+def local_path(text: str, *, key: str) -> Path:
+    """A path as it is meant.
+
+    Args:
+        text: as it stands in the configuration.
+        key: that holds it, for errors.
+
+    Raises:
+        ConfigError: it is empty, holds a control character or a shell variable, or ``~`` names an unknown user.
+    """
+    check_path_text(text, key=key)
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:
+        user = text.split("/", 1)[0]
+        raise ConfigError(
+            f"{key}: got {text!r}; there is no home folder of {user!r} here, write the path out"
+        ) from None
+
+
+def check_path_text(text: str, *, key: str) -> None:
+    """Check what can be wrong with a path or address as text; see :func:`local_path`."""
+    if not text.strip():
+        raise ConfigError(f"{key}: got an empty path; name a file or folder")
+    if not text.isprintable():
+        raise ConfigError(f"{key}: got {text!r}, which holds a control character; write the path without it")
+    if "${" in text or text.startswith("$"):
+        raise ConfigError(f"{key}: got {text!r}; variables are not put in here, write the path out, or use ~")
+
+
+def check_storage(text: str, *, key: str) -> None:
+    """Check an address of a run folder: a path, or a URI of storage that can hold one.
+
+    Raises:
+        ConfigError: see :func:`local_path`; or the scheme is not known, or the address holds a password.
+    """
+    scheme, separator, rest = text.partition("://")
+    if not separator:
+        local_path(text, key=key)
+        return
+    check_path_text(text, key=key)
+    if scheme not in STORAGE:
+        raise ConfigError(f"{key}: got {text!r}; expected a path, or a URI that begins with {', '.join(STORAGE)}://")
+    if "@" in rest.split("/", 1)[0] or "secret_key=" in rest or "access_key=" in rest:
+        raise ConfigError(
+            f"{key}: the address holds a key or password; take it out and set the storage's environment variables "
+            "(for s3: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY)"
+        )
