@@ -28,6 +28,9 @@ class EngineConfig(Section):
     adapter_serving: Literal["lora", "merged"] = "lora"
     """``lora`` serves the adapter beside the base model. ``merged`` folds it into a kept copy of the base weights on
     every push: faster decoding, but the engine then serves nothing else, so it cannot be colocated with a chatbot."""
+    step_timeout_s: Annotated[float, Field(ge=10.0, le=30 * 86_400.0, strict=True)] = 3_600.0
+    """CPU only: seconds for one step of the model, after which vLLM ends the engine for good. vLLM's own 300 s are not
+    enough on a machine that others use too."""
     startup_timeout_s: Annotated[float, Field(ge=1.0, le=30 * 86_400.0, strict=True)] = 600.0
 
 

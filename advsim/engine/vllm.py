@@ -40,6 +40,7 @@ class VllmEngine:
         os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
         from vllm import AsyncEngineArgs
         from vllm.config import StructuredOutputsConfig
+        from vllm.exceptions import VLLMError
         from vllm.v1.engine.async_llm import AsyncLLM
 
         serves_lora = spec.max_lora_rank > 0 and spec.config.adapter_serving == "lora"
@@ -71,8 +72,8 @@ class VllmEngine:
                     **arguments,
                 ),
             )
-        except (RuntimeError, ValueError, OSError) as error:
-            raise EngineError(f"vLLM could not start with {spec.model.path}: {_last_line(error)}") from error
+        except (VLLMError, RuntimeError, ValueError, OSError) as error:
+            raise EngineError(f"vLLM could not start with {spec.model.path}: {cause_of(error)}") from error
 
     async def generate(self, request: GenerationRequest) -> list[Completion]:
         """Sample continuations; see :class:`advsim.engine.protocol.Engine`."""
@@ -122,7 +123,7 @@ class VllmEngine:
                 await self._llm.remove_lora(self._lora.lora_int_id)
             loaded = await self._llm.add_lora(lora)
         except Exception as error:  # vLLM relays any failure of its child as a plain Exception
-            raise EngineError(f"vLLM refused adapter version {adapter.version}: {_last_line(error)}") from error
+            raise EngineError(f"vLLM refused adapter version {adapter.version}: {cause_of(error)}") from error
         if not loaded:
             raise EngineError(f"vLLM did not load adapter version {adapter.version} from {folder}")
         self._lora = lora
@@ -146,8 +147,9 @@ class VllmEngine:
             self._llm = None
 
     async def _run(self, prompt_ids: Sequence[int], sampling: Any, *, use_adapter: bool) -> Any:
+        from vllm.exceptions import VLLMError
         from vllm.inputs import TokensPrompt
-        from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
+        from vllm.v1.engine.exceptions import EngineDeadError
 
         if use_adapter and self._lora is None and not self._merged:
             raise EngineError("a request asks for the adapter, but none was loaded; push one first")
@@ -164,8 +166,8 @@ class VllmEngine:
             raise EngineDiedError(
                 "the vLLM engine process died (see the engine's log in the run folder); run the same command to resume"
             ) from error
-        except (EngineGenerateError, ValueError) as error:
-            raise EngineError(f"vLLM refused a request of {len(prompt_ids)} tokens: {_last_line(error)}") from error
+        except (VLLMError, ValueError) as error:
+            raise EngineError(f"vLLM refused a request of {len(prompt_ids)} tokens: {cause_of(error)}") from error
         assert final is not None, "vLLM ended a request without output"
         return final
 
@@ -194,9 +196,22 @@ def _set_cpu_environment(spec: EngineSpec) -> None:
     os.environ["VLLM_CPU_OMP_THREADS_BIND"] = bind
     os.environ.pop("VLLM_CPU_KVCACHE_SPACE", None)  # older than kv_cache_memory_bytes, and would win over it
     os.environ.pop("OMP_NUM_THREADS", None)  # Ray sets it to the actor's logical CPUs
+    # vLLM gives a step 300 s and then ends its engine for good: a CPU that others use too may take longer.
+    os.environ.setdefault("VLLM_EXECUTE_MODEL_TIMEOUT_SECONDS", str(int(spec.config.step_timeout_s)))
     os.environ.setdefault(ENABLED, "1")  # set to 0 from outside: vLLM's own way with adapters, to compare
 
 
-def _last_line(error: BaseException) -> str:
+def cause_of(error: BaseException) -> str:
+    """What went wrong, on one line: of a chain the error that began it, without advice that stands behind it."""
+    chain = [error]
+    while (earlier := chain[-1].__cause__ or chain[-1].__context__) is not None and earlier not in chain:
+        chain.append(earlier)
+    said = next((text for link in reversed(chain) if (text := _sentence(link))), "")
+    return said or type(error).__name__
+
+
+def _sentence(error: BaseException) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[-1] if lines else type(error).__name__
+    # pydantic ends with a link, vLLM's front end with where the cause stands in its log: neither is the cause.
+    telling = [line for line in lines if not line.startswith(("For further information", "See root cause above"))]
+    return " ".join(telling)[:600]

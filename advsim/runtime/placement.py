@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -96,17 +97,47 @@ def join_ray(*, num_cpus: float, object_store_mib: int) -> None:
     if ray.is_initialized():
         return
     quiet = {"log_to_driver": False, "logging_level": "ERROR", "configure_logging": True}
-    if os.environ.get("RAY_ADDRESS"):
-        ray.init(**quiet)
+    address = os.environ.get("RAY_ADDRESS", "")
+    if address and address != "local":
+        _check_answers(address)
+        try:
+            ray.init(**quiet)
+        except (ConnectionError, RuntimeError, ValueError) as error:
+            raise ConfigError(
+                f"RAY_ADDRESS is {address!r}, but the Ray there cannot be joined "
+                f"({' '.join(str(error).split())[:300]}); mend it, or unset RAY_ADDRESS to start a Ray on this machine"
+            ) from error
         return
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # no word to the outside about a run
     ray.init(
+        address="local",  # whatever Ray somebody else has started on this machine
         num_cpus=max(os.cpu_count() or 1, int(num_cpus) + 2),
         object_store_memory=object_store_mib * 2**20,
         include_dashboard=False,
         **quiet,
     )
+
+
+def _check_answers(address: str) -> None:
+    """Check that somebody listens at a Ray address, which Ray itself would wait for much longer.
+
+    Raises:
+        ConfigError: nobody does, within ten seconds.
+    """
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not (host and port.isdecimal()):
+        return  # "auto", or a form that Ray itself explains
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_ANSWER_TIMEOUT_S).close()
+    except (OSError, OverflowError) as error:
+        raise ConfigError(
+            f"RAY_ADDRESS is {address!r}, where nobody answers ({error}); start the cluster's head, mend the address, "
+            "or unset RAY_ADDRESS to start a Ray on this machine"
+        ) from None
+
+
+_ANSWER_TIMEOUT_S = 10.0
 
 
 class Pools:

@@ -25,6 +25,7 @@ _FREE_TO_CHANGE = (
     "resources.",
     "stop.max_rounds",
     "engine.startup_timeout_s",
+    "engine.step_timeout_s",
     "engine.cpu_threads_bind",
     "output_dir",
     "evaluate.",
