@@ -112,8 +112,8 @@ def between_texts(texts: Sequence[str], rendered: str | None) -> list[str] | Non
         return None
     between, rest = [], rendered
     for text in texts:
-        before, found, rest = rest.partition(text)
-        if not found:
+        before, separator, rest = rest.partition(text)
+        if not separator:
             return None
         between.append(before)
     return [*between, rest]

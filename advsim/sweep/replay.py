@@ -120,19 +120,19 @@ def run_replay(
     Raises:
         ValueError: a request got no reply, or two.
     """
-    found: dict[tuple[str, str, int], ReplayedReply] = {}
+    replies: dict[tuple[str, str, int], ReplayedReply] = {}
     for reply in replayer.replay(requests):
         key = (reply.chatbot, reply.dialogue_id, reply.turn)
-        if key in found:
+        if key in replies:
             raise ValueError(f"replay of {key}: got two replies, expected one")
-        found[key] = reply
+        replies[key] = reply
         if advance is not None:
             advance(1)
     keys = [(request.chatbot, request.dialogue_id, len(request.prefix)) for request in requests]
-    missing = [key for key in keys if key not in found]
+    missing = [key for key in keys if key not in replies]
     if missing:
         raise ValueError(f"replay: got no reply for {len(missing)} requests, the first {missing[0]}")
-    return [found[key] for key in keys]
+    return [replies[key] for key in keys]
 
 
 def replayed_dialogues(replies: Iterable[ReplayedReply], dialogues: Sequence[Dialogue]) -> list[ReplayedDialogue]:

@@ -145,7 +145,7 @@ class EngineJudgeClient:
         """One answer of the engine with the fewest calls under way."""
         if not self._pool.engines:
             raise JudgeCallError("no engine of the judge is alive", fault=CallFault.ENDPOINT)
-        engine = min(self._pool.engines, key=lambda one: self._under_way[id(one)])
+        engine = min(self._pool.engines, key=lambda engine: self._under_way[id(engine)])
         self._under_way[id(engine)] += 1
         try:
             return await engine.answer(messages, json.dumps(bounded(schema)), seed)

@@ -151,10 +151,10 @@ class Judge:
 
         async def judge_dialogue(dialogue: HasTurns) -> list[Assessment]:
             turns = [index for index, _ in chatbot_turns(dialogue)]
-            found = await asyncio.gather(*(self._judge(dialogue, index, batch) for index in turns))
+            assessments = await asyncio.gather(*(self._judge(dialogue, index, batch) for index in turns))
             if advance is not None:
                 advance(1)
-            return found
+            return assessments
 
         try:
             judged = await asyncio.gather(*(judge_dialogue(dialogue) for dialogue in dialogues))

@@ -71,7 +71,7 @@ class UnreadableAnswerError(Exception):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Finding:
+class JudgeFinding:
     """A mode that the judge says a message shows. ``span`` stands in the message, or is empty."""
 
     mode: str
@@ -85,7 +85,7 @@ class Finding:
 class Verdict:
     """One readable answer. Modes neither in findings (one each at most) nor in unsure are judged absent."""
 
-    findings: tuple[Finding, ...]
+    findings: tuple[JudgeFinding, ...]
     unsure: frozenset[str]
 
 
@@ -179,8 +179,8 @@ def find_span(quoted: str, message: str) -> str:
     if not words:
         return ""
     pattern = r"\s+".join(re.escape(word) for word in words)
-    found = re.search(pattern, message.translate(_SAME), flags=re.IGNORECASE)  # translated one to one: same offsets
-    return message[found.start() : found.end()] if found else ""
+    match = re.search(pattern, message.translate(_SAME), flags=re.IGNORECASE)  # translated one to one: same offsets
+    return message[match.start() : match.end()] if match else ""
 
 
 class _AnswerFinding(BaseModel):
@@ -199,9 +199,9 @@ class _Answer(BaseModel):
     unsure: list[str] = []
 
 
-def _finding(answered: _AnswerFinding, message: str) -> Finding:
+def _finding(answered: _AnswerFinding, message: str) -> JudgeFinding:
     span = find_span(answered.span, message)
-    return Finding(
+    return JudgeFinding(
         mode=answered.mode,
         severity=answered.severity,
         span=span,

@@ -19,7 +19,7 @@ import torch
 from advsim.config import DiscriminatorConfig, ModelConfig
 from advsim.models.base import resolve_model
 from advsim.records import ScoredTurn
-from advsim.training.discriminator.inputs import CandidateRequest, UserView
+from advsim.training.discriminator.inputs import ScoringRequest, UserView
 from advsim.training.discriminator.metrics import DiscriminatorMetrics
 from advsim.training.discriminator.model import Discriminator
 
@@ -94,7 +94,7 @@ class DiscriminatorActor:
         """See :meth:`Discriminator.score`."""
         return self._ready().score(views)
 
-    def score_candidates(self, request: CandidateRequest) -> tuple[CandidateRequest, list[float]]:
+    def score_candidates(self, request: ScoringRequest) -> tuple[ScoringRequest, list[float]]:
         """The request and the probability of each of its texts; see :meth:`Discriminator.score_candidates`."""
         return request, self._ready().score_candidates(request)
 
