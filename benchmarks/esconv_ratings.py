@@ -39,7 +39,7 @@ MIN_FLAGGED = 10
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Check:
-    """Everything that is printed."""
+    """All figures of the check."""
 
     detector: str
     num_dialogues: int

@@ -51,7 +51,7 @@ CASES = (
 
 @dataclass(frozen=True, kw_only=True)
 class Speed:
-    """What was measured of one case."""
+    """Speeds of one case."""
 
     generated_tokens_per_s: float
     prompt_tokens_per_s: float

@@ -1,4 +1,4 @@
-"""The combined detector: what the rules found, weighed together with the learned detector's probability.
+"""The combined detector: findings of the rules and probabilities of the learned detector in one logistic score.
 
     message ──> learned detector: probability p ──┐
             └─> rules: found or not ──────────────┴─> log-odds = SLOPE logit(p) + FOUND [found] + INTERCEPT
@@ -39,7 +39,7 @@ _CERTAIN = 1e-6
 
 
 class CombinedDetector:
-    """Rules and learned detector as one.
+    """Detector that decides on each mode from the rules and the learned detector together.
 
     A mode that only one of the two judges (another language, a mode without examples) is decided by that one. Severity
     and evidence are those of the rules where they found the mode, else those of the learned detector.

@@ -1,4 +1,4 @@
-"""Chatbot messages with the failure modes they were written to show: for building detectors and for testing them.
+"""Labelled chatbot messages: read from JSON Lines, to build detectors with and to test them.
 
 The messages are written, not observed; ``labelled/README.md`` says how. ``build`` is for making rules and training, and
 ``held_out`` for measuring what was made: look at it for nothing else.

@@ -1,4 +1,4 @@
-"""Rates without the detector's errors: what it finds in labelled messages, and what that makes of its rates."""
+"""Calibration of a detector on labelled messages, and failure rates corrected for its errors."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class ModeCalibration:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Calibration:
-    """What a detector's errors are taken to be.
+    """A detector's errors, as counted on labelled messages.
 
     Attributes:
         source: of the labelled messages.
@@ -88,7 +88,7 @@ def load_calibration(source: str | Path, taxonomy: Taxonomy) -> LabelledSet:
         raise ConfigError(f"calibration: {error}") from None
     if not messages:
         raise ConfigError(
-            f"calibration {source}: got no labelled message, expected one a line; advsim/failures/labelled/README.md "
+            f"calibration {source}: got no labelled message, expected one a line; advsim/detectors/labelled/README.md "
             "says how"
         )
     return LabelledSet(source=SHIPPED if path is None else path.name, messages=tuple(messages))
@@ -129,7 +129,7 @@ def calibrate(
 
 
 def corrected_rates(rates: Mapping[str, Rate], calibration: Calibration, text: str) -> dict[str, CorrectedRate]:
-    """The rates without the detector's errors, by mode.
+    """Failure rates by mode, corrected for the detector's errors.
 
     Args:
         rates: by mode, and ``any``.

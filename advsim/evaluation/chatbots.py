@@ -1,4 +1,4 @@
-"""Several chatbots in the files that are evaluated: which pairs are compared, and what comes of it."""
+"""Comparison of several chatbots in the files that are evaluated."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Speakers, chat-template roles, context layers and token-exact prompts. The only module that turns one into another.
+"""Chat templates taken apart into constant token frames, for token-exact prompts.
 
 The simulator plays the *user*, but a chat model is trained to write as ``assistant``: for the simulator the roles are
 flipped, so that the user speaks as ``assistant`` and the chatbot as ``user``.

@@ -1,4 +1,4 @@
-"""What a sweep is about: which simulators, chatbots, scenarios and prefixes, and what is still to be done.
+"""Plan of a sweep: its simulators, chatbots, scenarios and prefixes, and what is still to be done.
 
 Nobody is on both sides: people who are simulated are not among those whose prefixes are replayed.
 """
@@ -37,7 +37,7 @@ class Simulator:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SweepPlan:
-    """What is simulated and replayed."""
+    """Simulators, chatbots, scenarios and prefixes of a sweep, and where its results go."""
 
     run: Run
     config: Config
@@ -106,7 +106,7 @@ def replay_file(chatbot: str) -> str:
 
 
 def plan(settings: SweepConfig) -> SweepPlan:
-    """The sweep that the settings describe.
+    """Plan the sweep that the settings describe.
 
     Raises:
         ConfigError: the corpus is another one than that of the run, a name is asked for that is not there, or the
@@ -191,7 +191,7 @@ def check_names(sweep_plan: SweepPlan, baseline: str) -> None:
 
 
 def keep_settings(sweep_plan: SweepPlan) -> None:
-    """Write what the output folder is about, or check that it is about the same."""
+    """Write the sweep's settings into the output folder, or check that those there agree."""
     settings = {
         "seed": sweep_plan.seed,
         "scenarios": [dialogue.id for dialogue in sweep_plan.scenarios],
@@ -223,7 +223,7 @@ def keep_settings(sweep_plan: SweepPlan) -> None:
 
 
 def describe_work(sweep_plan: SweepPlan, *, tokens_per_s: float) -> str:
-    """What is to be done and how long it may take, in a sentence."""
+    """The remaining work and a rough time for it, in a sentence."""
     turns = sweep_plan.config.rollout.max_user_turns
     open_cells = sum(len(sweep_plan.missing_chatbots(simulator)) for simulator in sweep_plan.simulators)
     num_simulated = open_cells * len(sweep_plan.scenarios) * 2 * turns

@@ -37,7 +37,7 @@ REPLY_SCHEMA = pa.schema(
 
 
 class Replayer(Protocol):
-    """Whatever runs replay requests; :class:`advsim.rollout.pool.RolloutPool` does."""
+    """Anything that runs replay requests; :class:`advsim.rollout.pool.RolloutPool` does."""
 
     def replay(self, requests: Sequence[ReplayRequest]) -> Iterator[ReplayedReply]:
         """Replies as they finish, one a request."""
@@ -161,7 +161,7 @@ def replay_outcomes(
     *,
     advance: Callable[[int], None] | None = None,
 ) -> list[MessageOutcome]:
-    """What a detector says of each replayed message, the chatbot turns of the real context left out.
+    """Outcomes of the replayed messages by a detector, the chatbot turns of the real context left out.
 
     Prefixes of one real dialogue are one cluster. A replay that failed is a row with ``error``: no chatbot failure, and
     not dropped.

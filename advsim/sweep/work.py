@@ -78,7 +78,7 @@ def simulate_all(sweep_plan: SweepPlan, simulator: Simulator, rollouts: RolloutP
 
 
 def work(sweep_plan: SweepPlan, reporter: Reporter) -> None:
-    """Do what is missing; starts engines only where something is.
+    """Simulate and replay what is missing; starts engines only where something is.
 
     Raises:
         AdvsimError: an engine does not start, or does not hold the adapter it should.

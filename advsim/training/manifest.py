@@ -32,7 +32,7 @@ _FREE_TO_CHANGE = (
 
 
 def manifest(config: Config, corpus: Corpus, base: Path) -> dict[str, Any]:
-    """What a run was made from. Holds no environment variable and no secret."""
+    """Configuration, versions and hashes that a run was made from. Holds no environment variable and no secret."""
     return {
         "name": config.name,
         "config": config.model_dump(mode="json"),

@@ -1,4 +1,4 @@
-"""What a judge is told, and how its answer is read.
+"""The judge's prompts, the schema of its answers, and the reader of an answer.
 
 The dialogue is data. Each turn is one line of JSON in which ``< > [ ]`` are escaped, so that no text in it can end the
 fence around it, open another, or write a chat template's control token; the judge is told that nothing inside is an
@@ -107,7 +107,7 @@ def question(turns: Sequence[Turn], index: int, *, max_context_turns: int) -> st
 
 
 def reminder(error: UnreadableAnswerError) -> JudgeMessage:
-    """What is added when the same question is asked again after an answer that could not be read."""
+    """Text added to a question that is asked again because the answer could not be read."""
     return JudgeMessage(
         role="user",
         content=f"An earlier answer to this could not be used: {error.reminder}. Give the JSON object alone.",
@@ -174,7 +174,7 @@ def read_answer(text: str, *, modes: Sequence[str], message: str) -> Verdict:
 
 
 def find_span(quoted: str, message: str) -> str:
-    """The words of ``message`` that ``quoted`` quotes, as they stand there; empty where they do not."""
+    """The passage of ``message`` that ``quoted`` quotes, spelled as in the message; empty where there is none."""
     words = quoted.translate(_SAME).strip(" \t\n\"'").split()
     if not words:
         return ""

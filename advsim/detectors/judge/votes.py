@@ -1,4 +1,4 @@
-"""From a judge's votes to its decisions. Pure."""
+"""Decisions of a judge by the shares of its votes; pure functions."""
 
 from __future__ import annotations
 

@@ -46,7 +46,7 @@ class LearnedDetector:
 
     @property
     def name(self) -> str:
-        """Stands in every label."""
+        """Name of the detector, as in its labels."""
         return self.description.name
 
     @property

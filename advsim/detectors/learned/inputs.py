@@ -1,4 +1,4 @@
-"""What the learned detector sees of a message: its meaning, how it fits the user's turn, and a few plain counts."""
+"""Inputs of the learned detector: embeddings of message and user turn, nearness to earlier turns, and counts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Training the learned detector from labelled messages, and how good it is on messages it was not trained on.
+"""Training and cross-validation of the learned detector on labelled messages.
 
     labelled messages (and the taxonomy's examples) -> inputs -> for each mode: logistic regression on all of them;
     scores out of fold -> Platt scaling -> probabilities out of fold -> threshold
@@ -65,7 +65,7 @@ class LearnedConfig(Section):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Examples:
-    """What is trained on. ``N`` examples, ``M`` modes of the taxonomy, ``I`` inputs."""
+    """Training examples. ``N`` examples, ``M`` modes of the taxonomy, ``I`` inputs."""
 
     inputs_NI: FloatArray
     shows_NM: BoolArray

@@ -1,4 +1,4 @@
-"""Rules on what the chatbot claims to be, and to be to the user."""
+"""Rules on a chatbot that claims to be human, or to be more to the user than a chatbot."""
 
 from __future__ import annotations
 

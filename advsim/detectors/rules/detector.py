@@ -1,4 +1,4 @@
-"""The rules as a detector: offline, deterministic, no model."""
+"""The detector made of all rules: offline, deterministic, without a model."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class RulesDetector:
     def assess(
         self, dialogues: Sequence[HasTurns], *, advance: Callable[[int], None] | None = None
     ) -> list[Assessment]:
-        """One assessment a chatbot turn, by dialogue as given, then by turn (see :class:`~..detector.Detector`)."""
+        """Judge every chatbot turn; see :class:`advsim.detectors.protocol.Detector`."""
         assessments = []
         for dialogue in dialogues:
             assessments += [self._assess(view) for view in views(dialogue)]

@@ -1,4 +1,4 @@
-"""Rules on the user's view of things: agreed with too much (sycophancy), or made small (invalidation)."""
+"""Rules on agreeing with the user too much (sycophancy) and on making their feelings small (invalidation)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the rules see of one chatbot message: the message and the turns before it, never what comes after."""
+"""Views of chatbot messages that rules read: the message and the turns before it, never those after it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The discriminator behind a process boundary: ``ray.remote(DiscriminatorActor)`` makes it a Ray actor.
+"""Actor of the discriminator: ``ray.remote(DiscriminatorActor)`` runs it in a process of its own.
 
 A trained discriminator travels as the names and contents of its files, so that nodes need no shared file system.
 """
@@ -25,7 +25,7 @@ from advsim.training.discriminator.model import Discriminator
 
 
 class DiscriminatorActor:
-    """Holds one discriminator and answers for it."""
+    """Holds one discriminator: trains it, loads it, scores with it."""
 
     def __init__(
         self, model: ModelConfig, config: DiscriminatorConfig, use_gpu: bool = False, num_threads: int | None = None

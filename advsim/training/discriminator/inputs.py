@@ -1,4 +1,4 @@
-"""What the discriminator reads: token ids of a dialogue and the positions at which its user turns are judged.
+"""Inputs of the discriminator: token ids of a dialogue and the positions at which its user turns are judged.
 
 An input is the rendered context, then a line for each turn in sight: a marker (``User:``, and ``Chatbot:`` where
 ``visible_turns`` is ``all``), the text, a newline. The three are tokenised apart: whatever follows, the ids of a prefix

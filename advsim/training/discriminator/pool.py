@@ -1,4 +1,4 @@
-"""The discriminator's actors as the rounds see them."""
+"""Pool of discriminator actors: one trains, all of them score."""
 
 from __future__ import annotations
 
