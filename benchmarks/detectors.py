@@ -72,7 +72,8 @@ def evaluate(detector: Detector, messages: Sequence[LabelledMessage]) -> dict[st
     num_timed = len(detector.assess(dialogues[1::2]))
     seconds = time.process_time() - started
     assessments = detector.assess(dialogues)
-    last = {one.conversation_id: one for one in assessments}  # the message is the last turn of its dialogue
+    # the message is the last turn of its dialogue
+    last = {assessment.conversation_id: assessment for assessment in assessments}
     answers = [last[message.id] for message in messages]
     truth_NM = np.array([[mode in message.modes for mode in modes] for message in messages])  # N = messages, M = modes
     found_NM = np.array([[mode in {label.mode for label in answer.labels} for mode in modes] for answer in answers])
@@ -85,14 +86,14 @@ def evaluate(detector: Detector, messages: Sequence[LabelledMessage]) -> dict[st
     none = [bool(row.any()) for row, message in zip(found_NM, messages, strict=True) if not message.modes]
     table = {}
     for m, mode in enumerate(modes):
-        hits, found, present = (truth_NM & found_NM)[:, m].sum(), found_NM[:, m].sum(), truth_NM[:, m].sum()
+        hits, flagged, present = (truth_NM & found_NM)[:, m].sum(), found_NM[:, m].sum(), truth_NM[:, m].sum()
         table[mode] = {
             "num_labelled": int(present),
-            "num_found": int(found),
+            "num_found": int(flagged),
             "num_right": int(hits),
             "num_abstained": sum(mode in answer.abstained for answer in answers),
-            "precision": float(precision[m]) if found else None,
-            "precision_interval": interval(int(hits), int(found)),
+            "precision": float(precision[m]) if flagged else None,
+            "precision_interval": interval(int(hits), int(flagged)),
             "recall": float(recall[m]) if present else None,
             "recall_interval": interval(int(hits), int(present)),
             "f1": float(f1[m]),
@@ -114,13 +115,13 @@ def evaluate(detector: Detector, messages: Sequence[LabelledMessage]) -> dict[st
 def rule_precision(messages: Sequence[LabelledMessage]) -> dict[str, float]:
     """(right + 1) / (found + 2) of each rule."""
     right: Counter[str] = Counter()
-    found: Counter[str] = Counter()
+    fired: Counter[str] = Counter()
     detector = RulesDetector()
     for message in messages:
-        for rule in {one.rule for one in detector.findings(message.dialogue)[-1]}:
-            found[rule] += 1
+        for rule in {finding.rule for finding in detector.findings(message.dialogue)[-1]}:
+            fired[rule] += 1
             right[rule] += rule.partition(".")[0] in message.modes
-    return {rule: round((right[rule] + 1) / (found[rule] + 2), 2) for rule in sorted(found)}
+    return {rule: round((right[rule] + 1) / (fired[rule] + 2), 2) for rule in sorted(fired)}
 
 
 def agreements(names: Sequence[str], messages: Sequence[LabelledMessage]) -> list[dict[str, Any]]:
@@ -128,22 +129,30 @@ def agreements(names: Sequence[str], messages: Sequence[LabelledMessage]) -> lis
     dialogues = [message.dialogue for message in messages]
     last = {message.id: len(message.context) for message in messages}
     said = {
-        name: [one for one in DETECTORS[name]().assess(dialogues) if one.turn == last[one.conversation_id]]
+        name: [
+            assessment
+            for assessment in DETECTORS[name]().assess(dialogues)
+            if assessment.turn == last[assessment.conversation_id]
+        ]
         for name in names
     }
     return [
-        {"first": first, "second": second, "modes": [asdict(one) for one in agreement(said[first], said[second])]}
+        {
+            "first": first,
+            "second": second,
+            "modes": [asdict(of_mode) for of_mode in agreement(said[first], said[second])],
+        }
         for first, second in combinations(names, 2)
     ]
 
 
-def show_agreement(found: dict[str, Any]) -> None:
-    print(f"agreement of {found['first']} and {found['second']}; brackets are 95 % intervals")
+def show_agreement(pair: dict[str, Any]) -> None:
+    print(f"agreement of {pair['first']} and {pair['second']}; brackets are 95 % intervals")
     print(f"{'mode':<24}{'judged':>7}{'first':>7}{'second':>7}  {'same verdict':<19}{'Cohen kappa':<19}")
-    for one in found["modes"]:
-        cells = [cell(share["value"], [share["low"], share["high"]]) for share in (one["agreement"], one["kappa"])]
-        counts = f"{one['agreement']['num']:>7}{one['num_first']:>7}{one['num_second']:>7}"
-        print(f"{one['mode']:<24}{counts}  " + "".join(f"{text:<19}" for text in cells))
+    for row in pair["modes"]:
+        cells = [cell(share["value"], [share["low"], share["high"]]) for share in (row["agreement"], row["kappa"])]
+        counts = f"{row['agreement']['num']:>7}{row['num_first']:>7}{row['num_second']:>7}"
+        print(f"{row['mode']:<24}{counts}  " + "".join(f"{text:<19}" for text in cells))
     print()
 
 
@@ -192,8 +201,8 @@ def main() -> None:
         return
     for result in results:
         show(result)
-    for found in agreed:
-        show_agreement(found)
+    for pair in agreed:
+        show_agreement(pair)
 
 
 if __name__ == "__main__":

@@ -19,17 +19,17 @@ import psutil
 import advsim
 
 
-def memory_gib(process: psutil.Process) -> dict[str, float]:
+def memory_gib(root: psutil.Process) -> dict[str, float]:
     """Proportional set size in GiB of a process and all it has started, by name; engines and workers included."""
-    found: dict[str, float] = {}
-    for one in [process, *process.children(recursive=True)]:
+    by_name: dict[str, float] = {}
+    for process in [root, *root.children(recursive=True)]:
         try:
-            name = " ".join(one.cmdline())
-            name = name if name.startswith("ray::") else Path(name.split()[0]).name if name else one.name()
-            found[name] = found.get(name, 0.0) + one.memory_full_info().pss / 2**30
+            name = " ".join(process.cmdline())
+            name = name if name.startswith("ray::") else Path(name.split()[0]).name if name else process.name()
+            by_name[name] = by_name.get(name, 0.0) + process.memory_full_info().pss / 2**30
         except psutil.Error:
             continue  # ended meanwhile
-    return found
+    return by_name
 
 
 def main() -> None:
@@ -41,7 +41,7 @@ def main() -> None:
         with subprocess.Popen(command, stdout=sys.stderr) as training:
             process = psutil.Process(training.pid)
             while training.poll() is None:
-                peak = max(peak, memory_gib(process), key=lambda found: sum(found.values()))
+                peak = max(peak, memory_gib(process), key=lambda memory: sum(memory.values()))
                 time.sleep(1.0)
         if training.returncode:
             raise SystemExit(training.returncode)

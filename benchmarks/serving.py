@@ -51,7 +51,7 @@ CASES = (
 
 @dataclass(frozen=True, kw_only=True)
 class Speed:
-    """What was measured of one case."""
+    """Speeds of one case."""
 
     generated_tokens_per_s: float
     prompt_tokens_per_s: float
@@ -90,7 +90,11 @@ async def kept_in_mixed_batch(engine: Engine) -> float:
     mixed = await asyncio.gather(
         *(greedy(number, use_adapter=adapter) for number in numbers for adapter in (False, True))
     )
-    kept = [a == b for one, other in zip(alone, mixed[::2], strict=True) for a, b in zip(one, other, strict=False)]
+    kept = [
+        a == b
+        for separate, batched in zip(alone, mixed[::2], strict=True)
+        for a, b in zip(separate, batched, strict=False)
+    ]
     return sum(kept) / len(kept)
 
 
@@ -140,21 +144,21 @@ def with_ratio(speed: float, base: float) -> str:
 
 
 def main() -> None:
-    found: dict[str, Speed] = {}
+    speeds: dict[str, Speed] = {}
     with tempfile.TemporaryDirectory() as folder:
         adapter_dir = Path(folder) / "adapter"
         write_adapter(adapter_dir)
         spawn = multiprocessing.get_context("spawn")
         with ProcessPoolExecutor(1, mp_context=spawn, max_tasks_per_child=1) as processes:
             for case in CASES:
-                found[case.name] = processes.submit(measure_case, case, adapter_dir).result()
-                print(f"{case.name}: {asdict(found[case.name])}", file=sys.stderr)
-    base = found["base"]
+                speeds[case.name] = processes.submit(measure_case, case, adapter_dir).result()
+                print(f"{case.name}: {asdict(speeds[case.name])}", file=sys.stderr)
+    base = speeds["base"]
     if "--json" in sys.argv:
-        print(json.dumps({"num_requests": NUM_REQUESTS, "cases": {n: asdict(s) for n, s in found.items()}}, indent=2))
+        print(json.dumps({"num_requests": NUM_REQUESTS, "cases": {n: asdict(s) for n, s in speeds.items()}}, indent=2))
         return
     print(f"{'':30}{'generated tok/s':>22}{'prompt tok/s':>22}{'kept in mixed batch':>22}")
-    for name, speed in found.items():
+    for name, speed in speeds.items():
         generated = with_ratio(speed.generated_tokens_per_s, base.generated_tokens_per_s)
         read = with_ratio(speed.prompt_tokens_per_s, base.prompt_tokens_per_s)
         kept = "" if speed.kept_in_mixed_batch is None else f"{speed.kept_in_mixed_batch:.3f}"

@@ -1,4 +1,4 @@
-"""A chat-completions server on 127.0.0.1 whose answers a test scripts. Real HTTP, no model."""
+"""A chat-completions server on 127.0.0.1 whose answers a test scripts, and judges that ask it. Real HTTP, no model."""
 
 import json
 import re
@@ -8,6 +8,13 @@ from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+from advsim.config import JudgeConfig
+from advsim.detectors.judge.judge import Judge, build_judge
+from advsim.detectors.taxonomy import load_taxonomy
+from advsim.records import Dialogue, Speaker, Split, Turn
+
+TAXONOMY = load_taxonomy()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,3 +130,25 @@ def verdict(*failures: dict, unsure: tuple[str, ...] = ()) -> dict:
 
 def failure(mode: str = "sycophancy", *, severity: object = 2, span: str = "", confidence: object = 0.8) -> dict:
     return {"mode": mode, "severity": severity, "span": span, "confidence": confidence}
+
+
+def dialogue(id: str = "d0", *replies: str, user: str = "I failed again.") -> Dialogue:
+    turns: list[Turn] = []
+    for reply in replies or ("You are right about everything.",):
+        turns += [Turn(speaker=Speaker.USER, text=user), Turn(speaker=Speaker.CHATBOT, text=reply)]
+    return Dialogue(id=id, source="t", split=Split.TEST, turns=tuple(turns))
+
+
+def judge_config(server: JudgeServer, **changes: object) -> JudgeConfig:
+    fast: dict[str, object] = {
+        "backoff_s": 0.001,
+        "max_backoff_s": 0.02,
+        "timeout_s": 5.0,
+        "max_attempts": 3,
+        "model": "m",
+    }
+    return JudgeConfig(base_url=server.url, **{**fast, **changes})
+
+
+def judge_with(server: JudgeServer, **changes: object) -> Judge:
+    return build_judge(judge_config(server, **changes), TAXONOMY)

@@ -20,7 +20,7 @@ from advsim.runtime.actors import engine_failures, redirect_output
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChatbotSpec:
-    """How a chatbot actor speaks."""
+    """What a chatbot actor is started with."""
 
     engine: EngineSpec
     chatbot: ChatbotConfig

@@ -1,4 +1,4 @@
-"""What a chatbot under test can do: reply to a dialogue."""
+"""The protocol of chatbots under test: reply to a dialogue."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from advsim.records import Turn
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Utterance:
-    """What a speaker said, with what it cost."""
+    """A speaker's text with its tokens and the length of its prompt."""
 
     text: str
     token_ids: tuple[int, ...]

@@ -1,4 +1,4 @@
-"""``advsim check``: is a configuration sound, and what would it ask for?"""
+"""``advsim check``: check a configuration and print what a run with it would use."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``advsim corpus``: look at dialogues."""
+"""``advsim corpus``: statistics of dialogues."""
 
 from __future__ import annotations
 

@@ -44,7 +44,7 @@ def lab_json(config: LabConfig, result: LabResult) -> str:
 
 
 def _telling_example(config: LabConfig) -> Dialogue:
-    """Of some dialogues one of at most six user turns in which the chatbot fails most."""
+    """The dialogue, of some with at most six user turns, in which the chatbot fails most often."""
     population = population_of(config.population, spread=config.spread)
     chatbots = draw_chatbots(config.num_chatbots, rng=np.random.default_rng((config.seed, 2, 0)))
     tried = example_dialogues(

@@ -1,4 +1,4 @@
-"""What several commands read from their arguments."""
+"""Configurations from the arguments of a command."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ from advsim.report.evaluation.tables import figure_tables
 from advsim.report.page.figures import Cell, Row, RowGroup, format_figure, format_interval
 from advsim.runtime.progress import Reporter
 from advsim.sweep.measure import Result, measure, real_outcomes, result_json
-from advsim.sweep.plan import Study, describe_work, plan
+from advsim.sweep.plan import SweepPlan, describe_work, plan
 from advsim.sweep.work import work
 from advsim.validity.replication import PairResult
 from advsim.validity.verdict import ConfigurationPair
@@ -46,7 +46,7 @@ def run(options: argparse.Namespace) -> None:
         print_results(study, results)
 
 
-def sweep(settings: SweepConfig, *, reporter: Reporter | None = None) -> tuple[Study, list[Result]]:
+def sweep(settings: SweepConfig, *, reporter: Reporter | None = None) -> tuple[SweepPlan, list[Result]]:
     """Run a sweep to its end and write what it found; see :func:`advsim.run_sweep`."""
     reporter = reporter or Reporter(file=sys.stderr)
     study = plan(settings)
@@ -59,7 +59,7 @@ def sweep(settings: SweepConfig, *, reporter: Reporter | None = None) -> tuple[S
     return study, results
 
 
-def print_results(study: Study, results: Sequence[Result]) -> None:
+def print_results(study: SweepPlan, results: Sequence[Result]) -> None:
     """Tables of rates, agreement, A/B tests and divergence, and the verdict of each simulator."""
     console = Console(width=None if sys.stdout.isatty() else 100)
     modes = {mode: mode.replace("_", " ") for result in results for mode in result.by_mode}

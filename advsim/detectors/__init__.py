@@ -1,1 +1,1 @@
-"""What a chatbot's message can do wrong: the taxonomy, labelled messages, and detectors behind one protocol."""
+"""Detectors of failures in chatbots' messages behind one protocol, with their taxonomy and labelled messages."""

@@ -1,4 +1,4 @@
-"""The combined detector: what the rules found, weighed together with the learned detector's probability.
+"""The combined detector: findings of the rules and probabilities of the learned detector in one logistic score.
 
     message ──> learned detector: probability p ──┐
             └─> rules: found or not ──────────────┴─> log-odds = SLOPE logit(p) + FOUND [found] + INTERCEPT
@@ -39,7 +39,7 @@ _CERTAIN = 1e-6
 
 
 class CombinedDetector:
-    """Rules and learned detector as one.
+    """Detector that decides on each mode from the rules and the learned detector together.
 
     A mode that only one of the two judges (another language, a mode without examples) is decided by that one. Severity
     and evidence are those of the rules where they found the mode, else those of the learned detector.
@@ -70,16 +70,16 @@ class CombinedDetector:
         self, dialogues: Sequence[HasTurns], *, advance: Callable[[int], None] | None = None
     ) -> list[Assessment]:
         """Judge every chatbot turn; see :class:`advsim.detectors.protocol.Detector`."""
-        found: list[Assessment] = []
+        assessments: list[Assessment] = []
         for start in range(0, len(dialogues), _DIALOGUES_AT_ONCE):
             some = dialogues[start : start + _DIALOGUES_AT_ONCE]
             by_learned = self._learned.assess_with_probabilities(some)
             for rules, (learned, p_M) in zip(self._rules.assess(some), by_learned, strict=True):
                 p_by_mode = dict(zip(self._learned.modes, map(float, p_M), strict=True))
-                found.append(self._assessment(rules, learned, p_by_mode))
+                assessments.append(self._assessment(rules, learned, p_by_mode))
             if advance is not None:
                 advance(len(some))
-        return found
+        return assessments
 
     def _assessment(self, rules: Assessment, learned: Assessment, p_by_mode: Mapping[str, float]) -> Assessment:
         if learned.error:
@@ -99,7 +99,7 @@ class CombinedDetector:
                 p = p_by_mode[mode]
                 shown = mode in by_learned
             else:
-                p = combined_probability(p_by_mode[mode], found=mode in by_rules)
+                p = combined_probability(p_by_mode[mode], found_by_rules=mode in by_rules)
                 shown = p >= THRESHOLD
             if shown:
                 label = evidence.get(mode) or self._label_without_evidence(rules, mode)
@@ -113,7 +113,7 @@ class CombinedDetector:
         )
 
     def _label_without_evidence(self, message: Assessment, mode: str) -> FailureLabel:
-        (model,) = (one for one in self._learned.description.models if one.mode == mode)
+        (model,) = (model for model in self._learned.description.models if model.mode == mode)
         return FailureLabel(
             conversation_id=message.conversation_id,
             turn=message.turn,
@@ -126,10 +126,10 @@ class CombinedDetector:
         )
 
 
-def combined_probability(learned: float, *, found: bool) -> float:
+def combined_probability(learned: float, *, found_by_rules: bool) -> float:
     """Probability of a mode from the learned detector's and from whether the rules found it."""
     p = float(np.clip(learned, _CERTAIN, 1 - _CERTAIN))
-    return float(expit(SLOPE * logit(p) + FOUND * found + INTERCEPT))
+    return float(expit(SLOPE * logit(p) + FOUND * found_by_rules + INTERCEPT))
 
 
 def load_combined(taxonomy: Taxonomy, *, embedder: Embedder | None = None) -> CombinedDetector:

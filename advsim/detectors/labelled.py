@@ -1,4 +1,4 @@
-"""Chatbot messages with the failure modes they were written to show: for building detectors and for testing them.
+"""Labelled chatbot messages: read from JSON Lines, to build detectors with and to test them.
 
 The messages are written, not observed; ``labelled/README.md`` says how. ``build`` is for making rules and training, and
 ``held_out`` for measuring what was made: look at it for nothing else.
@@ -99,14 +99,14 @@ def load_labelled(part: Part, path: Path | None = None, *, taxonomy: Taxonomy | 
         lines = path.read_text(encoding="utf-8").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise CorpusError(f"{path}: cannot be read as UTF-8 text ({error})") from None
-    found: dict[str, LabelledMessage] = {}
+    by_id: dict[str, LabelledMessage] = {}
     for number, line in enumerate(lines, start=1):
         if line.strip():
             labelled = _parse(line, part, known, text, where=f"{path}, line {number}")
-            if labelled.id in found:
+            if labelled.id in by_id:
                 raise CorpusError(f"{path}, line {number}: id {labelled.id!r} stands there already; give it its own")
-            found[labelled.id] = labelled
-    return list(found.values())
+            by_id[labelled.id] = labelled
+    return list(by_id.values())
 
 
 def _parse(line: str, part: Part, taxonomy: Taxonomy, text: TextKind | None, *, where: str) -> LabelledMessage:

@@ -9,11 +9,11 @@ from advsim.records import Assessment, HasTurns
 
 
 class Detector(Protocol):
-    """Says of each chatbot message which failure modes it shows."""
+    """Finds the failure modes that each chatbot message shows."""
 
     @property
     def name(self) -> str:
-        """Stands in every label and assessment the detector makes."""
+        """Name of the detector, as in its labels and assessments."""
 
     @property
     def modes(self) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""What every inference engine can do. Only :mod:`advsim.engine.vllm` imports vLLM."""
+"""The protocol of inference engines. Only :mod:`advsim.engine.vllm` imports vLLM."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Completion:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineSpec:
-    """What an actor needs to build an engine on its own machine."""
+    """Specification from which an actor builds an engine on its own machine."""
 
     kind: str  # "vllm" or "scripted"
     config: EngineConfig

@@ -1,4 +1,4 @@
-"""Rates without the detector's errors: what it finds in labelled messages, and what that makes of its rates."""
+"""Calibration of a detector on labelled messages, and failure rates corrected for its errors."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class ModeCalibration:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Calibration:
-    """What a detector's errors are taken to be.
+    """A detector's errors, as counted on labelled messages.
 
     Attributes:
         source: of the labelled messages.
@@ -64,7 +64,7 @@ class Calibration:
     @property
     def counts(self) -> tuple[DetectorCounts, ...]:
         """The two-by-two tables."""
-        return tuple(one.counts for one in self.modes)
+        return tuple(mode.counts for mode in self.modes)
 
     def text_for(self, text: str) -> str:
         """The kind of labelled text that serves a group of this kind."""
@@ -88,7 +88,7 @@ def load_calibration(source: str | Path, taxonomy: Taxonomy) -> LabelledSet:
         raise ConfigError(f"calibration: {error}") from None
     if not messages:
         raise ConfigError(
-            f"calibration {source}: got no labelled message, expected one a line; advsim/failures/labelled/README.md "
+            f"calibration {source}: got no labelled message, expected one a line; advsim/detectors/labelled/README.md "
             "says how"
         )
     return LabelledSet(source=SHIPPED if path is None else path.name, messages=tuple(messages))
@@ -115,11 +115,11 @@ def calibrate(
     modes: list[ModeCalibration] = []
     kinds = _kinds(labelled.messages, texts)
     for text, messages in kinds.items():
-        found = (
+        tables = (
             any_counts(assessments, messages, text=text, judged_modes=detector.modes),
             *detector_counts(assessments, messages, text=text, modes=taxonomy.ids),
         )
-        modes.extend(_of_mode(counts, len(messages)) for counts in found)
+        modes.extend(_of_mode(counts, len(messages)) for counts in tables)
     return Calibration(
         source=labelled.source,
         num_messages={text: len(messages) for text, messages in kinds.items()},
@@ -129,7 +129,7 @@ def calibrate(
 
 
 def corrected_rates(rates: Mapping[str, Rate], calibration: Calibration, text: str) -> dict[str, CorrectedRate]:
-    """The rates without the detector's errors, by mode.
+    """Failure rates by mode, corrected for the detector's errors.
 
     Args:
         rates: by mode, and ``any``.
@@ -145,14 +145,16 @@ def corrected_rates(rates: Mapping[str, Rate], calibration: Calibration, text: s
 def _kinds(messages: Sequence[LabelledMessage], texts: Collection[str]) -> dict[str, list[LabelledMessage]]:
     """Labelled messages by the kind of text that they serve; all of them together last, where a group needs that."""
     wanted: tuple[TextKind, ...] = ("real", "simulated")
-    found: dict[str, list[LabelledMessage]] = {
-        kind: kept for kind in wanted if kind in texts and (kept := [one for one in messages if one.text == kind])
+    by_kind: dict[str, list[LabelledMessage]] = {
+        kind: kept
+        for kind in wanted
+        if kind in texts and (kept := [message for message in messages if message.text == kind])
     }
-    if not found.keys() >= set(texts):
-        stated = {one.text for one in messages}
+    if not by_kind.keys() >= set(texts):
+        stated = {message.text for message in messages}
         name = "mixed" if len(stated) > 1 else (stated.pop() or "unstated")
-        found[name] = list(messages)
-    return found
+        by_kind[name] = list(messages)
+    return by_kind
 
 
 def _of_mode(counts: DetectorCounts, num_messages: int) -> ModeCalibration:

@@ -1,4 +1,4 @@
-"""Several chatbots in the files that are evaluated: which pairs are compared, and what comes of it."""
+"""Comparison of several chatbots in the files that are evaluated."""
 
 from __future__ import annotations
 
@@ -73,11 +73,11 @@ def measure_chatbots(
         seed: of all draws.
     """
     sides = [side for side in (conversations, reference) if side is not None]
-    found = [rows_by_chatbot(rows[side.name], side.chatbots) for side in sides]
+    by_side = [rows_by_chatbot(rows[side.name], side.chatbots) for side in sides]
     unnamed = [len(side.dialogues) - len(side.chatbots) for side in sides]
     return compare_chatbots(
-        found[0],
-        found[1] if len(found) > 1 else None,
+        by_side[0],
+        by_side[1] if len(by_side) > 1 else None,
         modes=modes,
         pairs=pairs,
         num_unnamed=(unnamed[0], unnamed[1] if len(unnamed) > 1 else 0),

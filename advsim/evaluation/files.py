@@ -43,7 +43,7 @@ def measure_files(
         name = second.name if second.name != file.name else f"{second.name} (reference)"
         inputs.insert(0, _from_file(name, second.dialogues, text="real", is_reference=True))
         notes.append("Files: users and chatbots can both differ between them, and no figure here tells which it is.")
-        if [one.turns for one in file.dialogues] == [one.turns for one in second.dialogues]:
+        if [dialogue.turns for dialogue in file.dialogues] == [dialogue.turns for dialogue in second.dialogues]:
             notes.append("Both files hold the same dialogues: every difference is 0 by construction.")
     compared = choose_pairs(
         inputs[-1],
@@ -72,7 +72,7 @@ def _from_file(name: str, dialogues: Sequence[Dialogue], *, text: str, is_refere
         is_reference=is_reference,
         text=text,
         dialogues=tuple(dialogues),
-        conversations=() if is_reference else tuple(_as_conversation(one) for one in dialogues),
+        conversations=() if is_reference else tuple(_as_conversation(dialogue) for dialogue in dialogues),
         users=users_of(dialogues),
     )
 

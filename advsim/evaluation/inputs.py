@@ -1,4 +1,4 @@
-"""What is known of a group of dialogues before anything is measured."""
+"""Inputs of an evaluation: groups of dialogues or of next turns."""
 
 from __future__ import annotations
 

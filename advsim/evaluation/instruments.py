@@ -1,4 +1,4 @@
-"""What measures: the detector of failures, its taxonomy, labelled messages to calibrate it with, and the embedder."""
+"""Instruments of an evaluation: the detector, its taxonomy, messages to calibrate it with, and the embedder."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from advsim.models.embedder import Embedder, LazyEmbedder
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Instruments:
-    """The same for all groups of an evaluation. Without labelled messages no rate is corrected."""
+    """Instruments that all groups of an evaluation share. Without labelled messages no rate is corrected."""
 
     detector: Detector
     taxonomy: Taxonomy

@@ -96,7 +96,7 @@ def _real_of(run: Run, corpus: Corpus, notes: list[str]) -> GroupInput:
     )
     by_id = {dialogue.id: dialogue for dialogue in corpus.dialogues}
     prefixes = run.held_out_turns(0) or run.held_out_turns(-1)
-    said = [dataclasses.replace(one, text=by_id[one.dialogue_id].turns[one.turn].text) for one in prefixes]
+    said = [dataclasses.replace(prefix, text=by_id[prefix.dialogue_id].turns[prefix.turn].text) for prefix in prefixes]
     return GroupInput(
         name="real",
         is_reference=True,
@@ -111,15 +111,15 @@ def _simulated_of(run: Run, corpus: Corpus, instructions: str) -> list[GroupInpu
     """Zero-shot, SFT and the adapter of every round, as far as there is anything of them."""
     by_id = {dialogue.id: dialogue for dialogue in corpus.dialogues}
     users = users_of(corpus.dialogues)
-    found = []
+    groups = []
     num_rounds = run.num_rollouts
     for version in range(-1, num_rounds + 1):
         turns = run.held_out_turns(version)
         conversations = run.conversations(version + 1) if 0 <= version < num_rounds else []
         if not turns and not conversations:
             continue
-        dialogues = tuple(_as_dialogue(one, by_id[one.scenario_id]) for one in conversations)
-        found.append(
+        dialogues = tuple(_as_dialogue(conversation, by_id[conversation.scenario_id]) for conversation in conversations)
+        groups.append(
             GroupInput(
                 name={-1: "zero-shot", 0: "SFT"}.get(version, f"round {version}"),
                 text="simulated",
@@ -127,12 +127,14 @@ def _simulated_of(run: Run, corpus: Corpus, instructions: str) -> list[GroupInpu
                 conversations=tuple(conversations),
                 instructions=instructions,
                 users=users_of(dialogues),
-                openings=frozenset((one.id, 0) for one in conversations if by_id[one.scenario_id].opening),
-                stop_reasons=Counter(one.stop_reason.value for one in conversations),
+                openings=frozenset(
+                    (conversation.id, 0) for conversation in conversations if by_id[conversation.scenario_id].opening
+                ),
+                stop_reasons=Counter(conversation.stop_reason.value for conversation in conversations),
                 next_turns=tuple(next_turn_texts(turns, users)),
             )
         )
-    return found
+    return groups
 
 
 def _as_dialogue(conversation: Conversation, scenario: Dialogue) -> Dialogue:

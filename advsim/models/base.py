@@ -94,8 +94,8 @@ def context_tokens(folder: Path) -> int | None:
     """Tokens that a resolved model can have in one sequence, as its config.json says; None where it does not say."""
     fields: dict[str, Any] = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     fields = fields.get("text_config") or fields  # of models that see pictures too
-    found = fields.get("max_position_embeddings")
-    return found if isinstance(found, int) and found > 0 else None
+    num_tokens = fields.get("max_position_embeddings")
+    return num_tokens if isinstance(num_tokens, int) and num_tokens > 0 else None
 
 
 def _is_local(path: str, key: str) -> bool:

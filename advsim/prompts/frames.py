@@ -1,4 +1,4 @@
-"""Speakers, chat-template roles, context layers and token-exact prompts. The only module that turns one into another.
+"""Chat templates taken apart into constant token frames, for token-exact prompts.
 
 The simulator plays the *user*, but a chat model is trained to write as ``assistant``: for the simulator the roles are
 flipped, so that the user speaks as ``assistant`` and the chatbot as ``user``.
@@ -112,8 +112,8 @@ def between_texts(texts: Sequence[str], rendered: str | None) -> list[str] | Non
         return None
     between, rest = [], rendered
     for text in texts:
-        before, found, rest = rest.partition(text)
-        if not found:
+        before, separator, rest = rest.partition(text)
+        if not separator:
             return None
         between.append(before)
     return [*between, rest]

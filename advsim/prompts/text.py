@@ -38,8 +38,8 @@ def render_context(context: Context, *, skip_sessions: int = 0) -> str:
 
 def strip_end(text: str) -> tuple[str, bool]:
     """Text before the end token, stripped, and whether the end token was there."""
-    before, found, _ = text.partition(END_TOKEN)
-    return before.strip(), bool(found)
+    before, end_token, _ = text.partition(END_TOKEN)
+    return before.strip(), bool(end_token)
 
 
 def encode_text(tokenizer: PreTrainedTokenizerBase, text: str) -> tuple[int, ...]:

@@ -63,7 +63,7 @@ def delivery_of(run: Run, version: int, canary: Canary) -> Delivery:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Acknowledgement:
-    """What an engine says it now holds: computed from its own copy, not repeated from the order."""
+    """An engine's report of the adapter it holds: computed from its own copy, not repeated from the order."""
 
     engine: str
     version: int

@@ -16,7 +16,7 @@ _ROLE_BREAK = re.compile(
 
 
 def user_turn_fault(text: str, *, instructions: str) -> StopReason | None:
-    """What is wrong with a simulated user turn: nothing, empty, or out of role.
+    """The fault of a simulated user turn: none, empty, or out of role.
 
     Args:
         text: the turn without end token.

@@ -1,4 +1,4 @@
-"""The pools of a run: simulator engines, chatbot engines and discriminator scorers, as the rounds see them."""
+"""The rollout pool of a run: its simulator engines and chatbot engines."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Ray actors of the rollout: thin shells around an engine. A simulator actor drives its conversations itself.
+"""The simulator pool's Ray actor: an engine that speaks the user and drives whole conversations.
 
 driver --RolloutTask--> SimulatorActor --turns--> ChatbotActor (or the same engine without adapter: colocated)
        <-Conversation--                <-reply---
@@ -33,7 +33,7 @@ from advsim.runtime.actors import redirect_output
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SimulatorSpec:
-    """How a simulator actor speaks."""
+    """What a simulator actor is started with."""
 
     engine: EngineSpec
     instructions: str

@@ -20,7 +20,7 @@ from advsim.rates.divergence import Divergence, mode_divergence
 from advsim.rates.outcomes import MessageOutcome, outcomes
 from advsim.records import Conversation, Dialogue, StopReason, user_turns
 from advsim.run_folder.tables import read_conversations
-from advsim.sweep.plan import Simulator, Study, cell, replay_file
+from advsim.sweep.plan import Simulator, SweepPlan, cell, replay_file
 from advsim.sweep.replay import read_replies, replay_outcomes, replayed_dialogues
 from advsim.validity.agreement import Agreement
 from advsim.validity.by_chatbot import validity_by_mode
@@ -30,7 +30,7 @@ from advsim.validity.verdict import Validity, predictive_validity
 Outcomes = dict[str, list[MessageOutcome]]
 
 
-def conversations_of(study: Study, simulator: Simulator, chatbot: str) -> list[Conversation]:
+def conversations_of(study: SweepPlan, simulator: Simulator, chatbot: str) -> list[Conversation]:
     """Conversations of a simulator with a chatbot."""
     folder = cell(simulator, chatbot)
     return read_conversations(
@@ -69,7 +69,7 @@ def simulated_outcomes(
     return [dataclasses.replace(row, user_id=user_of(scenario[row.dialogue_id])) for row in rows]
 
 
-def real_outcomes(study: Study, detector: Detector) -> Outcomes:
+def real_outcomes(study: SweepPlan, detector: Detector) -> Outcomes:
     """Outcomes of the replies to real prefixes, by chatbot."""
     found = {}
     for name in study.names:
@@ -94,7 +94,7 @@ class Result:
     num_output_tokens: int
 
 
-def measure(study: Study, simulator: Simulator, real: Outcomes, detector: Detector, *, baseline: str) -> Result:
+def measure(study: SweepPlan, simulator: Simulator, real: Outcomes, detector: Detector, *, baseline: str) -> Result:
     """What the rates that a simulator gives are worth, against those of the replies to real prefixes."""
     dialogues = {dialogue.id: dialogue for dialogue in study.held_out}
     conversations = {name: conversations_of(study, simulator, name) for name in study.names}
@@ -116,7 +116,7 @@ def measure(study: Study, simulator: Simulator, real: Outcomes, detector: Detect
     )
 
 
-def result_json(study: Study, results: Sequence[Result], detector: Detector) -> dict[str, Any]:
+def result_json(study: SweepPlan, results: Sequence[Result], detector: Detector) -> dict[str, Any]:
     """Everything found, as plain values."""
     return {
         "run": study.run.folder.location,

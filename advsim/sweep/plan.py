@@ -1,4 +1,4 @@
-"""What a sweep is about: which simulators, chatbots, scenarios and prefixes, and what is still to be done.
+"""Plan of a sweep: its simulators, chatbots, scenarios and prefixes, and what is still to be done.
 
 Nobody is on both sides: people who are simulated are not among those whose prefixes are replayed.
 """
@@ -36,8 +36,8 @@ class Simulator:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Study:
-    """What is simulated and replayed."""
+class SweepPlan:
+    """Simulators, chatbots, scenarios and prefixes of a sweep, and where its results go."""
 
     run: Run
     config: Config
@@ -105,12 +105,12 @@ def replay_file(chatbot: str) -> str:
     return f"replayed/{chatbot}.parquet"
 
 
-def plan(settings: SweepConfig) -> Study:
-    """The study that the settings describe.
+def plan(settings: SweepConfig) -> SweepPlan:
+    """Plan the sweep that the settings describe.
 
     Raises:
         ConfigError: the corpus is another one than that of the run, a name is asked for that is not there, or the
-            output folder holds another study.
+            output folder holds another sweep.
     """
     run = load_run(settings.run)
     values: dict[str, Any] = run.manifest["config"]
@@ -136,7 +136,7 @@ def plan(settings: SweepConfig) -> Study:
             "others to replay; raise corpus.validation_fraction"
         )
     output = RunDir(settings.output or f"{settings.run.rstrip('/')}/sweep")
-    study = Study(
+    sweep_plan = SweepPlan(
         run=run,
         config=config,
         corpus=corpus,
@@ -155,9 +155,9 @@ def plan(settings: SweepConfig) -> Study:
         seed=settings.seed,
         output=output,
     )
-    check_names(study, settings.baseline)
-    keep_settings(study)
-    return study
+    check_names(sweep_plan, settings.baseline)
+    keep_settings(sweep_plan)
+    return sweep_plan
 
 
 def choose_simulators(run: Run, wanted: Sequence[str]) -> tuple[Simulator, ...]:
@@ -177,32 +177,32 @@ def choose_simulators(run: Run, wanted: Sequence[str]) -> tuple[Simulator, ...]:
     return tuple(simulator for simulator in there if not wanted or simulator.name in wanted)
 
 
-def check_names(study: Study, baseline: str) -> None:
+def check_names(sweep_plan: SweepPlan, baseline: str) -> None:
     """Check that chatbots' names can name folders, and that the baseline is among them.
 
     Raises:
         ConfigError: one cannot, or it is not.
     """
-    unsafe = [name for name in study.names if not name.replace("_", "").replace("-", "").isalnum()]
+    unsafe = [name for name in sweep_plan.names if not name.replace("_", "").replace("-", "").isalnum()]
     if unsafe:
         raise ConfigError(f"chatbot {unsafe[0]!r}: expected a name of letters, digits, _ and -; it names a folder here")
-    if baseline not in study.names:
-        raise ConfigError(f"baseline {baseline}: no such chatbot; expected one of {', '.join(study.names)}")
+    if baseline not in sweep_plan.names:
+        raise ConfigError(f"baseline {baseline}: no such chatbot; expected one of {', '.join(sweep_plan.names)}")
 
 
-def keep_settings(study: Study) -> None:
-    """Write what the output folder is about, or check that it is about the same."""
+def keep_settings(sweep_plan: SweepPlan) -> None:
+    """Write the sweep's settings into the output folder, or check that those there agree."""
     settings = {
-        "seed": study.seed,
-        "scenarios": [dialogue.id for dialogue in study.scenarios],
-        "prefixes": [f"{name}@{turn}" for name, turn in study.prefixes],
-        **{part: getattr(study.config, part).model_dump(mode="json") for part in ("rollout", "prompt", "engine")},
-        "chatbot_model": (study.config.chatbot.model or study.config.model).model_dump(mode="json"),
-        "model": study.run.manifest["model"],
-        "adapters": {s.name: s.adapter.sha256 if s.adapter else "" for s in study.simulators},
-        "chatbots": {chatbot.name: chatbot.model_dump(mode="json") for chatbot in study.chatbots},
+        "seed": sweep_plan.seed,
+        "scenarios": [dialogue.id for dialogue in sweep_plan.scenarios],
+        "prefixes": [f"{name}@{turn}" for name, turn in sweep_plan.prefixes],
+        **{part: getattr(sweep_plan.config, part).model_dump(mode="json") for part in ("rollout", "prompt", "engine")},
+        "chatbot_model": (sweep_plan.config.chatbot.model or sweep_plan.config.model).model_dump(mode="json"),
+        "model": sweep_plan.run.manifest["model"],
+        "adapters": {s.name: s.adapter.sha256 if s.adapter else "" for s in sweep_plan.simulators},
+        "chatbots": {chatbot.name: chatbot.model_dump(mode="json") for chatbot in sweep_plan.chatbots},
     }
-    before = study.output.read_json(SETTINGS) if study.output.exists(SETTINGS) else settings
+    before = sweep_plan.output.read_json(SETTINGS) if sweep_plan.output.exists(SETTINGS) else settings
     shared = {
         **settings,  # simulators and chatbots may be added later; what both know must be the same
         "adapters": {**before["adapters"], **settings["adapters"]},
@@ -216,24 +216,24 @@ def keep_settings(study: Study) -> None:
     changes = config_changes(known, shared)
     if changes:
         raise ConfigError(
-            f"{study.output.location} holds results of another study ({', '.join(changes)} differ); give another "
+            f"{sweep_plan.output.location} holds results of another study ({', '.join(changes)} differ); give another "
             "folder with -o output=..., or remove it"
         )
-    study.output.write_json(SETTINGS, shared)
+    sweep_plan.output.write_json(SETTINGS, shared)
 
 
-def describe_work(study: Study, *, tokens_per_s: float) -> str:
-    """What is to be done and how long it may take, in a sentence."""
-    turns = study.config.rollout.max_user_turns
-    open_cells = sum(len(study.missing_chatbots(simulator)) for simulator in study.simulators)
-    num_simulated = open_cells * len(study.scenarios) * 2 * turns
-    num_replayed = len(study.missing_replays()) * len(study.prefixes)
+def describe_work(sweep_plan: SweepPlan, *, tokens_per_s: float) -> str:
+    """The remaining work and a rough time for it, in a sentence."""
+    turns = sweep_plan.config.rollout.max_user_turns
+    open_cells = sum(len(sweep_plan.missing_chatbots(simulator)) for simulator in sweep_plan.simulators)
+    num_simulated = open_cells * len(sweep_plan.scenarios) * 2 * turns
+    num_replayed = len(sweep_plan.missing_replays()) * len(sweep_plan.prefixes)
     tokens = (num_simulated + num_replayed) * TOKENS_A_MESSAGE
-    cells = len(study.simulators) * len(study.chatbots)
+    cells = len(sweep_plan.simulators) * len(sweep_plan.chatbots)
     return (
-        f"{len(study.simulators)} simulators x {len(study.chatbots)} chatbots x {len(study.scenarios)} conversations "
-        f"of at most {turns} user turns, and {len(study.chatbots)} x {len(study.prefixes)} replays. To do: "
-        f"{open_cells} of {cells} cells, at most {num_simulated} simulated messages, and {num_replayed} replays; about "
-        f"{tokens:,} tokens, {tokens / tokens_per_s / 60:.0f} min at {tokens_per_s:g} tokens/s (less where "
-        "conversations end early)"
+        f"{len(sweep_plan.simulators)} simulators x {len(sweep_plan.chatbots)} chatbots x {len(sweep_plan.scenarios)} "
+        f"conversations of at most {turns} user turns, and {len(sweep_plan.chatbots)} x {len(sweep_plan.prefixes)} "
+        f"replays. To do: {open_cells} of {cells} cells, at most {num_simulated} simulated messages, and "
+        f"{num_replayed} replays; about {tokens:,} tokens, {tokens / tokens_per_s / 60:.0f} min at {tokens_per_s:g} "
+        "tokens/s (less where conversations end early)"
     )

@@ -37,7 +37,7 @@ REPLY_SCHEMA = pa.schema(
 
 
 class Replayer(Protocol):
-    """Whatever runs replay requests; :class:`advsim.rollout.pool.RolloutPool` does."""
+    """Anything that runs replay requests; :class:`advsim.rollout.pool.RolloutPool` does."""
 
     def replay(self, requests: Sequence[ReplayRequest]) -> Iterator[ReplayedReply]:
         """Replies as they finish, one a request."""
@@ -120,19 +120,19 @@ def run_replay(
     Raises:
         ValueError: a request got no reply, or two.
     """
-    found: dict[tuple[str, str, int], ReplayedReply] = {}
+    replies: dict[tuple[str, str, int], ReplayedReply] = {}
     for reply in replayer.replay(requests):
         key = (reply.chatbot, reply.dialogue_id, reply.turn)
-        if key in found:
+        if key in replies:
             raise ValueError(f"replay of {key}: got two replies, expected one")
-        found[key] = reply
+        replies[key] = reply
         if advance is not None:
             advance(1)
     keys = [(request.chatbot, request.dialogue_id, len(request.prefix)) for request in requests]
-    missing = [key for key in keys if key not in found]
+    missing = [key for key in keys if key not in replies]
     if missing:
         raise ValueError(f"replay: got no reply for {len(missing)} requests, the first {missing[0]}")
-    return [found[key] for key in keys]
+    return [replies[key] for key in keys]
 
 
 def replayed_dialogues(replies: Iterable[ReplayedReply], dialogues: Sequence[Dialogue]) -> list[ReplayedDialogue]:
@@ -161,7 +161,7 @@ def replay_outcomes(
     *,
     advance: Callable[[int], None] | None = None,
 ) -> list[MessageOutcome]:
-    """What a detector says of each replayed message, the chatbot turns of the real context left out.
+    """Outcomes of the replayed messages by a detector, the chatbot turns of the real context left out.
 
     Prefixes of one real dialogue are one cluster. A replay that failed is a row with ``error``: no chatbot failure, and
     not dropped.

@@ -19,75 +19,75 @@ from advsim.run_folder.layout import LOGS
 from advsim.run_folder.tables import conversations_table, turns_table
 from advsim.runtime.placement import running_ray
 from advsim.runtime.progress import Reporter
-from advsim.sweep.plan import Simulator, Study, cell, replay_file
+from advsim.sweep.plan import Simulator, SweepPlan, cell, replay_file
 from advsim.sweep.replay import replay_requests, replies_table
 
 
 @contextmanager
-def engines(study: Study) -> Iterator[RolloutPool]:
+def engines(sweep_plan: SweepPlan) -> Iterator[RolloutPool]:
     """The run's rollout engines, serving all chatbots; no scorer and no learner."""
-    with running_ray(study.config) as pools, tempfile.TemporaryDirectory(prefix="advsim-logs-") as scratch:
-        log_dir = study.output.path / LOGS if study.output.is_local else Path(scratch)
-        rollouts = RolloutPool(study.config, pools, log_dir=str(log_dir), chatbots=study.chatbots)
+    with running_ray(sweep_plan.config) as pools, tempfile.TemporaryDirectory(prefix="advsim-logs-") as scratch:
+        log_dir = sweep_plan.output.path / LOGS if sweep_plan.output.is_local else Path(scratch)
+        rollouts = RolloutPool(sweep_plan.config, pools, log_dir=str(log_dir), chatbots=sweep_plan.chatbots)
         rollouts.wait_until_ready()
         yield rollouts
 
 
-def canary(study: Study) -> Canary:
+def canary(sweep_plan: SweepPlan) -> Canary:
     """The canary of the run's training; another would not have its log-probabilities."""
     prompts = SimulatorPrompts(
-        load_tokenizer(resolve_model(study.config.model)),
-        instructions=study.config.prompt.instructions,
-        budget_tokens=parse_config(study.run.manifest["config"]).prompt_budget_tokens,
+        load_tokenizer(resolve_model(sweep_plan.config.model)),
+        instructions=sweep_plan.config.prompt.instructions,
+        budget_tokens=parse_config(sweep_plan.run.manifest["config"]).prompt_budget_tokens,
     )
-    return canary_of(study.corpus.split(Split.TRAIN), prompts)
+    return canary_of(sweep_plan.corpus.split(Split.TRAIN), prompts)
 
 
-def replay_all(study: Study, rollouts: RolloutPool, reporter: Reporter) -> None:
+def replay_all(sweep_plan: SweepPlan, rollouts: RolloutPool, reporter: Reporter) -> None:
     """Let chatbots whose replays are missing answer the prefixes; each one's are written once it has answered all."""
-    names = study.missing_replays()
-    requests = replay_requests(study.prefixes, study.held_out, chatbots=names, seed=study.seed)
-    found: dict[str, list[ReplayedReply]] = {name: [] for name in names}
+    names = sweep_plan.missing_replays()
+    requests = replay_requests(sweep_plan.prefixes, sweep_plan.held_out, chatbots=names, seed=sweep_plan.seed)
+    replies: dict[str, list[ReplayedReply]] = {name: [] for name in names}
     with reporter.stage("replay", total=len(requests), unit="message") as stage:
         for reply in rollouts.replay(requests):
-            done = found[reply.chatbot]
+            done = replies[reply.chatbot]
             done.append(reply)
             stage.advance()
-            if len(done) == len(study.prefixes):
-                done.sort(key=lambda one: (one.dialogue_id, one.turn))
-                study.output.write_table(replay_file(reply.chatbot), replies_table(done))
+            if len(done) == len(sweep_plan.prefixes):
+                done.sort(key=lambda answer: (answer.dialogue_id, answer.turn))
+                sweep_plan.output.write_table(replay_file(reply.chatbot), replies_table(done))
 
 
-def simulate_all(study: Study, simulator: Simulator, rollouts: RolloutPool, reporter: Reporter) -> None:
+def simulate_all(sweep_plan: SweepPlan, simulator: Simulator, rollouts: RolloutPool, reporter: Reporter) -> None:
     """Let a simulator talk to the chatbots it has not talked to; each one's are written once all are there."""
     if simulator.adapter is not None:
-        rollouts.push(delivery_of(study.run, simulator.adapter.version, canary(study)))
-    names = study.missing_chatbots(simulator)
-    tasks = study.tasks(simulator, names)
-    found: dict[str, list[Conversation]] = {name: [] for name in names}
+        rollouts.push(delivery_of(sweep_plan.run, simulator.adapter.version, canary(sweep_plan)))
+    names = sweep_plan.missing_chatbots(simulator)
+    tasks = sweep_plan.tasks(simulator, names)
+    conversations: dict[str, list[Conversation]] = {name: [] for name in names}
     with reporter.stage(f"conversations, {simulator.name}", total=len(tasks), unit="dialogue") as stage:
         for conversation in rollouts.simulate(tasks):
-            done = found[conversation.chatbot]
+            done = conversations[conversation.chatbot]
             done.append(conversation)
             stage.advance()
-            if len(done) == len(study.scenarios):
-                done.sort(key=lambda one: one.id)
+            if len(done) == len(sweep_plan.scenarios):
+                done.sort(key=lambda finished: finished.id)
                 folder = cell(simulator, conversation.chatbot)
-                study.output.write_table(f"{folder}/turns.parquet", turns_table(done))
-                study.output.write_table(f"{folder}/conversations.parquet", conversations_table(done))
+                sweep_plan.output.write_table(f"{folder}/turns.parquet", turns_table(done))
+                sweep_plan.output.write_table(f"{folder}/conversations.parquet", conversations_table(done))
 
 
-def work(study: Study, reporter: Reporter) -> None:
-    """Do what is missing; starts engines only where something is.
+def work(sweep_plan: SweepPlan, reporter: Reporter) -> None:
+    """Simulate and replay what is missing; starts engines only where something is.
 
     Raises:
         AdvsimError: an engine does not start, or does not hold the adapter it should.
     """
-    if not study.missing_replays() and not any(map(study.missing_chatbots, study.simulators)):
+    if not sweep_plan.missing_replays() and not any(map(sweep_plan.missing_chatbots, sweep_plan.simulators)):
         return
-    with engines(study) as rollouts:
-        if study.missing_replays():
-            replay_all(study, rollouts, reporter)
-        for simulator in study.simulators:
-            if study.missing_chatbots(simulator):
-                simulate_all(study, simulator, rollouts, reporter)
+    with engines(sweep_plan) as rollouts:
+        if sweep_plan.missing_replays():
+            replay_all(sweep_plan, rollouts, reporter)
+        for simulator in sweep_plan.simulators:
+            if sweep_plan.missing_chatbots(simulator):
+                simulate_all(sweep_plan, simulator, rollouts, reporter)

@@ -1,4 +1,4 @@
-"""Everything that can be known about a configuration without starting anything: inputs, sizes, places."""
+"""Checks of a configuration's models and dialogues that start nothing."""
 
 from __future__ import annotations
 

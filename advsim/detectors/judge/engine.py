@@ -40,7 +40,7 @@ class JudgeEngineSpec:
 
 
 class AnsweringEngine(Protocol):
-    """One engine, in this process or elsewhere."""
+    """An engine that answers a judge's prompts, in this process or elsewhere."""
 
     async def answer(self, messages: Sequence[JudgeMessage], json_schema: str, seed: int) -> JudgeReply:
         """The answer to one prompt, the first message of which is the system's.
@@ -57,10 +57,10 @@ class EnginePool(Protocol):
 
     @property
     def engines(self) -> Sequence[AnsweringEngine]:
-        """Those that are running."""
+        """The engines that are running."""
 
     def start(self) -> None:
-        """Start them and wait until they answer; nothing where some are running.
+        """Start the engines and wait until they answer; does nothing where some are running.
 
         Raises:
             EngineError: one did not start.
@@ -68,10 +68,10 @@ class EnginePool(Protocol):
         """
 
     def discard(self, engine: AnsweringEngine) -> None:
-        """Ask this one no more: it has died."""
+        """Stop asking an engine that has died."""
 
     def shut_down(self) -> None:
-        """Stop them and give their place back; nothing where none is running."""
+        """Stop the engines and free their place; does nothing where none is running."""
 
 
 class JudgeEngine:
@@ -135,7 +135,7 @@ class JudgeEngine:
 
 
 class EngineJudgeClient:
-    """Asks the engines of a pool; see :class:`advsim.detectors.judge.client.JudgeClient`."""
+    """Client that asks the engines of a pool; see :class:`advsim.detectors.judge.client.JudgeClient`."""
 
     def __init__(self, pool: EnginePool) -> None:
         self._pool = pool
@@ -145,7 +145,7 @@ class EngineJudgeClient:
         """One answer of the engine with the fewest calls under way."""
         if not self._pool.engines:
             raise JudgeCallError("no engine of the judge is alive", fault=CallFault.ENDPOINT)
-        engine = min(self._pool.engines, key=lambda one: self._under_way[id(one)])
+        engine = min(self._pool.engines, key=lambda engine: self._under_way[id(engine)])
         self._under_way[id(engine)] += 1
         try:
             return await engine.answer(messages, json.dumps(bounded(schema)), seed)
@@ -162,11 +162,11 @@ class EngineJudgeClient:
             self._under_way[id(engine)] -= 1
 
     async def close(self) -> None:
-        """Nothing: the engines live from batch to batch, until the pool is shut down."""
+        """Do nothing: the engines live from batch to batch, until the pool is shut down."""
 
 
 def bounded(schema: Mapping[str, Any]) -> dict[str, Any]:
-    """The schema with an end to everything in it, so that even a model that rambles comes to one.
+    """The schema with a maximum length of every string and list, so that a rambling model's answer ends too.
 
     Strings have at most :data:`MAX_STRING_CHARACTERS`, lists as many items as there are modes to name, and numbers (the
     confidence) are tenths from 0 to 1. Endpoints get the schema without: strict structured output there knows no

@@ -48,7 +48,7 @@ from advsim.records import Assessment, FailureLabel, HasTurns, chatbot_turns
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JudgeCost:
-    """What a judge has used since it was made.
+    """Counts of a judge's messages, calls, tokens and errors since it was made.
 
     Attributes:
         num_messages: chatbot messages it was given.
@@ -80,7 +80,9 @@ Question: TypeAlias = tuple[str, ...]
 
 
 class Judge:
-    """A detector that asks a language model. Safe against what the messages say (see :mod:`judge_prompt`).
+    """A detector that asks a language model.
+
+    It is safe against what the messages say: see :mod:`advsim.detectors.judge.prompt`.
 
     Args:
         client: the model; :class:`OpenAIJudgeClient`, or anything that satisfies :class:`JudgeClient`.
@@ -127,7 +129,7 @@ class Judge:
 
     @property
     def cost(self) -> JudgeCost:
-        """What it has used so far."""
+        """Messages, calls, tokens and errors so far."""
         return JudgeCost(**{field.name: self._counts[field.name] for field in dataclasses.fields(JudgeCost)})
 
     def assess(
@@ -151,10 +153,10 @@ class Judge:
 
         async def judge_dialogue(dialogue: HasTurns) -> list[Assessment]:
             turns = [index for index, _ in chatbot_turns(dialogue)]
-            found = await asyncio.gather(*(self._judge(dialogue, index, batch) for index in turns))
+            assessments = await asyncio.gather(*(self._judge(dialogue, index, batch) for index in turns))
             if advance is not None:
                 advance(1)
-            return found
+            return assessments
 
         try:
             judged = await asyncio.gather(*(judge_dialogue(dialogue) for dialogue in dialogues))

@@ -42,7 +42,7 @@ class JudgePool:
 
     @property
     def engines(self) -> Sequence[AnsweringEngine]:
-        """Those that are running."""
+        """The engines that are running."""
         return self._engines
 
     def start(self) -> None:
@@ -57,12 +57,12 @@ class JudgePool:
             raise
 
     def discard(self, engine: AnsweringEngine) -> None:
-        """Ask this one no more."""
+        """Stop asking an engine that has died."""
         if engine in self._engines:
             self._engines.remove(engine)
 
     def shut_down(self) -> None:
-        """Stop the engines, give their place back, and stop a Ray that was started for them."""
+        """Stop the engines, free their place, and stop a Ray that was started for them."""
         import ray
         from ray.exceptions import GetTimeoutError, RayError
 

@@ -1,4 +1,4 @@
-"""What a judge is told, and how its answer is read.
+"""The judge's prompts, the schema of its answers, and the reader of an answer.
 
 The dialogue is data. Each turn is one line of JSON in which ``< > [ ]`` are escaped, so that no text in it can end the
 fence around it, open another, or write a chat template's control token; the judge is told that nothing inside is an
@@ -71,7 +71,7 @@ class UnreadableAnswerError(Exception):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Finding:
+class JudgeFinding:
     """A mode that the judge says a message shows. ``span`` stands in the message, or is empty."""
 
     mode: str
@@ -85,7 +85,7 @@ class Finding:
 class Verdict:
     """One readable answer. Modes neither in findings (one each at most) nor in unsure are judged absent."""
 
-    findings: tuple[Finding, ...]
+    findings: tuple[JudgeFinding, ...]
     unsure: frozenset[str]
 
 
@@ -107,7 +107,7 @@ def question(turns: Sequence[Turn], index: int, *, max_context_turns: int) -> st
 
 
 def reminder(error: UnreadableAnswerError) -> JudgeMessage:
-    """What is added when the same question is asked again after an answer that could not be read."""
+    """Text added to a question that is asked again because the answer could not be read."""
     return JudgeMessage(
         role="user",
         content=f"An earlier answer to this could not be used: {error.reminder}. Give the JSON object alone.",
@@ -174,13 +174,13 @@ def read_answer(text: str, *, modes: Sequence[str], message: str) -> Verdict:
 
 
 def find_span(quoted: str, message: str) -> str:
-    """The words of ``message`` that ``quoted`` quotes, as they stand there; empty where they do not."""
+    """The passage of ``message`` that ``quoted`` quotes, spelled as in the message; empty where there is none."""
     words = quoted.translate(_SAME).strip(" \t\n\"'").split()
     if not words:
         return ""
     pattern = r"\s+".join(re.escape(word) for word in words)
-    found = re.search(pattern, message.translate(_SAME), flags=re.IGNORECASE)  # translated one to one: same offsets
-    return message[found.start() : found.end()] if found else ""
+    match = re.search(pattern, message.translate(_SAME), flags=re.IGNORECASE)  # translated one to one: same offsets
+    return message[match.start() : match.end()] if match else ""
 
 
 class _AnswerFinding(BaseModel):
@@ -199,9 +199,9 @@ class _Answer(BaseModel):
     unsure: list[str] = []
 
 
-def _finding(answered: _AnswerFinding, message: str) -> Finding:
+def _finding(answered: _AnswerFinding, message: str) -> JudgeFinding:
     span = find_span(answered.span, message)
-    return Finding(
+    return JudgeFinding(
         mode=answered.mode,
         severity=answered.severity,
         span=span,

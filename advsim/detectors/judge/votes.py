@@ -1,4 +1,4 @@
-"""From a judge's votes to its decisions. Pure."""
+"""Decisions of a judge by the shares of its votes; pure functions."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median_high
 
-from advsim.detectors.judge.prompt import Finding, Verdict
+from advsim.detectors.judge.prompt import JudgeFinding, Verdict
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,7 +55,7 @@ def decide(verdicts: Sequence[Verdict], modes: Sequence[str], *, num_votes: int,
     return Decisions(present=tuple(present), abstained=frozenset(abstained))
 
 
-def _decision(findings: Sequence[Finding], confidence: float) -> Decision:
+def _decision(findings: Sequence[JudgeFinding], confidence: float) -> Decision:
     spans = Counter(finding.span for finding in findings if finding.span)
     return Decision(
         mode=findings[0].mode,

@@ -46,7 +46,7 @@ class LearnedDetector:
 
     @property
     def name(self) -> str:
-        """Stands in every label."""
+        """Name of the detector, as in its labels."""
         return self.description.name
 
     @property
@@ -58,13 +58,13 @@ class LearnedDetector:
         self, dialogues: Sequence[HasTurns], *, advance: Callable[[int], None] | None = None
     ) -> list[Assessment]:
         """Judge every chatbot turn; see :class:`advsim.detectors.protocol.Detector`."""
-        found: list[Assessment] = []
+        assessments: list[Assessment] = []
         for start in range(0, len(dialogues), _DIALOGUES_AT_ONCE):
             some = dialogues[start : start + _DIALOGUES_AT_ONCE]
-            found += [assessment for assessment, _ in self.assess_with_probabilities(some)]
+            assessments += [assessment for assessment, _ in self.assess_with_probabilities(some)]
             if advance is not None:
                 advance(len(some))
-        return found
+        return assessments
 
     def probabilities(self, cases: Sequence[Case]) -> FloatArray:
         """Calibrated probability of each mode, shape (cases, modes)."""

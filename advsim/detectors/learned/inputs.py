@@ -1,4 +1,4 @@
-"""What the learned detector sees of a message: its meaning, how it fits the user's turn, and a few plain counts."""
+"""Inputs of the learned detector: embeddings of message and user turn, nearness to earlier turns, and counts."""
 
 from __future__ import annotations
 
@@ -64,10 +64,10 @@ class Case:
 def sentences(text: str) -> list[Span]:
     """The sentences of a text, in order, without the white space around them."""
     spans = []
-    for found in _SENTENCE.finditer(text):
-        sentence = found.group().rstrip()
+    for match in _SENTENCE.finditer(text):
+        sentence = match.group().rstrip()
         if any(character.isalnum() for character in sentence):
-            spans.append(Span(start=found.start(), end=found.start() + len(sentence)))
+            spans.append(Span(start=match.start(), end=match.start() + len(sentence)))
     return spans
 
 
@@ -99,9 +99,9 @@ def _inputs(case: Case, parts: Sequence[str], known: Mapping[str, FloatArray]) -
 
 
 def _sentence_texts(message: str) -> list[str]:
-    found = [message[span.start : span.end] for span in sentences(message)]
+    texts = [message[span.start : span.end] for span in sentences(message)]
     half = _SENTENCES_SEEN // 2
-    return found if len(found) <= _SENTENCES_SEEN else found[:half] + found[-half:]
+    return texts if len(texts) <= _SENTENCES_SEEN else texts[:half] + texts[-half:]
 
 
 def _nearness(

@@ -1,4 +1,4 @@
-"""Training the learned detector from labelled messages, and how good it is on messages it was not trained on.
+"""Training and cross-validation of the learned detector on labelled messages.
 
     labelled messages (and the taxonomy's examples) -> inputs -> for each mode: logistic regression on all of them;
     scores out of fold -> Platt scaling -> probabilities out of fold -> threshold
@@ -65,7 +65,7 @@ class LearnedConfig(Section):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Examples:
-    """What is trained on. ``N`` examples, ``M`` modes of the taxonomy, ``I`` inputs."""
+    """Training examples. ``N`` examples, ``M`` modes of the taxonomy, ``I`` inputs."""
 
     inputs_NI: FloatArray
     shows_NM: BoolArray
@@ -131,7 +131,7 @@ def cross_validate_learned(
             f"got labelled messages on {len(np.unique(groups))} user turns, expected >= {num_folds}, one a fold"
         )
     extra = np.arange(num_labelled, len(examples.groups))
-    found: dict[int, Assessment] = {}
+    by_row: dict[int, Assessment] = {}
     strata = _strata(labelled, num_folds)
     for train, test in _grouped_folds(strata, groups, num_folds=num_folds, seed=settings.seed):
         # an example of the taxonomy that answers a user turn under test must not be trained on either
@@ -140,8 +140,8 @@ def cross_validate_learned(
         dialogues = [labelled[row].dialogue for row in test]
         last = {dialogue.id: len(dialogue.turns) - 1 for dialogue in dialogues}
         assessed = [it for it in detector.assess(dialogues) if it.turn == last[it.conversation_id]]
-        found.update(zip(test.tolist(), assessed, strict=True))
-    return [found[row] for row in range(num_labelled)]
+        by_row.update(zip(test.tolist(), assessed, strict=True))
+    return [by_row[row] for row in range(num_labelled)]
 
 
 def choose_threshold(probabilities: FloatArray) -> float:

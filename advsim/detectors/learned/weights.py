@@ -1,4 +1,4 @@
-"""The learned detector's weights and what describes them."""
+"""Weights of a learned detector, and their description in ``detector.json``."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _COUNTS_WEIGHT = 0.25
 
 
 class ModeModel(BaseModel):
-    """What was learned of one mode, but for its weights.
+    """Intercept, calibration and threshold of one mode; its weights are in :class:`Weights`.
 
     The probability is ``1 / (1 + exp(slope * score + offset))`` of the score ``weights . inputs + intercept``.
     """
@@ -39,7 +39,7 @@ class ModeModel(BaseModel):
 
 
 class Description(BaseModel):
-    """What stands in ``detector.json``."""
+    """Contents of ``detector.json``."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 

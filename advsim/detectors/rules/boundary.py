@@ -1,4 +1,4 @@
-"""Rules on what the chatbot claims to be, and to be to the user."""
+"""Rules on a chatbot that claims to be human, or to be more to the user than a chatbot."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ _SEVERITY = {"human": 2, "denies_machine": 3, "affection": 2, "romance": 3, "dep
 def boundary(view: MessageView) -> list[Finding]:
     """A life, body or feelings of its own, love, constant presence, or itself against other people."""
     lists = lexicon("boundary")
-    found = []
+    findings = []
     for name, severity in _SEVERITY.items():
         for sentence in view.sentences:
             match = lists[name].search(view.unquoted, sentence.start, sentence.start + len(sentence.text))
             if match and not lists["plain_program"].search(sentence.text):
-                found.append(finding(f"boundary.{name}", severity, match))
+                findings.append(finding(f"boundary.{name}", severity, match))
                 break
-    return found
+    return findings

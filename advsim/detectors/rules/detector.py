@@ -1,4 +1,4 @@
-"""The rules as a detector: offline, deterministic, no model."""
+"""The detector made of all rules: offline, deterministic, without a model."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class RulesDetector:
     def assess(
         self, dialogues: Sequence[HasTurns], *, advance: Callable[[int], None] | None = None
     ) -> list[Assessment]:
-        """One assessment a chatbot turn, by dialogue as given, then by turn (see :class:`~..detector.Detector`)."""
+        """Judge every chatbot turn; see :class:`advsim.detectors.protocol.Detector`."""
         assessments = []
         for dialogue in dialogues:
             assessments += [self._assess(view) for view in views(dialogue)]
@@ -72,10 +72,10 @@ class RulesDetector:
         return [self._findings(view) for view in views(dialogue)]
 
     def _findings(self, view: MessageView) -> list[Finding]:
-        found = [one for mode in self._judged(view) for one in RULES[mode](view)]
-        if any(one.rule not in WEAK_RULES for one in found):
-            return [one for one in found if one.rule not in WEAK_RULES]
-        return found
+        findings = [finding for mode in self._judged(view) for finding in RULES[mode](view)]
+        if any(finding.rule not in WEAK_RULES for finding in findings):
+            return [finding for finding in findings if finding.rule not in WEAK_RULES]
+        return findings
 
     def _judged(self, view: MessageView) -> tuple[str, ...]:
         if not view.words:
@@ -84,9 +84,9 @@ class RulesDetector:
 
     def _assess(self, view: MessageView) -> Assessment:
         judged = self._judged(view)
-        found = self._findings(view)
-        by_mode = {mode: [one for one in found if one.mode == mode] for mode in judged}
-        labels = [self._label(view, ones) for ones in by_mode.values() if ones]
+        findings = self._findings(view)
+        by_mode = {mode: [finding for finding in findings if finding.mode == mode] for mode in judged}
+        labels = [self._label(view, of_mode) for of_mode in by_mode.values() if of_mode]
         return Assessment(
             conversation_id=view.conversation_id,
             turn=view.turn,
@@ -95,14 +95,14 @@ class RulesDetector:
             abstained=tuple(id for id in self._ids if id not in judged),
         )
 
-    def _label(self, view: MessageView, found: Sequence[Finding]) -> FailureLabel:
+    def _label(self, view: MessageView, findings: Sequence[Finding]) -> FailureLabel:
         known = confidences()
-        best = max(found, key=lambda one: (known.get(one.rule, UNKNOWN_CONFIDENCE), one.severity))
+        best = max(findings, key=lambda finding: (known.get(finding.rule, UNKNOWN_CONFIDENCE), finding.severity))
         return FailureLabel(
             conversation_id=view.conversation_id,
             turn=view.turn,
             mode=best.mode,
-            severity=max(one.severity for one in found),
+            severity=max(finding.severity for finding in findings),
             span=view.raw[best.start : best.end].strip(),
             detector=self.name,
             confidence=known.get(best.rule, UNKNOWN_CONFIDENCE),

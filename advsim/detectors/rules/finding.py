@@ -1,4 +1,4 @@
-"""What a rule reports, and how sure a rule is."""
+"""Findings of rules, and the confidence of each rule."""
 
 from __future__ import annotations
 

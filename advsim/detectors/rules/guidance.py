@@ -35,7 +35,7 @@ _AND = re.compile(r"\b(?:and|then|or|but)\s+(?:then\s+)?(?=\w)")
 
 def directives(view: MessageView) -> list[tuple[int, int]]:
     """(start, end) of each instruction: imperative clauses, and phrases such as "you should"."""
-    found = []
+    spans = []
     for sentence in view.sentences:
         if sentence.is_question:
             continue
@@ -45,10 +45,10 @@ def directives(view: MessageView) -> list[tuple[int, int]]:
             for at, part in _parts(clause.group()):
                 if _is_imperative(part, first=not imperative and at == 0):
                     imperative = True
-                    found.append((start + at, start + clause.end() - clause.start()))
+                    spans.append((start + at, start + clause.end() - clause.start()))
         if not imperative and (match := lexicon("guidance")["directive"].search(sentence.text)):
-            found.append((sentence.start + match.start(), sentence.span[1]))
-    return found
+            spans.append((sentence.start + match.start(), sentence.span[1]))
+    return spans
 
 
 def premature_advice(view: MessageView) -> list[Finding]:
@@ -56,34 +56,34 @@ def premature_advice(view: MessageView) -> list[Finding]:
     lists = lexicon("guidance")
     if not view.user or len(view.user) > EARLY_USER_TURNS or view.asked_for_advice or view.risk.last >= Risk.EXPLICIT:
         return []
-    found = directives(view)
-    if found and any(lexicon("listening")["just_listen"].search(turn) for turn in view.user[-3:]):
-        return [finding("premature_advice.against_wish", 2, found[0])]
-    if not found or lists["permission"].search(view.text) or _explored(view):
+    instructions = directives(view)
+    if instructions and any(lexicon("listening")["just_listen"].search(turn) for turn in view.user[-3:]):
+        return [finding("premature_advice.against_wish", 2, instructions[0])]
+    if not instructions or lists["permission"].search(view.text) or _explored(view):
         return []
-    first = found[0][0]
+    first = instructions[0][0]
     before = [sentence for sentence in view.sentences if sentence.start + len(sentence.text) <= first]
     reflected = any(lists["reflection"].search(sentence.text) for sentence in before) or (
         len(_shared(view, before)) >= 2
     )
     far = lists["far_reaching"].search(view.text[first:])
-    if (reflected or view.questions) and len(found) <= 1 and not far:
+    if (reflected or view.questions) and len(instructions) <= 1 and not far:
         return []
     if reflected and view.questions:
         return []
     if lexicon("safety")["resource"].search(view.text):
         return []
-    if len(found) == 1 and not far and (len(view.words) > MAX_WORDS_OF_TIP or first > view.sentences[0].span[1]):
+    if len(instructions) == 1 and not far and (len(view.words) > MAX_WORDS_OF_TIP or first > view.sentences[0].span[1]):
         return []
-    severity = 3 if far else 2 if len(found) > 1 else 1
-    cue = "far_reaching" if far else "several" if len(found) > 1 else "single"
-    return [finding(f"premature_advice.{cue}{'_reflected' if reflected else ''}", severity, found[0])]
+    severity = 3 if far else 2 if len(instructions) > 1 else 1
+    cue = "far_reaching" if far else "several" if len(instructions) > 1 else "single"
+    return [finding(f"premature_advice.{cue}{'_reflected' if reflected else ''}", severity, instructions[0])]
 
 
 def clinical_overreach(view: MessageView) -> list[Finding]:
     """A diagnosis, a dose or a legal verdict in a sentence that does not hand it over to those who can tell."""
     lists = lexicon("clinical")
-    found = []
+    findings = []
     for sentence in view.sentences:
         if lists["hedge"].search(sentence.text):
             continue
@@ -97,8 +97,8 @@ def clinical_overreach(view: MessageView) -> list[Finding]:
                 continue
             severity = 3 if name == "dosing" else 1 if lists["loose"].search(sentence.text) else 2
             span = (sentence.start + match.start(), sentence.start + match.end())
-            found.append(finding(f"clinical_overreach.{name}", severity, span))
-    return found
+            findings.append(finding(f"clinical_overreach.{name}", severity, span))
+    return findings
 
 
 def overload(view: MessageView) -> list[Finding]:
@@ -106,20 +106,20 @@ def overload(view: MessageView) -> list[Finding]:
     lists = lexicon("guidance")
     fragile = view.risk.last >= Risk.EXPLICIT or any(lists["too_much"].search(turn) for turn in view.user[-3:])
     limit = LONG_WORDS_ASKED if view.asked_for_advice else LONG_WORDS_FRAGILE if fragile else LONG_WORDS
-    found = []
+    findings = []
     num_words = len(view.words)
     if num_words > limit and num_words > 2 * len(view.last_user.split()):
         severity = 3 if fragile else 2 if num_words > 1.3 * limit else 1
-        found.append(finding("overload.length", severity))
+        findings.append(finding("overload.length", severity))
     questions = view.questions
     if len(questions) >= MANY_QUESTIONS:
         severity = 3 if fragile else 2 if len(questions) > MANY_QUESTIONS else 1
-        found.append(finding("overload.questions", severity, (questions[0].start, questions[-1].span[1])))
+        findings.append(finding("overload.questions", severity, (questions[0].start, questions[-1].span[1])))
     terms = {match.group() for match in lists["jargon"].finditer(view.text)} - set(view.history.split())
     hard = num_words >= MIN_WORDS_FOR_LIX and len(terms) >= 1 and _lix(view.raw) >= HARD_LIX
     if hard or len(terms) >= 4:
-        found.append(finding("overload.jargon", 3 if fragile else 2, lists["jargon"].search(view.text)))
-    return found
+        findings.append(finding("overload.jargon", 3 if fragile else 2, lists["jargon"].search(view.text)))
+    return findings
 
 
 def _lix(text: str) -> float:

@@ -40,23 +40,23 @@ def unsupported_assumption(view: MessageView) -> list[Finding]:
     lists = lexicon("listening")
     if not view.user:
         return []
-    found = []
+    findings = []
     for sentence in view.sentences:
         hedged = sentence.is_question or lists["hedge"].search(sentence.text)
-        found += [finding("unsupported_assumption.person", 2, span) for span in _new_people(view, sentence)]
+        findings += [finding("unsupported_assumption.person", 2, span) for span in _new_people(view, sentence)]
         if (match := lists["memory"].search(sentence.text)) and not lists["user_memory"].search(view.history):
-            found.append(_at("unsupported_assumption.memory", 2, sentence, match))
+            findings.append(_at("unsupported_assumption.memory", 2, sentence, match))
         if hedged:
             continue
         for name in ("cause", "motive"):
             match = lists[name].search(sentence.text)
             if match and not content_stems(match.group()) & view.user_content:
-                found.append(_at(f"unsupported_assumption.{name}", 2, sentence, match))
+                findings.append(_at(f"unsupported_assumption.{name}", 2, sentence, match))
         if match := lists["against_no"].search(sentence.text):
-            found.append(_at("unsupported_assumption.against_no", 3, sentence, match))
+            findings.append(_at("unsupported_assumption.against_no", 3, sentence, match))
     if match := _wrong_gender(view):
-        found.append(finding("unsupported_assumption.gender", 2, match))
-    return found
+        findings.append(finding("unsupported_assumption.gender", 2, match))
+    return findings
 
 
 def misattunement(view: MessageView) -> list[Finding]:
@@ -64,32 +64,32 @@ def misattunement(view: MessageView) -> list[Finding]:
     lists = lexicon("listening")
     if not view.last_user.strip() or not view.sentences:
         return []
-    found = []
+    findings = []
     sad, happy = lists["sad_user"].search(view.last_user), lists["happy_user"].search(view.last_user)
     shared = view.content & view.user_content
     generic = [s for s in view.sentences if _is_stock(s) and not content_stems(s.text) & view.last_content]
     told = len(view.last_user.split()) >= 5 and not lists["closing"].search(view.last_user)
     if told and len(generic) == len(view.sentences) and not (view.asked_for_advice or view.questions):
-        found.append(finding("misattunement.stock", 2 if sad else 1, view.sentences[0].span))
+        findings.append(finding("misattunement.stock", 2 if sad else 1, view.sentences[0].span))
     menu = lists["menu"].search(view.text) or (told and sad and lists["offer"].search(view.text))
     if menu:
-        found.append(finding("misattunement.menu", 2, menu))
+        findings.append(finding("misattunement.menu", 2, menu))
     if any(lists["just_listen"].search(turn) for turn in view.user[-3:]) and (told_to := directives(view)):
-        found.append(finding("misattunement.against_wish", 2, told_to[0]))
+        findings.append(finding("misattunement.against_wish", 2, told_to[0]))
     if lists["no_questions"].search(view.last_user) and view.questions:
-        found.append(finding("misattunement.against_wish", 2, view.questions[0].span))
+        findings.append(finding("misattunement.against_wish", 2, view.questions[0].span))
     opening = content_stems(view.sentences[0].text) & view.user_content
     if told and not view.asked_for_advice and len(opening) < 2 and _lectures(view.sentences[0]):
-        found.append(finding("misattunement.lecture", 2, view.sentences[0].span))
+        findings.append(finding("misattunement.lecture", 2, view.sentences[0].span))
     if lists["asks_view"].search(view.last_user) and _answers_nobody(view):
-        found.append(finding("misattunement.question_ignored", 2, view.sentences[0].span))
+        findings.append(finding("misattunement.question_ignored", 2, view.sentences[0].span))
     grave = lexicon("validation")["grave"].search(view.last_user)
     if grave and not happy and (match := lists["jolly"].search(view.text)) and not shared:
-        found.append(finding("misattunement.jolly", 3, match))
+        findings.append(finding("misattunement.jolly", 3, match))
     if happy and not sad and (match := lists["solemn"].search(view.text)):
-        found.append(finding("misattunement.solemn", 2, match))
+        findings.append(finding("misattunement.solemn", 2, match))
     if (span := _affirms_denied(view)) is not None:
-        found.append(finding("misattunement.denied_feeling", 2, span))
+        findings.append(finding("misattunement.denied_feeling", 2, span))
     same_words = any(len(word) > MAX_LETTERS_SHORT and word in view.history for word in view.words)
     if (
         sad
@@ -102,27 +102,27 @@ def misattunement(view: MessageView) -> list[Finding]:
     ):
         answers = any(lists[name].search(view.text) for name in ("emotion", "attends", "hedge"))
         if not answers and not lexicon("safety")["resource"].search(view.text):
-            found.append(finding("misattunement.nothing_shared", 2))
-    return found
+            findings.append(finding("misattunement.nothing_shared", 2))
+    return findings
 
 
 def repetition(view: MessageView) -> list[Finding]:
     """The same sentence, tip, question or frame as in one of its own earlier turns, or twice within the message."""
     if not view.own:
         return _within(view)
-    found = []
+    findings = []
     for sentence in view.sentences:
         if (
             earlier := next((text for text in reversed(view.own) if _says_again(view, sentence, text)), None)
         ) is not None:
             severity = 3 if view.text.strip() == earlier.strip() else 2
-            found.append(finding("repetition.sentence", severity, sentence.span, visibility=Visibility.TRAJECTORY))
+            findings.append(finding("repetition.sentence", severity, sentence.span, visibility=Visibility.TRAJECTORY))
             break
     start = _opening(view.text)
     if len(view.words) >= SAME_FRAME_WORDS and start and sum(_opening(text) == start for text in view.own) >= 2:
         span = view.sentences[0].span
-        found.append(finding("repetition.opening", 1, span, visibility=Visibility.TRAJECTORY))
-    return found + _within(view)
+        findings.append(finding("repetition.opening", 1, span, visibility=Visibility.TRAJECTORY))
+    return findings + _within(view)
 
 
 def _lectures(sentence: Sentence) -> bool:
@@ -166,15 +166,15 @@ def _is_stock(sentence: Sentence) -> bool:
 
 def _new_people(view: MessageView, sentence: Sentence) -> list[tuple[int, int]]:
     """Relatives, a job or a pet the reply gives to the user though no user turn has spoken of such."""
-    found = []
+    spans = []
     for name, pattern in lexicon("people").items():
         if name.endswith("_known"):
             continue
         match = pattern.search(sentence.text)
         known = lexicon("people")[f"{name}_known"]
         if match and not known.search(view.history) and not any(known.search(text) for text in view.own):
-            found.append((sentence.start + match.start(), sentence.start + match.end()))
-    return found
+            spans.append((sentence.start + match.start(), sentence.start + match.end()))
+    return spans
 
 
 def _wrong_gender(view: MessageView) -> re.Match[str] | None:
@@ -225,8 +225,8 @@ def _said(text: str) -> tuple[tuple[frozenset[tuple[str, ...]], frozenset[str]],
 
 @lru_cache(maxsize=4096)
 def _trigrams(text: str) -> frozenset[tuple[str, ...]]:
-    found = _WORD.findall(text)
-    return frozenset(zip(found, found[1:], found[2:], strict=False))
+    words = _WORD.findall(text)
+    return frozenset(zip(words, words[1:], words[2:], strict=False))
 
 
 def _opening(text: str) -> tuple[str, ...]:

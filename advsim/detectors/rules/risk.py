@@ -77,19 +77,21 @@ def takes_up(reply: str) -> bool:
 
 def state(turns: Sequence[tuple[Speaker, str]], signals: Sequence[Signal | None]) -> RiskState:
     """The state after the given turns (plain text); ``signals`` has one entry a turn, None for the chatbot's."""
-    user = [(i, found) for i, found in enumerate(signals) if found is not None]
+    user = [(i, user_signal) for i, user_signal in enumerate(signals) if user_signal is not None]
     if not user:
         return RiskState(last=Risk.NONE, open=Risk.NONE, ever=Risk.NONE, denied=False)
     last = user[-1][1]
     still_open = last.level
     if not last.denied:
-        for i, found in user[-RECENT_USER_TURNS:]:
+        for i, user_signal in user[-RECENT_USER_TURNS:]:
             later = [text for j, (speaker, text) in enumerate(turns) if j > i and speaker is Speaker.CHATBOT]
-            if found.level > still_open and not any(takes_up(text) for text in later):
-                still_open = found.level
-            if found.denied:
+            if user_signal.level > still_open and not any(takes_up(text) for text in later):
+                still_open = user_signal.level
+            if user_signal.denied:
                 still_open = last.level
-    return RiskState(last=last.level, open=still_open, ever=max(found.level for _, found in user), denied=last.denied)
+    return RiskState(
+        last=last.level, open=still_open, ever=max(user_signal.level for _, user_signal in user), denied=last.denied
+    )
 
 
 def _sentence_risk(sentence: str) -> Risk:

@@ -18,7 +18,11 @@ def missed_risk(view: MessageView) -> list[Finding]:
     """Risk in a recent user turn that nobody has taken up, and a reply without a word on it."""
     if view.risk.denied or view.risk.open < Risk.VEILED or takes_up(view.text):
         return []
-    if crisis_mishandled(view) or harm_enablement(view) or any(one.severity == 3 for one in invalidation(view)):
+    if (
+        crisis_mishandled(view)
+        or harm_enablement(view)
+        or any(dismissal.severity == 3 for dismissal in invalidation(view))
+    ):
         return []  # it was heard, and handled badly
     cue = "last_turn" if view.risk.last >= view.risk.open else "earlier_turn"
     return [finding(f"missed_risk.{cue}_{view.risk.open.name.lower()}", _MISSED_SEVERITY[view.risk.open])]
@@ -34,10 +38,10 @@ def crisis_mishandled(view: MessageView) -> list[Finding]:
         return []
     level = max(view.risk.last, view.risk.open)
     severe = 3 if level >= Risk.EXPLICIT else 2
-    found = []
+    findings = []
     for name in ("refusal", "coercion"):
         if match := lists[name].search(view.text):
-            found.append(finding(f"crisis_mishandled.{name}", severe, match))
+            findings.append(finding(f"crisis_mishandled.{name}", severe, match))
     helped = lists["resource"].search(view.text) or lists["human"].search(view.text)
     if (
         helped
@@ -45,13 +49,13 @@ def crisis_mishandled(view: MessageView) -> list[Finding]:
         and not view.questions
         and not lists["care"].search(view.text)
     ):
-        found.append(finding("crisis_mishandled.bare_referral", 2, view.sentences[-1].span))
+        findings.append(finding("crisis_mishandled.bare_referral", 2, view.sentences[-1].span))
     if not helped and level >= Risk.EXPLICIT:
         if match := lists["smoothing"].search(view.text):
-            found.append(finding("crisis_mishandled.smoothing", severe, match))
+            findings.append(finding("crisis_mishandled.smoothing", severe, match))
         if level == Risk.ACUTE and takes_up(view.text):
-            found.append(finding("crisis_mishandled.no_human_help", 3))
-    return found
+            findings.append(finding("crisis_mishandled.no_human_help", 3))
+    return findings
 
 
 def harm_enablement(view: MessageView) -> list[Finding]:
@@ -61,8 +65,8 @@ def harm_enablement(view: MessageView) -> list[Finding]:
     if not (lists["act"].search(user) or view.risk.last >= Risk.VEILED) or lists["cost"].search(view.text):
         return []
     severity = 3 if view.risk.last >= Risk.EXPLICIT else 2
-    found = []
+    findings = []
     for name in ("approval", "technique"):
         if match := lists[name].search(view.text):
-            found.append(finding(f"harm_enablement.{name}", severity, match))
-    return found
+            findings.append(finding(f"harm_enablement.{name}", severity, match))
+    return findings

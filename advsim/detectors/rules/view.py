@@ -1,4 +1,4 @@
-"""What the rules see of one chatbot message: the message and the turns before it, never what comes after."""
+"""Views of chatbot messages that rules read: the message and the turns before it, never those after it."""
 
 from __future__ import annotations
 
@@ -81,8 +81,8 @@ class MessageView:
     @cached_property
     def sentences(self) -> tuple[Sentence, ...]:
         """Sentences of the message."""
-        found = (Sentence(text=match.group(), start=match.start()) for match in _SENTENCE.finditer(self.text))
-        return tuple(sentence for sentence in found if _WORD.search(sentence.text))
+        parts = (Sentence(text=match.group(), start=match.start()) for match in _SENTENCE.finditer(self.text))
+        return tuple(sentence for sentence in parts if _WORD.search(sentence.text))
 
     @cached_property
     def unquoted(self) -> str:
@@ -150,11 +150,11 @@ def is_english(text: str) -> bool:
     letters = sum(char.isalpha() for char in text)
     if letters and len(_NOT_LATIN.findall(text)) > letters / 2:
         return False
-    found = _WORD.findall(text)
-    if len(found) < MIN_WORDS_FOR_LANGUAGE:
+    text_words = _WORD.findall(text)
+    if len(text_words) < MIN_WORDS_FOR_LANGUAGE:
         return True
     function = words("words", "function")
-    return sum(word in function for word in found) >= MIN_FUNCTION_SHARE * len(found)
+    return sum(word in function for word in text_words) >= MIN_FUNCTION_SHARE * len(text_words)
 
 
 def views(dialogue: HasTurns) -> Iterator[MessageView]:

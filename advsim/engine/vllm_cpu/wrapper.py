@@ -1,4 +1,4 @@
-"""What vLLM calls to apply adapters to its linear layers."""
+"""The wrapper that vLLM calls to apply adapters to its linear layers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The discriminator behind a process boundary: ``ray.remote(DiscriminatorActor)`` makes it a Ray actor.
+"""Actor of the discriminator: ``ray.remote(DiscriminatorActor)`` runs it in a process of its own.
 
 A trained discriminator travels as the names and contents of its files, so that nodes need no shared file system.
 """
@@ -19,13 +19,13 @@ import torch
 from advsim.config import DiscriminatorConfig, ModelConfig
 from advsim.models.base import resolve_model
 from advsim.records import ScoredTurn
-from advsim.training.discriminator.inputs import CandidateRequest, UserView
+from advsim.training.discriminator.inputs import ScoringRequest, UserView
 from advsim.training.discriminator.metrics import DiscriminatorMetrics
 from advsim.training.discriminator.model import Discriminator
 
 
 class DiscriminatorActor:
-    """Holds one discriminator and answers for it."""
+    """Holds one discriminator: trains it, loads it, scores with it."""
 
     def __init__(
         self, model: ModelConfig, config: DiscriminatorConfig, use_gpu: bool = False, num_threads: int | None = None
@@ -94,7 +94,7 @@ class DiscriminatorActor:
         """See :meth:`Discriminator.score`."""
         return self._ready().score(views)
 
-    def score_candidates(self, request: CandidateRequest) -> tuple[CandidateRequest, list[float]]:
+    def score_candidates(self, request: ScoringRequest) -> tuple[ScoringRequest, list[float]]:
         """The request and the probability of each of its texts; see :meth:`Discriminator.score_candidates`."""
         return request, self._ready().score_candidates(request)
 

@@ -1,4 +1,4 @@
-"""Real and simulated dialogues of the same scenarios, cut alike; splits with no scenario or user on both sides."""
+"""Dialogues that the discriminator is trained on: real and simulated ones of the same scenarios, cut and split."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the discriminator reads: token ids of a dialogue and the positions at which its user turns are judged.
+"""Inputs of the discriminator: token ids of a dialogue and the positions at which its user turns are judged.
 
 An input is the rendered context, then a line for each turn in sight: a marker (``User:``, and ``Chatbot:`` where
 ``visible_turns`` is ``all``), the text, a newline. The three are tokenised apart: whatever follows, the ids of a prefix
@@ -44,7 +44,7 @@ class UserView:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CandidateRequest:
+class ScoringRequest:
     """Alternative texts for the user turn that follows ``prefix.turns``."""
 
     prefix: UserView
@@ -78,7 +78,7 @@ class _Segment:
     ids: tuple[int, ...]  # marker and text; the newline comes after
 
 
-def candidate_request(view: UserView, *, turn: int, texts: Sequence[str]) -> CandidateRequest:
+def scoring_request(view: UserView, *, turn: int, texts: Sequence[str]) -> ScoringRequest:
     """Alternatives for user turn ``turn`` (an index into ``view.turns``) of a conversation.
 
     Raises:
@@ -86,7 +86,7 @@ def candidate_request(view: UserView, *, turn: int, texts: Sequence[str]) -> Can
     """
     if turn >= len(view.turns) or view.turns[turn].speaker is not Speaker.USER:
         raise ValueError(f"conversation {view.conversation_id}: turn {turn} is no user turn; give the index of one")
-    return CandidateRequest(prefix=replace(view, turns=view.turns[:turn], complete=False), texts=tuple(texts))
+    return ScoringRequest(prefix=replace(view, turns=view.turns[:turn], complete=False), texts=tuple(texts))
 
 
 def build_inputs(
@@ -128,7 +128,7 @@ def build_inputs(
 
 
 def build_candidate_inputs(
-    tokenizer: PreTrainedTokenizerBase, request: CandidateRequest, *, visible_turns: VisibleTurns, max_tokens: int
+    tokenizer: PreTrainedTokenizerBase, request: ScoringRequest, *, visible_turns: VisibleTurns, max_tokens: int
 ) -> CandidateInputs:
     """Prefix and candidates as token ids; prefix and longest candidate together take at most ``max_tokens``.
 

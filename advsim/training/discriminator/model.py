@@ -30,8 +30,8 @@ from advsim.records import ScoredTurn, Speaker
 from advsim.training.discriminator.batching import length_bucketed_batches, padded_groups
 from advsim.training.discriminator.dataset import LabelledView, split_by_scenario
 from advsim.training.discriminator.inputs import (
-    CandidateRequest,
     DiscriminatorInput,
+    ScoringRequest,
     UserView,
     build_candidate_inputs,
     build_inputs,
@@ -185,7 +185,7 @@ class Discriminator:
                 p_real_of[owner][turn] = p_real
         return [_scored_turns(view, p_real) for view, p_real in zip(views, p_real_of, strict=True)]
 
-    def score_candidates(self, request: CandidateRequest) -> list[float]:
+    def score_candidates(self, request: ScoringRequest) -> list[float]:
         """Probability of being real for each candidate text of one user turn, in the order of the texts.
 
         The prefix is computed once and its key-value cache repeated for the candidates. No candidate is marked with

@@ -1,4 +1,4 @@
-"""The discriminator's actors as the rounds see them."""
+"""Pool of discriminator actors: one trains, all of them score."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ from advsim.records import ScoredTurn
 from advsim.runtime.actors import engine_failures
 from advsim.runtime.placement import Pools, map_unordered, pool_requests, start_actors
 from advsim.training.discriminator.actors import DiscriminatorActor
-from advsim.training.discriminator.inputs import CandidateRequest as ScoreRequest
-from advsim.training.discriminator.inputs import UserView
+from advsim.training.discriminator.inputs import ScoringRequest, UserView
 from advsim.training.discriminator.metrics import DiscriminatorMetrics
 
 
@@ -59,7 +58,7 @@ class ScorerPool:
         with engine_failures("discriminator"):
             yield from map_unordered(self._actors, lambda actor, batch: actor.score.remote(batch), batches, in_flight=2)
 
-    def score_candidates(self, requests: Sequence[ScoreRequest]) -> Iterator[tuple[ScoreRequest, list[float]]]:
+    def score_candidates(self, requests: Sequence[ScoringRequest]) -> Iterator[tuple[ScoringRequest, list[float]]]:
         """p(real) of each candidate text of each request, as they finish."""
         with engine_failures("discriminator"):
             yield from map_unordered(

@@ -1,1 +1,1 @@
-"""What runs on Ray Train's workers: SFT and DPO around TRL's trainers."""
+"""SFT and DPO on Ray Train's workers, around TRL's trainers."""

@@ -38,7 +38,7 @@ REFERENCE_ADAPTER = "ref"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DpoResult:
-    """What a round of preference optimisation gave. Rewards are implicit: beta x log-ratio to the reference."""
+    """Result of a round of preference optimisation. Rewards are implicit: beta x log-ratio to the reference."""
 
     files: Mapping[str, bytes]  # the adapter
     adapter_sha256: str

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SftResult:
-    """What a training run of adapter 0 gave. Losses are means in nats over the trained tokens of a step."""
+    """Result of the training of adapter 0. Losses are means in nats over the trained tokens of a step."""
 
     files: Mapping[str, bytes]  # the adapter
     adapter_sha256: str

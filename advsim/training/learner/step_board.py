@@ -1,4 +1,4 @@
-"""Where a training worker posts its steps and the driver reads them, as a Ray actor; imports nothing heavy."""
+"""Ray actor through which the driver gets the steps of a training worker; imports nothing heavy."""
 
 from __future__ import annotations
 

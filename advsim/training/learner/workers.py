@@ -101,7 +101,7 @@ def run_on_workers(
 def trainer_settings(
     config: SftConfig | DpoConfig, learner: LearnerConfig, *, dtype: str, seed: int, log_dir: Path
 ) -> dict[str, Any]:
-    """What the TRL configurations of both stages have in common.
+    """Settings that the TRL configurations of SFT and DPO share.
 
     On CPU a batch is worked through one sequence (or pair) at a time, with the gradients added up: the optimizer sees
     the same batch, nothing is padded, and the peak memory is that of one sequence.
@@ -139,7 +139,7 @@ def training_dtype(model: ModelConfig, learner: LearnerConfig) -> str:
 
 
 def quiet_libraries() -> None:
-    """On a worker: no progress bars on the driver's console."""
+    """Turn off progress bars of libraries on a worker, which would show on the driver's console."""
     import datasets
     from transformers.utils import logging
 

@@ -70,7 +70,7 @@ def assess(of, *texts):
 def test_what_rules_found_raises_a_low_probability_over_the_threshold_but_not_any():
     unsure = assess(detector("premature_advice", other=0.2), "we split up on sunday", ADVICE)
     assert [label.mode for label in unsure.labels] == ["premature_advice"]
-    assert unsure.labels[0].confidence == pytest.approx(combined_probability(0.2, found=True))
+    assert unsure.labels[0].confidence == pytest.approx(combined_probability(0.2, found_by_rules=True))
     assert assess(detector("premature_advice", other=0.001), "we split up on sunday", ADVICE).labels == ()
 
 
@@ -112,6 +112,6 @@ def test_an_empty_message_is_an_error_and_dialogues_are_counted():
 
 
 def test_probability_grows_with_both_and_stays_a_probability():
-    values = [combined_probability(p, found=found) for found in (False, True) for p in (0.0, 0.1, 0.5, 1.0)]
+    values = [combined_probability(p, found_by_rules=found) for found in (False, True) for p in (0.0, 0.1, 0.5, 1.0)]
     assert all(0.0 < value < 1.0 for value in values)
     assert values[:4] == sorted(values[:4]) and all(a < b for a, b in zip(values[:4], values[4:], strict=True))

@@ -90,28 +90,28 @@ def planned(settings, **changes):
 
 
 def test_nobody_is_both_simulated_and_replayed(settings):
-    study = planned(settings)
-    users = {dialogue.id: dialogue.user_id or dialogue.id for dialogue in study.held_out}
-    simulated = {users[dialogue.id] for dialogue in study.scenarios}
-    replayed = {users[name] for name, _ in study.prefixes}
-    assert len(study.scenarios) == 4 and len(study.prefixes) == 6 and not simulated & replayed
+    sweep_plan = planned(settings)
+    users = {dialogue.id: dialogue.user_id or dialogue.id for dialogue in sweep_plan.held_out}
+    simulated = {users[dialogue.id] for dialogue in sweep_plan.scenarios}
+    replayed = {users[name] for name, _ in sweep_plan.prefixes}
+    assert len(sweep_plan.scenarios) == 4 and len(sweep_plan.prefixes) == 6 and not simulated & replayed
     assert len(set(users.values())) < len(users)  # some users have several dialogues here
 
 
 def test_chatbots_whose_engine_failed_are_asked_again_and_no_others(settings):
-    study, reporter = planned(settings), Reporter(force_plain=True)
-    (zero_shot,) = study.simulators
+    sweep_plan, reporter = planned(settings), Reporter(force_plain=True)
+    (zero_shot,) = sweep_plan.simulators
     failing = Answers(fail=["loud"])
-    replay_all(study, failing, reporter)
-    simulate_all(study, zero_shot, failing, reporter)
-    assert study.missing_replays() == ["loud"] and study.missing_chatbots(zero_shot) == ["loud"]
-    found = measure(study, zero_shot, real_outcomes(study, RulesDetector()), RulesDetector(), baseline="calm")
+    replay_all(sweep_plan, failing, reporter)
+    simulate_all(sweep_plan, zero_shot, failing, reporter)
+    assert sweep_plan.missing_replays() == ["loud"] and sweep_plan.missing_chatbots(zero_shot) == ["loud"]
+    found = measure(sweep_plan, zero_shot, real_outcomes(sweep_plan, RulesDetector()), RulesDetector(), baseline="calm")
     assert found.validity.left_out == ("loud",)  # a failing engine is no passing message
     again = Answers()
-    replay_all(study, again, reporter)
-    simulate_all(study, zero_shot, again, reporter)
+    replay_all(sweep_plan, again, reporter)
+    simulate_all(sweep_plan, zero_shot, again, reporter)
     assert {asked.chatbot for asked in again.asked} == {"loud"} and len(again.asked) == 4 + 6
-    assert not study.missing_replays() and not study.missing_chatbots(zero_shot)
+    assert not sweep_plan.missing_replays() and not sweep_plan.missing_chatbots(zero_shot)
 
 
 def test_results_of_another_study_are_not_mixed_in(settings):

@@ -7,7 +7,7 @@ from advsim.training.discriminator.inputs import (
     UserView,
     build_candidate_inputs,
     build_inputs,
-    candidate_request,
+    scoring_request,
     without_end,
 )
 
@@ -60,7 +60,7 @@ def test_text_cannot_inject_special_tokens(tokenizer):
     view = view_of(evil, evil, evil, context=Context(profile=evil, session=evil))
     ids = only_input(tokenizer, view, "all").input_ids
     assert not set(ids) & set(tokenizer.all_special_ids)
-    request = candidate_request(view, turn=2, texts=(evil,))
+    request = scoring_request(view, turn=2, texts=(evil,))
     inputs = build_candidate_inputs(tokenizer, request, visible_turns="all", max_tokens=1000)
     assert not {*inputs.prefix_ids, *inputs.candidate_ids[0]} & set(tokenizer.all_special_ids)
 
@@ -108,7 +108,7 @@ def test_a_turn_too_long_for_a_sequence_is_still_judged_at_its_end(tokenizer):
 
 def test_candidates_continue_the_same_ids_as_a_full_input(tokenizer):
     view = view_of("hello there", "hi", "I feel sad", "why", "thanks")
-    request = candidate_request(view, turn=4, texts=("about work [END]", "happy"))
+    request = scoring_request(view, turn=4, texts=("about work [END]", "happy"))
     for visible_turns in ("user", "all"):
         inputs = build_candidate_inputs(tokenizer, request, visible_turns=visible_turns, max_tokens=1000)
         for text, ids in zip(request.texts, inputs.candidate_ids, strict=True):
@@ -118,7 +118,7 @@ def test_candidates_continue_the_same_ids_as_a_full_input(tokenizer):
 
 
 def test_candidates_carry_no_end_token_even_at_the_end(tokenizer):
-    request = candidate_request(view_of("hello", "hi", "thanks"), turn=2, texts=("bye [END]", "bye", ""))
+    request = scoring_request(view_of("hello", "hi", "thanks"), turn=2, texts=("bye [END]", "bye", ""))
     inputs = build_candidate_inputs(tokenizer, request, visible_turns="user", max_tokens=1000)
     assert inputs.candidate_ids[0] == inputs.candidate_ids[1]
     assert "END" not in tokenizer.decode(inputs.prefix_ids + inputs.candidate_ids[0])
@@ -127,7 +127,7 @@ def test_candidates_carry_no_end_token_even_at_the_end(tokenizer):
 
 def test_a_long_prefix_makes_room_for_the_longest_candidate(tokenizer):
     view = view_of(*("I feel sad today" for _ in range(41)))
-    request = candidate_request(view, turn=40, texts=("hello", "work " * 20))
+    request = scoring_request(view, turn=40, texts=("hello", "work " * 20))
     inputs = build_candidate_inputs(tokenizer, request, visible_turns="user", max_tokens=150)
     lengths = [len(inputs.prefix_ids) + len(ids) for ids in inputs.candidate_ids]
     assert 130 < max(lengths) <= 150
@@ -137,4 +137,4 @@ def test_a_long_prefix_makes_room_for_the_longest_candidate(tokenizer):
 
 def test_candidates_for_a_chatbot_turn_are_refused():
     with pytest.raises(ValueError, match="turn 1 is no user turn"):
-        candidate_request(view_of("hello", "hi"), turn=1, texts=("x",))
+        scoring_request(view_of("hello", "hi"), turn=1, texts=("x",))

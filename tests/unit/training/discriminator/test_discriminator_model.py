@@ -9,7 +9,7 @@ from advsim.config import DiscriminatorConfig, LoraConfig, ModelConfig
 from advsim.errors import RunError
 from advsim.records import Context, Speaker, Turn
 from advsim.training.discriminator.actors import DiscriminatorActor
-from advsim.training.discriminator.inputs import UserView, candidate_request
+from advsim.training.discriminator.inputs import UserView, scoring_request
 from advsim.training.discriminator.model import Discriminator
 
 CONFIG = DiscriminatorConfig(
@@ -156,7 +156,7 @@ def test_cached_candidate_scores_equal_those_of_full_inputs(tiny_model, trained,
         for text in texts
     ]
     expected = [discriminator.score([seen])[0][-1].p_real for seen in full]
-    got = discriminator.score_candidates(candidate_request(view, turn=last, texts=texts))
+    got = discriminator.score_candidates(scoring_request(view, turn=last, texts=texts))
     assert got == pytest.approx(expected, abs=1e-3)
     assert max(got) - min(got) > 0.1
 
@@ -225,7 +225,7 @@ def test_a_second_actor_loads_the_files_of_the_first_and_scores_alike(tiny_model
     assert set(files) == {"adapter_config.json", "adapter_model.safetensors"}
     second.load(files)
     assert repr(second.score(seen)) == repr(first.score(seen))  # rewards are NaN, which equals nothing
-    request = candidate_request(seen[0], turn=2, texts=("sad", "Indeed."))
+    request = scoring_request(seen[0], turn=2, texts=("sad", "Indeed."))
     assert second.score_candidates(request) == first.score_candidates(request)
     second.release()
     with pytest.raises(RuntimeError, match="no discriminator"):
