@@ -51,7 +51,7 @@ def held_out(surface: float, context: float, *, measurable: bool = True, half: f
     }
 
 
-def diversity(scale: float, words: float) -> dict[str, float]:
+def diversity(scale: float, words: float) -> dict[str, Any]:
     return {
         "ttr": 0.31 * scale,
         "mattr": 0.82 * scale**0.4,
@@ -61,6 +61,8 @@ def diversity(scale: float, words: float) -> dict[str, float]:
         "distinct_3": 0.89 * scale**0.5,
         "entropy": 8.7 * scale**0.3,
         "mean_turn_words": words,
+        "num_tokens": 3500,
+        "num_turns": 240,
     }
 
 
