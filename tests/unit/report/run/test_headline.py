@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from typing import Any
 
-import conftest as made
+import made_up_run as made
 
 from advsim.report.run.headline import Headline, make_headline
 from advsim.report.run.metrics import read_metrics

@@ -4,7 +4,7 @@ import re
 from html.parser import HTMLParser
 from typing import Any
 
-import conftest as made
+import made_up_run as made
 import pytest
 
 from advsim.errors import RunError

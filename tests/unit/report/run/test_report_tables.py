@@ -3,7 +3,7 @@ from __future__ import annotations
 import io
 from typing import Any
 
-import conftest as made
+import made_up_run as made
 import pytest
 from rich.console import Console
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-import conftest as made
+import made_up_run as made
 
 from advsim.records import StopReason
 from advsim.report.run.transcripts import compare_transcripts
