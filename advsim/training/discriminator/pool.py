@@ -11,7 +11,7 @@ from advsim.runtime.actors import engine_failures
 from advsim.runtime.placement import Pools, map_unordered, pool_requests, start_actors
 from advsim.training.discriminator.actors import DiscriminatorActor
 from advsim.training.discriminator.inputs import ScoringRequest, UserView
-from advsim.training.discriminator.metrics import DiscriminatorMetrics
+from advsim.training.metrics import DiscriminatorMetrics
 
 
 class ScorerPool:
