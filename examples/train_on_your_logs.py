@@ -14,7 +14,7 @@ from typing import Any
 import advsim
 
 CONFIG = Path(__file__).resolve().parents[1] / "configs" / "quickstart.yaml"
-SMALL = ["sft.max_steps=6", "rollout.max_user_turns=3", "preference.num_candidates=3", "stop.max_rounds=1"]
+SMALL = ["sft.max_steps=6", "rollout.max_user_turns=3", "preference.num_candidates=2", "dpo.max_steps=1", "stop.max_rounds=1"]
 
 
 def main() -> None:
