@@ -14,7 +14,8 @@ from typing import Any
 import advsim
 
 CONFIG = Path(__file__).resolve().parents[1] / "configs" / "quickstart.yaml"
-SMALL = ["sft.max_steps=6", "rollout.max_user_turns=3", "preference.num_candidates=2", "dpo.max_steps=1", "stop.max_rounds=1"]
+SMALL = ["sft.max_steps=6", "dpo.max_steps=1", "stop.max_rounds=1"]
+SMALL += ["rollout.max_user_turns=3", "preference.num_candidates=2"]
 
 
 def main() -> None:
