@@ -17,7 +17,7 @@ import advsim
 from advsim.chatbots.load import load_chatbots
 from advsim.cli import _parser
 from advsim.commands.evaluate import evaluation_config
-from advsim.config import SweepConfig, load_config, load_section
+from advsim.config import ChatbotConfig, SweepConfig, load_config, load_section, parse_config
 from advsim.lab.config import LabConfig
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -175,6 +175,16 @@ def test_printed_commands_are_taken_by_the_command_line_and_their_keys_by_the_co
     elif options.module == "evaluate":
         flags = [f"evaluate.detector={options.detector}"] if options.detector else []
         evaluation_config(None, [*flags, *options.overrides])
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_printed_settings_are_a_valid_configuration_or_chatbot(name: str) -> None:
+    for block in fenced(name, "yaml"):
+        values = yaml.safe_load(block)
+        if "system_prompt" in values:
+            ChatbotConfig.model_validate(values)
+        else:
+            parse_config(values)
 
 
 def test_documents_print_commands_of_every_kind() -> None:
