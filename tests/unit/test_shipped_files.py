@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import ast
 import importlib.util
 import json
 import re
+import shlex
+import tomllib
 from pathlib import Path
 
 import pytest
 import yaml
 
+import advsim
 from advsim.chatbots.load import load_chatbots
-from advsim.config import SweepConfig, load_config, load_section
+from advsim.cli import _parser
+from advsim.commands.evaluate import evaluation_config
+from advsim.config import ChatbotConfig, SweepConfig, load_config, load_section, parse_config
 from advsim.lab.config import LabConfig
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -20,16 +26,25 @@ LAB_CONFIG = ROOT / "configs" / "lab.yaml"  # the lab has a schema of its own
 CHATBOTS = sorted((ROOT / "configs" / "chatbots").glob("*.yaml"))
 SWEEPS = sorted((ROOT / "configs" / "sweeps").glob("*.yaml"))
 CONFIGS = sorted(set((ROOT / "configs").rglob("*.yaml")) - {LAB_CONFIG, *CHATBOTS, *SWEEPS})
-DOCUMENTS = ("README.md", "ARCHITECTURE.md", "CHANGELOG.md", "EXPERIMENTS.md", "cluster/README.md")
-TEXT_SUFFIXES = {".cfg", ".css", ".html", ".md", ".py", ".sh", ".toml", ".txt", ".yaml", ""}
+DOCUMENTS = sorted(
+    str(path.relative_to(ROOT))
+    for pattern in ("*.md", "docs/*.md", "cluster/*.md", "advsim/**/*.md")
+    for path in ROOT.glob(pattern)
+)
+TEXT_SUFFIXES = {".cff", ".cfg", ".css", ".html", ".md", ".py", ".sh", ".toml", ".txt", ".yaml", ".yml", ""}
 SKIPPED_FOLDERS = {"build", "dist", "runs"}
+WRITTEN_BY_RUNS = ("runs/", "logs/", "RUN/")
+GONE = ("benchmarks/validity.py",)  # the changelog says what it has become
+HIDDEN_SHIPPED = {".ci", ".github", ".gitignore", ".pre-commit-config.yaml"}
 MACHINE_PATH = re.compile(r"(?<![\w.~$}-])/(?:root|work)(?=/|\s|['\"`)]|$)", re.MULTILINE)
 
 
 def shipped_texts() -> list[Path]:
     found = []
     for top in sorted(ROOT.iterdir()):
-        if top.name.startswith(".") or top.name in SKIPPED_FOLDERS or top.name.endswith(".egg-info"):
+        if top.name.startswith(".") and top.name not in HIDDEN_SHIPPED:
+            continue
+        if top.name in SKIPPED_FOLDERS or top.name.endswith(".egg-info"):
             continue
         inside = [top] if top.is_file() else sorted(path for path in top.rglob("*") if path.is_file())
         found += [path for path in inside if path.suffix in TEXT_SUFFIXES and "__pycache__" not in path.parts]
@@ -111,11 +126,135 @@ def test_readme_names_both_commands_and_the_makefile_has_them() -> None:
         assert re.search(rf"^{command}:", makefile, re.MULTILINE)
 
 
+def test_documents_are_those_that_are_meant() -> None:
+    assert {"README.md", "CONTRIBUTING.md", "docs/evaluating.md", "cluster/README.md"} <= {*DOCUMENTS}
+
+
 @pytest.mark.parametrize("name", DOCUMENTS)
 def test_links_to_files_of_the_project_lead_somewhere(name: str) -> None:
     document = ROOT / name
-    targets = re.findall(r"(?<!!)\[[^\]]*\]\(([^)#:]+)\)", document.read_text(encoding="utf-8"))
+    targets = re.findall(r"\[[^\]]*\]\(([^)#:]+)\)", document.read_text(encoding="utf-8"))
     assert [target for target in targets if not (document.parent / target).exists()] == []
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_files_of_the_project_that_a_document_names_are_there(name: str) -> None:
+    text = re.sub(r"^```.*?^```", "", (ROOT / name).read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+    named = re.findall(r"`((?:[\w.-]+/)+[\w.-]*\.(?:py|yaml|yml|md|sh|toml)|(?:[\w.-]+/)+)`", text)
+    folders = (ROOT, ROOT / "advsim", ROOT / "advsim" / "detectors" / "rules", (ROOT / name).parent)
+    gone = [path for path in named if not any((folder / path).exists() for folder in folders)]
+    assert [path for path in gone if not path.startswith((*WRITTEN_BY_RUNS, *GONE))] == []
+
+
+def fenced(name: str, kind: str) -> list[str]:
+    text = (ROOT / name).read_text(encoding="utf-8")
+    blocks = re.findall(r"^```(\w*)\n(.*?)^```$", text, flags=re.MULTILINE | re.DOTALL)
+    return [block for language, block in blocks if language == kind]
+
+
+def printed_commands(name: str) -> list[list[str]]:
+    lines = "\n".join(fenced(name, "sh")).replace("\\\n", " ").splitlines()
+    return [shlex.split(line, comments=True)[1:] for line in lines if line.startswith("advsim ")]
+
+
+COMMANDS = [(name, command) for name in DOCUMENTS for command in printed_commands(name)]
+
+
+@pytest.mark.parametrize(("name", "command"), COMMANDS, ids=lambda value: value if isinstance(value, str) else value[0])
+def test_printed_commands_are_taken_by_the_command_line_and_their_keys_by_the_configuration(
+    name: str, command: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(ROOT)
+    options = _parser().parse_args(command)
+    if options.module in ("train", "check", "submit"):
+        load_config(options.config, options.overrides)
+    elif options.module == "sweep":
+        load_section(SweepConfig, options.config, options.overrides)
+    elif options.module == "lab":
+        load_section(LabConfig, options.config, options.overrides)
+    elif options.module == "evaluate":
+        flags = [f"evaluate.detector={options.detector}"] if options.detector else []
+        evaluation_config(None, [*flags, *options.overrides])
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_printed_settings_are_a_valid_configuration_or_chatbot(name: str) -> None:
+    for block in fenced(name, "yaml"):
+        values = yaml.safe_load(block)
+        if "system_prompt" in values:
+            ChatbotConfig.model_validate(values)
+        else:
+            parse_config(values)
+
+
+def test_documents_print_commands_of_every_kind() -> None:
+    assert {command[0] for _, command in COMMANDS} >= {"check", "train", "report", "evaluate", "sweep", "lab", "corpus"}
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_printed_python_reads_and_calls_what_the_package_exports(name: str) -> None:
+    for snippet in fenced(name, "python"):
+        calls = [node for node in ast.walk(ast.parse(snippet)) if isinstance(node, ast.Attribute)]
+        used = {node.attr for node in calls if isinstance(node.value, ast.Name) and node.value.id == "advsim"}
+        assert used and used <= {*advsim.__all__}
+
+
+def test_readme_has_a_line_for_every_folder_of_the_package() -> None:
+    [tree] = [block for block in fenced("README.md", "") if block.startswith("advsim/")]
+    inside = tree[: tree.index("\nconfigs/")]
+    folders = {path.parent.name for path in (ROOT / "advsim").glob("*/__init__.py")}
+    assert {*re.findall(r"([a-z_]+)/", inside)} - {"advsim"} == folders
+
+
+def test_every_module_on_architectures_map_is_there_and_every_folder_is_on_it() -> None:
+    [drawn] = [block for block in fenced("ARCHITECTURE.md", "") if "  cli.py" in block and block.startswith("advsim/")]
+    folder, seen, missing = "", set(), []
+    for line in drawn.splitlines()[1:]:
+        if start := re.match(r"( {2,4})([a-z_]+)/", line):
+            inner = start[1] == "    "
+            folder = f"{folder.split('/')[0]}/{start[2]}" if inner else start[2]
+            seen.add(folder)
+        elif re.match(r"  [a-z_]+\.py", line):
+            folder = ""
+        missing += [
+            f"{folder}/{m}" for m in re.findall(r"[\w]+\.py", line) if not (ROOT / "advsim" / folder / m).exists()
+        ]
+    assert missing == []
+    assert seen >= {path.parent.name for path in (ROOT / "advsim").glob("*/__init__.py")}
+
+
+def test_architecture_has_the_layers_that_are_checked() -> None:
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["importlinter"][
+        "contracts"
+    ]
+    layers = next(contract["layers"] for contract in contracts if contract["type"] == "layers")
+    drawn = "\n".join(layer.replace("advsim.", "") for layer in layers)
+    assert f"{drawn}\n" in fenced("ARCHITECTURE.md", "")
+
+
+def test_ci_runs_the_checks_and_tests_with_a_time_limit() -> None:
+    [workflow] = documents(ROOT / ".github" / "workflows" / "ci.yml")
+    [job] = workflow["jobs"].values()
+    assert job["timeout-minutes"] > 0
+    assert ".ci/run" in [step.get("run") for step in job["steps"]]
+    assert [step["with"]["python-version"] for step in job["steps"] if "python" in step.get("uses", "")] == ["3.11"]
+
+
+def test_hooks_are_local_and_run_what_make_check_runs() -> None:
+    [hooks] = documents(ROOT / ".pre-commit-config.yaml")
+    assert [repo["repo"] for repo in hooks["repos"]] == ["local"]
+    entries = [hook["entry"] for hook in hooks["repos"][0]["hooks"]]
+    assert all(entry.startswith(".venv/bin/") for entry in entries)
+    checks = re.findall(r"^\t\$\(BIN\)/([\w-]+)", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+    called = {entry.removeprefix(".venv/bin/").split()[0] for entry in entries}
+    assert called == {"ruff", "mypy", "lint-imports"} <= {*checks}
+
+
+def test_citation_has_the_version_and_licence_of_the_package() -> None:
+    [citation] = documents(ROOT / "CITATION.cff")
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert (citation["version"], citation["license"]) == (project["version"], project["license"])
+    assert "arXiv:2512.20773" in str(citation["references"])
 
 
 def test_no_shipped_text_names_a_path_of_one_machine() -> None:
