@@ -90,6 +90,7 @@ def as_part(result: Result) -> ByChatbotPart:
                 for p in result.ab.pairs
             ],
             "validity": dataclasses.asdict(result.validity),
+            "population_test": dataclasses.asdict(result.population_test),
             "validity_by_mode": {mode: dataclasses.asdict(found) for mode, found in result.by_mode.items()},
             "replication": dataclasses.asdict(result.ab),
         }

@@ -74,11 +74,11 @@ def draw_outcomes(
     population: Population, chatbots: Chatbots, *, num_users: int, max_user_turns: int, rng: np.random.Generator
 ) -> Outcomes:
     """Outcomes of dialogues of each chatbot with users of its own."""
-    found: Outcomes = {}
+    by_chatbot: Outcomes = {}
     for number, name in enumerate(chatbots.names):
         dialogues = draw_dialogues(population, num_users=num_users, max_user_turns=max_user_turns, rng=rng)
-        found[name] = rows_of(name, dialogues, draw_failures(dialogues, chatbots, number, rng=rng), users_of=name)
-    return found
+        by_chatbot[name] = rows_of(name, dialogues, draw_failures(dialogues, chatbots, number, rng=rng), users_of=name)
+    return by_chatbot
 
 
 def _replay(config: LabConfig, population: Population, chatbots: Chatbots, *, rng: np.random.Generator) -> Outcomes:

@@ -23,6 +23,7 @@ from advsim.report.page.figures import (
     filled_rows,
     format_figure,
     format_interval,
+    p_cell,
     percent,
     percent_interval,
     points_interval,
@@ -34,23 +35,17 @@ COEFFICIENTS = {
     "pearson": "Pearson's r",
     "concordance": "Concordance (Lin)",
     "spearman": "Spearman's rho",
-    "kendall": "Kendall's tau-b",
-    "deming_slope": "Deming slope",
     "mean_difference": "Mean difference",
 }
 METHODS = {
     "disattenuated": "without noise, jackknife on z",
-    "joint_bootstrap": "observed, joint bootstrap",
-    "fisher_z": "observed, Fisher's z",
-    "jackknife": "observed, jackknife",
     "student_t": "simulated − real, Student's t",
 }
 CHATBOT_LEGEND: tuple[tuple[str, str], ...] = (
     (
         "agreement over chatbots",
         "of simulated with real failure rates, any mode, with the method of each interval. Concordance falls with a "
-        "bias, r does not; the slope is of real on simulated rates, 1 where differences have their true size. The "
-        "chatbots count as a sample of those one could have built.",
+        "bias, r does not. The chatbots count as a sample of those one could have built.",
     ),
     (
         "without noise",
@@ -60,6 +55,11 @@ CHATBOT_LEGEND: tuple[tuple[str, str], ...] = (
         "real with real",
         "random halves of the real dialogues of each chatbot against each other, stepped up to all of them: what the "
         "observed coefficient of a perfect simulator would come to.",
+    ),
+    (
+        "told from real users",
+        "a permutation test over all chatbots and modes that flags simulated users whose chatbot failures differ from "
+        "the real ones by more than chance; not flagged is no proof that they are right.",
     ),
     (
         "A − B",
@@ -107,6 +107,7 @@ def chatbot_table(simulated: Mapping[str, ByChatbotPart], *, real: str | None, m
             RowGroup(title=f"{name} over chatbots", rows=filled_rows(_agreement_rows(columns, key)))
             for key, name in COEFFICIENTS.items()
         ),
+        RowGroup(title="Simulated told from real users", rows=filled_rows(_population_rows(columns))),
         RowGroup(title="Pearson's r by mode, observed", rows=filled_rows(_mode_rows(columns, modes))),
         RowGroup(title="A − B, points", rows=filled_rows(_test_rows(columns, labels, _points))),
         RowGroup(title="A − B, p by Holm", rows=filled_rows(_test_rows(columns, labels, _p))),
@@ -187,6 +188,8 @@ def _agreement_rows(columns: Sequence[_Column], key: str) -> Iterable[Row]:
     found: list[AgreementPart | None] = [None if one is None else getattr(one, key) for one in validity]
     for method in dict.fromkeys(i.method for one in found if one is not None for i in one.intervals):
         yield _row(METHODS.get(method, words(method)), found, partial(_agreement, method=method))
+    if key != "mean_difference":  # which has the observed value beside its interval
+        yield _row("observed", found, lambda one: Cell(value=format_figure(one.estimate)))
     ceiling = next((one.ceiling for one in validity if one is not None), None)
     if ceiling is not None and key in ("pearson", "concordance"):
         bounds: IntervalPart = getattr(ceiling, f"{key}_interval")
@@ -204,6 +207,11 @@ def _agreement(found: AgreementPart, *, method: str) -> Cell:
 def _bounds(interval: IntervalPart) -> str:
     """As words, because a bound can be negative."""
     return "" if interval.low is None or interval.high is None else f"{interval.low:.2f} to {interval.high:.2f}"
+
+
+def _population_rows(columns: Sequence[_Column]) -> Iterable[Row]:
+    tests = [column.part.population_test if column.part is not None else None for column in columns]
+    yield _row("population test, p", tests, lambda test: p_cell(test.p_value, flagged=test.flagged))
 
 
 def _mode_rows(columns: Sequence[_Column], modes: Mapping[str, str]) -> Iterable[Row]:

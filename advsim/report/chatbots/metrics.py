@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from advsim.report.evaluation.failure_metrics import DifferencePart, RatePart
+from advsim.report.evaluation.failure_metrics import DifferencePart, PopulationTestPart, RatePart
 from advsim.report.run.metrics import Figure, Part
 
 
@@ -42,9 +42,7 @@ class ValidityPart(Part):
 
     pearson: AgreementPart = AgreementPart()
     spearman: AgreementPart = AgreementPart()
-    kendall: AgreementPart = AgreementPart()
     concordance: AgreementPart = AgreementPart()
-    deming_slope: AgreementPart = AgreementPart()
     mean_difference: AgreementPart = AgreementPart()
     ceiling: CeilingPart = CeilingPart()
     verdict: str = ""
@@ -108,6 +106,7 @@ class ByChatbotPart(Part):
     tests: tuple[AbTestPart, ...] = ()
     validity: ValidityPart | None = None
     validity_by_mode: dict[str, AgreementPart] = Field(default_factory=dict)
+    population_test: PopulationTestPart | None = None
     replication: ReplicationPart | None = None
     left_out: tuple[str, ...] = ()
     reason: str = ""

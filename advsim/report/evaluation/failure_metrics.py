@@ -65,6 +65,13 @@ class CorrectedPart(Part):
     reason: str = ""
 
 
+class PopulationTestPart(Part):
+    """Whether simulated failures differ from the real ones beyond chance."""
+
+    flagged: bool = False
+    p_value: Figure = None
+
+
 class FailuresPart(Part):
     """How the chatbot of a group fails."""
 
@@ -76,5 +83,6 @@ class FailuresPart(Part):
     differences: tuple[DifferencePart, ...] = ()
     divergence: DivergencePart | None = None
     divergence_with_none: DivergencePart | None = None
+    population_test: PopulationTestPart | None = None
     blame: BlamePart | None = None
     corrected: dict[str, CorrectedPart] = Field(default_factory=dict)
