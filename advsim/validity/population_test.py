@@ -8,7 +8,7 @@ of all studies. How large a difference a study leaves open is not said here but 
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -67,9 +67,9 @@ def simulator_verdict(
     this needs ids that recur in the same configurations on both sides. Where they recur on one side only,
     configurations are permuted one by one, and ``caution`` says so.
 
-    An id that is on both sides counts as two users, since ids of two sources can be alike by chance. Where a simulator
-    plays the very same people, the two go together; the null is then wider than need be, and a right simulator is
-    flagged less often than in ``alpha`` of all studies, never more often.
+    An id that is on both sides, in the same configurations, changes sides with itself. That is right where a simulator
+    plays the very same people, who fail alike on both sides, and it is right where ids are alike by chance: whom a user
+    changes places with does not matter then.
 
     Args:
         simulated: messages by configuration.
@@ -93,14 +93,14 @@ def simulator_verdict(
     shown = sorted({mode for side in (simulated, real) for rows in side.values() for row in rows for mode in row.modes})
     columns = (None, *(shown if modes is None else modes))
     sides = [(mode_counts(simulated[name], columns), mode_counts(real[name], columns)) for name in names]
+    if not any(_varies(pair) for pair in sides):
+        return _nothing("no rate varies between dialogues: there is nothing to compare", len(names))
     units = _units(sides, shared=True)
     recur_alike = units.exchangeable
     if not recur_alike:
         units = _units(sides, shared=False)
     difference = _permuted_differences(sides, units, num_permutations, np.random.default_rng(seed))
     z = _standardised(difference)
-    if not z.any():
-        return _nothing("no rate varies between dialogues: there is nothing to compare", len(names))
     shift = _standardised(z.sum(1))
     statistics = np.stack([(z**2).sum((1, 2)), (shift**2).sum(1), (z**2).max((1, 2))], 1)
     p_value = float(_upper_p(-_upper_p(statistics).min(1))[0])
@@ -151,10 +151,7 @@ def _permuted_differences(
     """Simulated minus real rates, as observed in row 0, then permuted: (1 + permutations, configurations, modes)."""
     is_simulated: dict[_Unit, npt.NDArray[np.bool_]] = {}
     for members in units.alike.values():
-        labels = np.array([side == 0 for side, _ in members])
-        order = rng.random((num_permutations, len(members))).argsort(1)
-        permuted = np.concatenate([labels[None], labels[order]])
-        is_simulated.update({member: permuted[:, i] for i, member in enumerate(members)})
+        is_simulated.update(_relabelled(members, num_permutations, rng))
     return np.stack(
         [
             _difference(pair, np.stack([is_simulated[unit] for unit in members], 1))
@@ -162,6 +159,33 @@ def _permuted_differences(
         ],
         1,
     )
+
+
+def _varies(pair: _Side) -> bool:
+    """Whether some of the messages of a configuration fail in a mode, and some do not."""
+    failing, judged = sum(side.failing.sum(0) for side in pair), sum(side.judged.sum(0) for side in pair)
+    return bool(((failing > 0) & (failing < judged)).any())
+
+
+def _relabelled(
+    members: Sequence[_Unit], num_permutations: int, rng: np.random.Generator
+) -> dict[_Unit, npt.NDArray[np.bool_]]:
+    """Whether each unit is simulated, as observed and then permuted, shape (1 + permutations,).
+
+    Units of one identity on both sides change places with each other, the others are dealt out anew.
+    """
+    both = [identity for identity, times in Counter(identity for _, identity in members).items() if times == 2]
+    paired = frozenset(both)
+    alone = [unit for unit in members if unit[1] not in paired]
+    labels = np.array([side == 0 for side, _ in alone], dtype=np.bool_)
+    order = rng.random((num_permutations, len(alone))).argsort(1)
+    dealt = np.concatenate([labels[None], labels[order]])
+    swapped = rng.random((num_permutations, len(both))) < 0.5
+    stays = np.concatenate([np.ones((1, len(both)), dtype=np.bool_), ~swapped])
+    relabelled: dict[_Unit, npt.NDArray[np.bool_]] = {unit: dealt[:, i] for i, unit in enumerate(alone)}
+    for i, identity in enumerate(both):
+        relabelled[0, identity], relabelled[1, identity] = stays[:, i], ~stays[:, i]
+    return relabelled
 
 
 def _units(sides: Sequence[_Side], *, shared: bool) -> _Units:

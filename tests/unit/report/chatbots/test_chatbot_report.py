@@ -60,9 +60,9 @@ def by_chatbot(*, names=("cold", "warm", "wise"), reason=""):
             for pair in pairs
         ],
         "validity": {
-            "pearson": agreement(some, "disattenuated", "joint_bootstrap", disattenuated=some and 0.72, reason=reason),
-            "spearman": agreement(some, "fisher_z", reason=reason),
-            "kendall": agreement(some, "fisher_z", reason=reason),
+            "pearson": agreement(some, "disattenuated", disattenuated=some and 0.72, reason=reason),
+            "spearman": agreement(some, reason=reason),
+            "kendall": agreement(some, reason=reason),
             "concordance": agreement(some, "disattenuated", reason=reason),
             "deming_slope": agreement(some, "jackknife", reason=reason),
             "ceiling": {"pearson": 0.83, "pearson_interval": interval, "concordance": 0.8, "reason": ""},
@@ -70,6 +70,7 @@ def by_chatbot(*, names=("cold", "warm", "wise"), reason=""):
             "sentence": "Not enough evidence: r = 0.72 over 3 configurations.",
         },
         "validity_by_mode": {"overload": agreement(0.44)},
+        "population_test": {"flagged": True, "p_value": 0.012, "reasons": ["any mode: far off"]},
         "replication": {
             "sign_agreement": {"value": 0.5, "num_pairs": 2},
             "sign_agreement_significant": {"value": None, "num_pairs": 0},
@@ -112,10 +113,15 @@ def test_rates_stand_with_intervals_and_both_n(table):
 def test_every_interval_stands_under_its_method_and_the_ceiling_under_the_real_dialogues(table):
     rows = cells(table, "Pearson's r over chatbots")
     assert rows["without noise, jackknife on z"] == [("–", ""), ("0.72", "0.51 to 0.66")]
-    assert rows["observed, joint bootstrap"] == [("–", ""), ("0.61", "0.51 to 0.66")]
+    assert rows["observed"] == [("–", ""), ("0.61", "")]
     assert rows["real with real, split half"] == [("0.83", "0.50 to 0.95"), ("–", "")]
-    assert "observed, jackknife" in cells(table, "Deming slope over chatbots")
+    titles = [group.title for group in table.groups]
+    assert not any("Kendall" in title or "Deming" in title for title in titles)  # descriptions, in the JSON only
     assert cells(table, "Pearson's r by mode, observed") == {"overload": [("–", ""), ("0.44", "")]}
+
+
+def test_a_flagged_population_test_is_marked_in_the_column_of_the_simulator(table):
+    assert cells(table, "Simulated told from real users") == {"population test, p": [("–", ""), ("0.012", "flagged")]}
 
 
 def test_ab_tests_stand_side_by_side_and_modes_only_where_one_differs(table):
@@ -133,7 +139,7 @@ def test_several_simulators_stand_beside_the_same_real_dialogues():
     part = ByChatbotPart.model_validate(by_chatbot())
     table = chatbot_table({"SFT": part, "round 1": part}, real="replayed", modes=MODES)
     assert table.columns == ("replayed", "SFT", "round 1")
-    assert [value for value, _ in cells(table, "Spearman's rho over chatbots")["observed, Fisher's z"]] == [
+    assert [value for value, _ in cells(table, "Spearman's rho over chatbots")["observed"]] == [
         "–",
         "0.61",
         "0.61",
@@ -146,7 +152,7 @@ def test_undefined_agreement_is_left_out_of_the_table_and_its_reason_said_once()
     assert "Spearman's rho over chatbots" not in titles
     notes = [note for note in agreement_notes(part) if "the same in all configurations" in note]
     assert len(notes) == 1
-    assert notes[0].startswith("Pearson's r, Concordance (Lin), Spearman's rho, Kendall's tau-b, Deming slope")
+    assert notes[0].startswith("Pearson's r, Concordance (Lin), Spearman's rho over chatbots")
 
 
 def test_no_difference_in_any_mode_is_said():
