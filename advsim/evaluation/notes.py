@@ -1,4 +1,4 @@
-"""What a reader must know to read the figures: what was not judged, and what is in no rate."""
+"""Notes for the reader of an evaluation: what was not judged, what is in no rate, which users can be told apart."""
 
 from __future__ import annotations
 

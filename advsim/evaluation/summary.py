@@ -164,13 +164,7 @@ def choose_examples(
     chosen: list[Example] = []
     for of_mode in labels.values():
         ranked = sorted(
-            of_mode,
-            key=lambda assessment: (
-                -assessment.severity,
-                -assessment.confidence,
-                assessment.conversation_id,
-                assessment.turn,
-            ),
+            of_mode, key=lambda label: (-label.severity, -label.confidence, label.conversation_id, label.turn)
         )
         first_of = {label.conversation_id: label for label in reversed(ranked)}
         kept = [label for label in ranked if first_of[label.conversation_id] is label][:num_a_mode]

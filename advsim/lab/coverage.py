@@ -1,4 +1,4 @@
-"""What many repetitions say together: bias, coverage of intervals, simulators flagged, each with its error."""
+"""Bias, coverage of intervals and simulators flagged over many repetitions, each with its Monte-Carlo error."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ class RepetitionShare:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SimulatorResult:
-    """What became of one simulator.
+    """What became of a simulator.
 
     Attributes:
         name: its name.

@@ -1,4 +1,4 @@
-"""One repetition: a study is drawn, the estimators of real runs look at it, and each stands beside its truth."""
+"""A repetition of the lab: draw a study, apply the estimators of real runs, and set each beside its truth."""
 
 from __future__ import annotations
 
@@ -147,15 +147,17 @@ def _rate_checks(config: LabConfig, truth: Truth, study: Study, seed: int) -> It
             percentile = percentile_rate_interval(
                 counts.failing, counts.judged, num_bootstrap=config.num_bootstrap, seed=seed + number
             )
-            bounds = {"logit_t": rate_interval(counts.failing, counts.judged), "percentile": percentile}
-            for method, (low, high) in ((method, pair or (None, None)) for method, pair in bounds.items()):
+            for method, bounds in (
+                ("logit_t", rate_interval(counts.failing, counts.judged)),
+                ("percentile", percentile),
+            ):
                 yield Check(
                     quantity=quantity,
                     simulator=REAL,
                     method=method,
                     estimate=counts.rate,
-                    low=low,
-                    high=high,
+                    low=bounds[0] if bounds else None,
+                    high=bounds[1] if bounds else None,
                     truth=float(true[number]),
                 )
 

@@ -1,4 +1,4 @@
-"""A study as a team would have it: real and simulated dialogues with each of some chatbots, as tables of outcomes."""
+"""Draw a study: real and simulated dialogues with each of some chatbots, as tables of outcomes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Lab dialogues in words, for a reader to see what the numbers stand for."""
+"""Example dialogues of the lab as text."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the estimators should find: true rates, differences and agreement, from a very large sample.
+"""True rates, differences and agreement, which the estimators should find, from a very large sample.
 
 A true rate is the expected number of failing messages over the expected number of messages, both over the population of
 users. It is computed from the frequencies of states in a very large sample of dialogues and the known probabilities of

@@ -1,4 +1,4 @@
-"""One chatbot against another: is the failure rate of A different from that of B?
+"""A/B tests: is the failure rate of chatbot A different from that of chatbot B?
 
 Differences are A minus B, as shares of messages. A user (a dialogue where the user is not known) is one cluster. One
 that is in both arms under the same id, as where two chatbots answer the same prefixes, makes the comparison a paired

@@ -1,4 +1,4 @@
-"""Whose fault is a failed dialogue: the chatbot's, the simulator's, the detector's doubt, or the infrastructure's?
+"""Attribution of failed dialogues: to the chatbot, the simulator, the detector's doubt, or the infrastructure.
 
 A chatbot that answers nonsense with nonsense has not failed a person. So rates are given with and without the
 conversations in which the simulator was at fault.

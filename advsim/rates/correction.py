@@ -1,4 +1,4 @@
-"""Failure rates corrected for the detector's errors, with intervals that carry the calibration's own uncertainty."""
+"""Failure rates corrected for the detector's errors, with intervals that include the calibration's uncertainty."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Do simulated conversations fail in the same ways as real ones? Divergence between distributions over failure modes.
+"""Divergence between the distributions of simulated and real failures over the failure modes.
 
 A message with several modes gives each of them an equal share of one message: every failing message counts once.
 The divergence of finite samples is biased upwards: it is shown against a null in which both sides are the same.

@@ -1,4 +1,4 @@
-"""The one table that rates, divergence, validity and A/B comparisons work on: a row for each chatbot message.
+"""The table that rates, divergence, validity and A/B tests work on: a row for each chatbot message.
 
 A row says which modes were found in the message, on which the detector gave no verdict, and whether the message could
 be judged at all. :func:`tally` turns rows into counts per cluster, the form in which every estimate here is computed.

@@ -56,7 +56,7 @@ class AbTest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ByChatbot:
-    """What is said of several chatbots.
+    """Rates, A/B tests and agreement of several chatbots.
 
     Attributes:
         chatbots: rates of all that are named, by name.

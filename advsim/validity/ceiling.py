@@ -1,4 +1,4 @@
-"""The split-half ceiling: how well real rates agree with real rates of as many other dialogues."""
+"""Split-half ceiling: how well real rates agree with real rates of as many other dialogues."""
 
 from __future__ import annotations
 

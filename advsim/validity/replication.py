@@ -1,4 +1,4 @@
-"""Do A/B results found with a simulator replicate on real dialogues? Over pairs that were chosen beforehand."""
+"""How far A/B results found with a simulator replicate on real dialogues, over pairs that were chosen beforehand."""
 
 from __future__ import annotations
 
