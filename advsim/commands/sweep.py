@@ -74,7 +74,8 @@ def print_results(study: Study, results: Sequence[Result]) -> None:
     for result in results:
         stops = ", ".join(f"{reason} {count}" for reason, count in result.stop_reasons.items())
         said = f"{result.simulator}: {result.validity.sentence} (ends: {stops}; {result.num_user_turns} user turns)"
-        console.print(" ".join([said, *agreement_notes(as_part(result))]), markup=False, highlight=False)
+        notes = [said, result.population_test.sentence, *agreement_notes(as_part(result))]
+        console.print(" ".join(notes), markup=False, highlight=False)
 
 
 def as_part(result: Result) -> ByChatbotPart:

@@ -106,22 +106,5 @@ def group_notes(groups: Sequence[Group], detector: Detector) -> list[str]:
 
 def population_notes(groups: Sequence[Group]) -> list[str]:
     """Which groups can be told from the real dialogues by their failures, and which could not be tested."""
-    notes = []
-    for group in groups:
-        test = group.failures.population_test if group.failures is not None else None
-        if test is None:
-            continue
-        caution = f" Caution: {test.caution}." if test.caution else ""
-        if test.p_value is None:
-            notes.append(f"{group.name}: no population test of its chatbot failures: {'; '.join(test.reasons)}.")
-        elif test.flagged:
-            notes.append(
-                f"{group.name}: the simulated users' chatbot failures differ from the real ones beyond chance "
-                f"(population test, p = {test.p_value:.3f}): {'; '.join(test.reasons)}.{caution}"
-            )
-        else:
-            notes.append(
-                f"{group.name}: by the chatbot failures, the simulated users are not told apart from the real ones "
-                f"(population test, p = {test.p_value:.3f}); that is no proof that they are right.{caution}"
-            )
-    return notes
+    tests = [(group.name, group.failures.population_test) for group in groups if group.failures is not None]
+    return [f"{name}: {test.sentence}" for name, test in tests if test is not None]

@@ -44,6 +44,23 @@ class SimulatorVerdict:
     num_permutations: int
     caution: str = ""
 
+    @property
+    def sentence(self) -> str:
+        """The verdict in words."""
+        why = "; ".join(self.reasons)
+        if self.p_value is None:
+            return f"No population test of the chatbot failures: {why}."
+        test = f"(population test, p = {self.p_value:.3f})"
+        caution = f" Caution: {self.caution}." if self.caution else ""
+        if self.flagged:
+            return (
+                f"The simulated users' chatbot failures differ from the real ones beyond chance {test}: {why}.{caution}"
+            )
+        return (
+            f"By the chatbot failures, the simulated users are not told apart from the real ones {test}; that is no "
+            f"proof that they are right.{caution}"
+        )
+
 
 def simulator_verdict(
     simulated: Mapping[str, Sequence[MessageOutcome]],

@@ -104,7 +104,7 @@ def test_no_failure_and_only_failures_have_intervals_with_a_width(tmp_path, advi
     assert rate.high - rate.low > 0.05
     assert (not advice) == any("found no failure" in note for note in found.notes)
     assert found.groups[1].failures.population_test.p_value is None
-    assert "a: no population test of its chatbot failures: no rate varies between dialogues" in " ".join(found.notes)
+    assert "a: No population test of the chatbot failures: no rate varies between dialogues" in " ".join(found.notes)
 
 
 def test_file_without_chatbot_turns_says_so_and_still_describes_the_users(tmp_path):
@@ -117,7 +117,7 @@ def test_file_without_chatbot_turns_says_so_and_still_describes_the_users(tmp_pa
     assert made.failures.rates["any"].estimate is None
     assert made.failures.differences[0].difference is None
     assert any("no chatbot turns" in note for note in found.notes)
-    assert any("no population test" in note and "no chatbot has judged messages" in note for note in found.notes)
+    assert any("No population test" in note and "no chatbot has judged messages" in note for note in found.notes)
     assert made.users.habits[0].mean == 1.0
 
 

@@ -49,7 +49,7 @@ def test_users_whose_failures_differ_beyond_chance_are_flagged_in_figures_notes_
     test = made.failures.population_test
     assert test.flagged and test.p_value <= 0.05 and test.num_configurations == 1
     (said,) = [note for note in found.notes if "beyond chance" in note]
-    assert said.startswith("made: the simulated users' chatbot failures differ from the real ones beyond chance")
+    assert said.startswith("made: The simulated users' chatbot failures differ from the real ones beyond chance")
     assert "any mode: simulated rate 41.7 points above the real one" in said
     console = Console(width=100, record=True, file=io.StringIO())
     for part in evaluation_tables(found.to_json()):
@@ -90,4 +90,4 @@ def test_chatbots_without_a_name_in_common_are_not_tested_and_the_note_says_so(t
     made, real = write(tmp_path / "made.jsonl", {"a": 0, "b": 9}), write(tmp_path / "real.jsonl", {"A": 9, "B": 9})
     values = evaluate(made, real).to_json()
     assert values["groups"][1]["failures"]["population_test"]["p_value"] is None
-    assert any("made: no population test" in note and "on both sides" in note for note in values["notes"])
+    assert any("made: No population test" in note and "on both sides" in note for note in values["notes"])

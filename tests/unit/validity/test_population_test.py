@@ -72,7 +72,8 @@ def test_users_who_recur_on_one_side_only_are_said_to_make_the_test_flag_too_eas
     apart, alike = study(RATES[:3], seed=1), study(RATES[:3], seed=2)
     assert simulator_verdict(apart, alike, num_permutations=99).caution == ""
     same_people = {name: rows_of(name, drawn_counts(0.1, rng=np.random.default_rng(3))) for name in alike}
-    assert "recur" in simulator_verdict(same_people, alike, num_permutations=99).caution
+    one_sided = simulator_verdict(same_people, alike, num_permutations=99)
+    assert "recur" in one_sided.caution and one_sided.caution in one_sided.sentence
     assert simulator_verdict(same_people, same_people, num_permutations=99).caution == ""
 
 
