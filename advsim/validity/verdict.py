@@ -27,8 +27,6 @@ from advsim.validity.agreement import Agreement, Comparison
 from advsim.validity.ceiling import Ceiling, split_half_ceiling
 from advsim.validity.paired_rates import both_sides
 
-__all__ = ["Agreement", "ConfigurationPair", "Validity", "ValidityVerdict", "predictive_validity"]
-
 
 class ValidityVerdict(StrEnum):
     """What the interval of the correlation says."""
