@@ -87,8 +87,8 @@ def check(
         num_ratings={str(value): sum(round(message.rating) == value for message in rated) for value in range(1, 6)},
         last_message=relations(rated),
         since_last_rating=relations(longer)[:1],
-        accepted=failure_rate(sides[0], seed=seed),
-        rejected=failure_rate(sides[1], seed=seed) if rejected else None,
+        accepted=failure_rate(sides[0]),
+        rejected=failure_rate(sides[1]) if rejected else None,
         difference=compare(sides[1], sides[0], seed=seed) if rejected else None,
         by_mode=compare_modes(sides[1], sides[0], modes=detector.modes, seed=seed) if rejected else (),
     )

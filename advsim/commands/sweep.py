@@ -71,7 +71,8 @@ def print_results(study: SweepPlan, results: Sequence[Result]) -> None:
     for result in results:
         stops = ", ".join(f"{reason} {count}" for reason, count in result.stop_reasons.items())
         said = f"{result.simulator}: {result.validity.sentence} (ends: {stops}; {result.num_user_turns} user turns)"
-        console.print(" ".join([said, *agreement_notes(by_chatbot(result))]), markup=False, highlight=False)
+        notes = [said, result.population_test.sentence, *agreement_notes(by_chatbot(result))]
+        console.print(" ".join(notes), markup=False, highlight=False)
 
 
 def by_chatbot(result: Result) -> ByChatbot:
@@ -84,6 +85,7 @@ def by_chatbot(result: Result) -> ByChatbot:
         tests=tuple(AbTest(pair=test.pair, simulated=(test.simulated,), real=(test.real,)) for test in result.ab.pairs),
         validity=result.validity,
         validity_by_mode=result.by_mode,
+        population_test=result.population_test,
         replication=result.ab,
     )
 

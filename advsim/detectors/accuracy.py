@@ -11,11 +11,10 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from statsmodels.stats.proportion import proportion_confint
-
 from advsim.detectors.labelled import LabelledMessage
 from advsim.detectors.taxonomy import load_taxonomy
 from advsim.errors import CorpusError
+from advsim.rates.intervals import wilson_interval
 from advsim.records import Assessment, DetectorCounts
 
 
@@ -55,9 +54,10 @@ def detector_counts(
             assessments are of several detectors or assess one message twice.
     """
     known = modes_or_shipped(modes)
-    found = list(zip(labelled, _assessed(assessments, labelled, known), strict=True))
+    pairs = list(zip(labelled, _assessed(assessments, labelled, known), strict=True))
     return [
-        _counts(mode, text, [(mode in message.modes, verdict(one, mode)) for message, one in found]) for mode in known
+        _counts(mode, text, [(mode in message.modes, verdict(assessment, mode)) for message, assessment in pairs])
+        for mode in known
     ]
 
 
@@ -79,21 +79,24 @@ def any_counts(
     Raises:
         CorpusError: as :func:`detector_counts`.
     """
-    found = _assessed(assessments, labelled, sorted({mode for message in labelled for mode in message.modes}))
+    assessed = _assessed(assessments, labelled, sorted({mode for message in labelled for mode in message.modes}))
     scope = frozenset(judged_modes)
-    verdicts = [None if one.error or scope & frozenset(one.abstained) else bool(one.labels) for one in found]
+    verdicts = [
+        None if assessment.error or scope & frozenset(assessment.abstained) else bool(assessment.labels)
+        for assessment in assessed
+    ]
     shown = [bool(message.modes) for message in labelled]
     return _counts("any", text, list(zip(shown, verdicts, strict=True)))
 
 
 def sensitivity(counts: DetectorCounts) -> Proportion:
     """Share of the messages that show the mode in which it is found; Wilson interval (Wilson 1927)."""
-    return wilson(counts.num_true_positive, counts.num_true_positive + counts.num_false_negative)
+    return proportion(counts.num_true_positive, counts.num_true_positive + counts.num_false_negative)
 
 
 def specificity(counts: DetectorCounts) -> Proportion:
     """Share of the messages that do not show the mode in which it is not found; Wilson interval."""
-    return wilson(counts.num_true_negative, counts.num_true_negative + counts.num_false_positive)
+    return proportion(counts.num_true_negative, counts.num_true_negative + counts.num_false_positive)
 
 
 def _counts(mode: str, text: str, shown_and_found: Sequence[tuple[bool, bool | None]]) -> DetectorCounts:
@@ -117,7 +120,7 @@ def _assessed(
         raise CorpusError(f"got assessments by {', '.join(detectors)}, expected those of one detector")
     assessed = by_message(assessments)
     seen: set[str] = set()
-    found: list[Assessment] = []
+    in_order: list[Assessment] = []
     for message in labelled:
         if message.id in seen:
             raise CorpusError(f"labelled message {message.id}: got two labels of this id; give each message its own")
@@ -129,16 +132,16 @@ def _assessed(
                 f"labelled message {message.id}: turn {len(message.context)} of that dialogue was not assessed; "
                 "let the detector assess the dialogues that the labels are of, or take the label out"
             )
-        found.append(assessment)
-    return found
+        in_order.append(assessment)
+    return in_order
 
 
-def wilson(count: int, num: int) -> Proportion:
+def proportion(count: int, num: int) -> Proportion:
     """``count`` of ``num`` with Wilson's 95 % interval."""
     if num == 0:
         return Proportion(value=None, low=None, high=None, num=0)
-    low, high = proportion_confint(count, num, alpha=0.05, method="wilson")
-    return Proportion(value=count / num, low=max(0.0, float(low)), high=min(1.0, float(high)), num=num)
+    low, high = wilson_interval(count, num)
+    return Proportion(value=count / num, low=low, high=high, num=num)
 
 
 def verdict(assessment: Assessment, mode: str) -> bool | None:
@@ -154,13 +157,13 @@ def by_message(assessments: Iterable[Assessment]) -> Mapping[tuple[str, int], As
     Raises:
         CorpusError: a message was assessed twice.
     """
-    found: dict[tuple[str, int], Assessment] = {}
+    by_key: dict[tuple[str, int], Assessment] = {}
     for assessment in assessments:
         key = (assessment.conversation_id, assessment.turn)
-        if key in found:
+        if key in by_key:
             raise CorpusError(f"turn {key[1]} of {key[0]}: got two assessments of it, expected one; ids must be unique")
-        found[key] = assessment
-    return found
+        by_key[key] = assessment
+    return by_key
 
 
 def modes_or_shipped(modes: Sequence[str] | None) -> tuple[str, ...]:

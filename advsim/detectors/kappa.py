@@ -10,16 +10,14 @@ import numpy.typing as npt
 from sklearn.metrics import cohen_kappa_score
 from statsmodels.stats.inter_rater import cohens_kappa
 
-from advsim.detectors.accuracy import Proportion, by_message, modes_or_shipped, verdict, wilson
+from advsim.detectors.accuracy import Proportion, by_message, modes_or_shipped, proportion, verdict
 from advsim.errors import CorpusError
+from advsim.rates.intervals import MIN_CLUSTERS_FOR_BOUNDS
 from advsim.records import Assessment
-
-MIN_MESSAGES_FOR_KAPPA_BOUNDS = 10
-"""The interval of kappa is asymptotic; on fewer messages it is not given."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Agreement:
+class DetectorAgreement:
     """Two detectors on the messages that both judged, for one mode.
 
     Attributes:
@@ -42,25 +40,25 @@ class Agreement:
 
 def agreement(
     first: Sequence[Assessment], second: Sequence[Assessment], *, modes: Sequence[str] | None = None
-) -> list[Agreement]:
+) -> list[DetectorAgreement]:
     """How far two detectors agree on the messages that both were given.
 
     Raises:
         CorpusError: they share no message, or one assesses a message twice.
     """
-    one, other = by_message(first), by_message(second)
-    shared = [message for message in one if message in other]
+    by_first, by_second = by_message(first), by_message(second)
+    shared = [message for message in by_first if message in by_second]
     if not shared:
         raise CorpusError("agreement of detectors: got no message that both assessed; assess the same dialogues")
-    return [_agreement(mode, [(one[it], other[it]) for it in shared]) for mode in modes_or_shipped(modes)]
+    return [_agreement(mode, [(by_first[it], by_second[it]) for it in shared]) for mode in modes_or_shipped(modes)]
 
 
-def _agreement(mode: str, pairs: Sequence[tuple[Assessment, Assessment]]) -> Agreement:
+def _agreement(mode: str, pairs: Sequence[tuple[Assessment, Assessment]]) -> DetectorAgreement:
     verdicts = [(verdict(first, mode), verdict(second, mode)) for first, second in pairs]
     both = np.array([pair for pair in verdicts if None not in pair], dtype=bool).reshape(-1, 2)
-    return Agreement(
+    return DetectorAgreement(
         mode=mode,
-        agreement=wilson(int((both[:, 0] == both[:, 1]).sum()), len(both)),
+        agreement=proportion(int((both[:, 0] == both[:, 1]).sum()), len(both)),
         kappa=_kappa(both),
         num_first=int(both[:, 0].sum()),
         num_second=int(both[:, 1].sum()),
@@ -76,9 +74,9 @@ def _kappa(both_N2: npt.NDArray[np.bool_]) -> Proportion:
     table = np.zeros((2, 2))
     np.add.at(table, (both_N2[:, 0].astype(int), both_N2[:, 1].astype(int)), 1)
     varies = all(len(np.unique(both_N2[:, side])) == 2 for side in (0, 1))
-    if num < MIN_MESSAGES_FOR_KAPPA_BOUNDS or not varies or (both_N2[:, 0] == both_N2[:, 1]).all():
+    if num < MIN_CLUSTERS_FOR_BOUNDS or not varies or (both_N2[:, 0] == both_N2[:, 1]).all():
         return Proportion(value=value, low=None, high=None, num=num)
-    found = cohens_kappa(table)
+    asymptotic = cohens_kappa(table)
     return Proportion(
-        value=value, low=max(-1.0, float(found.kappa_low)), high=min(1.0, float(found.kappa_upp)), num=num
+        value=value, low=max(-1.0, float(asymptotic.kappa_low)), high=min(1.0, float(asymptotic.kappa_upp)), num=num
     )

@@ -14,7 +14,7 @@ from advsim.evaluation.calibration import Calibration, calibrate, corrected_rate
 from advsim.evaluation.chatbots import measure_chatbots
 from advsim.evaluation.inputs import GroupInput
 from advsim.evaluation.instruments import Instruments
-from advsim.evaluation.notes import calibration_notes, chatbot_notes, detector_notes, group_notes
+from advsim.evaluation.notes import calibration_notes, chatbot_notes, detector_notes, group_notes, population_notes
 from advsim.evaluation.results import Evaluation, Group
 from advsim.evaluation.summary import (
     FailureSummary,
@@ -32,6 +32,8 @@ from advsim.realism.user_texts import UserTexts
 from advsim.records import Assessment, StopReason, user_turns
 from advsim.rollout.faults import user_turn_fault
 from advsim.runtime.progress import Reporter, Stage
+from advsim.validity.by_chatbot import rows_by_chatbot
+from advsim.validity.population_test import SimulatorVerdict, simulator_verdict
 from advsim.validity.replication import AbPair
 
 
@@ -78,34 +80,34 @@ def measure(
     finally:
         instruments.release()
     rows = {
-        one.name: outcomes(
-            one.name,
-            one.dialogues,
-            assessments[one.name],
-            one.users,
+        group.name: outcomes(
+            group.name,
+            group.dialogues,
+            assessments[group.name],
+            group.users,
             modes=taxonomy.ids,
             judged_modes=detector.modes,
-            left_out=one.openings,
+            left_out=group.openings,
         )
-        for one in inputs
+        for group in inputs
     }
-    reference = next((one for one in inputs if one.is_reference), None)
-    dialogue_budget = _token_budget([one.texts for one in inputs])
-    next_turn_budget = _token_budget([one.next_turns for one in inputs])
+    reference = next((group for group in inputs if group.is_reference), None)
+    dialogue_budget = _token_budget([group.texts for group in inputs])
+    next_turn_budget = _token_budget([group.next_turns for group in inputs])
     groups: list[Group] = []
-    num_parts = sum(7 * bool(one.dialogues) + 2 * bool(one.next_turns) for one in inputs)
+    num_parts = sum(7 * bool(group.dialogues) + 2 * bool(group.next_turns) for group in inputs)
     with reporter.stage("users: typing habits, classifiers, MAUVE", total=num_parts, unit="part") as stage:
-        for one in inputs:
-            compared = reference if one is not reference else None
-            stage.note(one.name)
-            failures = _failures(one, rows, assessments[one.name], compared, instruments, seed)
+        for group in inputs:
+            compared = reference if group is not reference else None
+            stage.note(group.name)
+            failures = _failures(group, rows, assessments[group.name], compared, instruments, seed)
             if failures is not None and calibration is not None:
-                corrected = corrected_rates(failures.rates, calibration, one.text)
+                corrected = corrected_rates(failures.rates, calibration, group.text)
                 failures = dataclasses.replace(failures, corrected=corrected)
-            stage.advance(bool(one.dialogues))
-            users = _users(one, compared, dialogue_budget, instruments, held_out, seed, stage)
-            next_turns = _next_turns(one, compared, next_turn_budget, instruments, seed, stage)
-            groups.append(_group(one, failures, users, next_turns, assessments[one.name], taxonomy.ids))
+            stage.advance(bool(group.dialogues))
+            users = _users(group, compared, dialogue_budget, instruments, held_out, seed, stage)
+            next_turns = _next_turns(group, compared, next_turn_budget, instruments, seed, stage)
+            groups.append(_group(group, failures, users, next_turns, assessments[group.name], taxonomy.ids))
     by_chatbot = None
     if pairs is not None:
         with reporter.stage("chatbots: rates, A/B tests, agreement", total=1, unit="part") as stage:
@@ -124,6 +126,7 @@ def measure(
             *detector_notes(detector, taxonomy),
             *(calibration_notes(calibration, detector, inputs) if calibration is not None else ()),
             *group_notes(groups, detector),
+            *population_notes(groups),
         ),
         seconds=time.monotonic() - started_s,
         calibration=calibration,
@@ -133,19 +136,19 @@ def measure(
 
 def _assess(inputs: Sequence[GroupInput], detector: Detector, reporter: Reporter) -> dict[str, list[Assessment]]:
     """What the detector says, by group; openings that the chatbot did not write are left out."""
-    found: dict[str, list[Assessment]] = {}
-    num_dialogues = sum(len(one.dialogues) for one in inputs)
+    by_group: dict[str, list[Assessment]] = {}
+    num_dialogues = sum(len(group.dialogues) for group in inputs)
     with reporter.stage(f"failures by {detector.name}", total=num_dialogues, unit="dialogue") as stage:
-        for one in inputs:
-            said = detector.assess(one.dialogues, advance=stage.advance) if one.dialogues else []
-            found[one.name] = [it for it in said if (it.conversation_id, it.turn) not in one.openings]
-    return found
+        for group in inputs:
+            said = detector.assess(group.dialogues, advance=stage.advance) if group.dialogues else []
+            by_group[group.name] = [it for it in said if (it.conversation_id, it.turn) not in group.openings]
+    return by_group
 
 
 def _calibration(inputs: Sequence[GroupInput], instruments: Instruments, reporter: Reporter) -> Calibration | None:
     if instruments.labelled is None:
         return None
-    texts = {one.text for one in inputs if one.dialogues}
+    texts = {group.text for group in inputs if group.dialogues}
     return calibrate(
         instruments.labelled,
         detector=instruments.detector,
@@ -160,42 +163,55 @@ def _token_budget(groups: Sequence[Sequence[UserTexts]]) -> int:
 
 
 def _failures(
-    one: GroupInput,
+    group: GroupInput,
     rows: Mapping[str, Sequence[MessageOutcome]],
     assessments: Sequence[Assessment],
     reference: GroupInput | None,
     instruments: Instruments,
     seed: int,
 ) -> FailureSummary | None:
-    if not one.dialogues:
+    if not group.dialogues:
         return None
     blame = (
         attribute(
-            one.name,
-            one.conversations,
+            group.name,
+            group.conversations,
             assessments,
-            users=one.users,
-            user_turn_fault=partial(user_turn_fault, instructions=one.instructions),
+            users=group.users,
+            user_turn_fault=partial(user_turn_fault, instructions=group.instructions),
             modes=instruments.taxonomy.ids,
             judged_modes=instruments.detector.modes,
-            left_out=one.openings,
-            seed=seed,
+            left_out=group.openings,
         )
-        if one.conversations
+        if group.conversations
         else None
     )
     return summarise_failures(
-        rows[one.name],
+        rows[group.name],
         assessments,
         modes=instruments.taxonomy.ids,
         reference=rows[reference.name] if reference is not None else None,
+        population_test=_population_test(group, reference, rows, seed) if reference is not None else None,
         blame=blame,
         seed=seed,
     )
 
 
+def _population_test(
+    group: GroupInput, reference: GroupInput, rows: Mapping[str, Sequence[MessageOutcome]], seed: int
+) -> SimulatorVerdict:
+    """Test the chatbots in common where both sides name several, otherwise each side as a whole."""
+    sides = (group, reference)
+    by_chatbot = [rows_by_chatbot(rows[side.name], side.chatbots) for side in sides]
+    if min(map(len, by_chatbot)) < 2:
+        by_chatbot = [{"all": list(rows[side.name])} for side in sides]
+    shared = [name for name in by_chatbot[0] if name in by_chatbot[1]]
+    simulated, real = ({name: side[name] for name in shared} for side in by_chatbot)
+    return simulator_verdict(simulated, real, seed=seed)
+
+
 def _users(
-    one: GroupInput,
+    group: GroupInput,
     reference: GroupInput | None,
     token_budget: int,
     instruments: Instruments,
@@ -203,16 +219,16 @@ def _users(
     seed: int,
     stage: Stage,
 ) -> UserSummary | None:
-    if not one.texts:
+    if not group.texts:
         return None
     realism: tuple[TwoSample, ...] = ()
     if reference is None:
         stage.advance(4)
     else:
         realism = compare_users(
-            one.dialogues,
+            group.dialogues,
             reference.dialogues,
-            texts=one.texts,
+            texts=group.texts,
             reference_texts=reference.texts,
             config=held_out,
             seed=seed,
@@ -220,7 +236,7 @@ def _users(
             advance=lambda: stage.advance(2),
         )
     return summarise_users(
-        one.texts,
+        group.texts,
         token_budget=token_budget,
         seed=seed,
         embedder=instruments.embedder,
@@ -231,17 +247,17 @@ def _users(
 
 
 def _next_turns(
-    one: GroupInput,
+    group: GroupInput,
     reference: GroupInput | None,
     token_budget: int,
     instruments: Instruments,
     seed: int,
     stage: Stage,
 ) -> UserSummary | None:
-    if not one.next_turns:
+    if not group.next_turns:
         return None
     return summarise_users(
-        one.next_turns,
+        group.next_turns,
         token_budget=token_budget,
         seed=seed,
         embedder=instruments.embedder,
@@ -251,7 +267,7 @@ def _next_turns(
 
 
 def _group(
-    one: GroupInput,
+    group: GroupInput,
     failures: FailureSummary | None,
     users: UserSummary | None,
     next_turns: UserSummary | None,
@@ -259,15 +275,15 @@ def _group(
     modes: Sequence[str],
 ) -> Group:
     return Group(
-        name=one.name,
-        is_reference=one.is_reference,
-        num_dialogues=len(one.dialogues),
-        num_users=len(set(one.users.values())),
-        num_user_turns=sum(len(user_turns(dialogue)) for dialogue in one.dialogues),
-        num_ended_by_error=one.stop_reasons.get(StopReason.ERROR.value, 0),
-        stop_reasons=dict(one.stop_reasons),
+        name=group.name,
+        is_reference=group.is_reference,
+        num_dialogues=len(group.dialogues),
+        num_users=len(set(group.users.values())),
+        num_user_turns=sum(len(user_turns(dialogue)) for dialogue in group.dialogues),
+        num_ended_by_error=group.stop_reasons.get(StopReason.ERROR.value, 0),
+        stop_reasons=dict(group.stop_reasons),
         failures=failures,
         users=users,
         next_turns=next_turns,
-        examples=choose_examples(one.dialogues, assessments, modes=modes),
+        examples=choose_examples(group.dialogues, assessments, modes=modes),
     )

@@ -1,4 +1,4 @@
-"""What a reader must know to read the figures: what was not judged, and what is in no rate."""
+"""Notes for the reader of an evaluation: what was not judged, what is in no rate, which users can be told apart."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ ONE_CHATBOT = (
 )
 
 
-def chatbot_notes(found: ByChatbot, groups: Sequence[Group]) -> list[str]:
+def chatbot_notes(compared: ByChatbot, groups: Sequence[Group]) -> list[str]:
     """Why chatbots are not compared, and which chatbots and dialogues are left out of the comparison."""
     notes = []
     references = [group for group in groups if group.is_reference]
     others = [group for group in groups if not group.is_reference]
-    if references and found.validity is None:
-        notes.append(f"Chatbots: {found.reason}; it needs chatbots of the same names in both files.")
-    if found.left_out:
-        notes.append(f"Chatbots in one of the files only, left out of the agreement: {', '.join(found.left_out)}.")
-    if found.validity is not None and found.validity.left_out:
-        silent = ", ".join(found.validity.left_out)
+    if references and compared.validity is None:
+        notes.append(f"Chatbots: {compared.reason}; it needs chatbots of the same names in both files.")
+    if compared.left_out:
+        notes.append(f"Chatbots in one of the files only, left out of the agreement: {', '.join(compared.left_out)}.")
+    if compared.validity is not None and compared.validity.left_out:
+        silent = ", ".join(compared.validity.left_out)
         notes.append(f"Chatbots without a judged message in one of the files, left out of the agreement: {silent}.")
-    for group, num_unnamed in zip((*others, *references), found.num_unnamed, strict=False):
+    for group, num_unnamed in zip((*others, *references), compared.num_unnamed, strict=False):
         if num_unnamed:
             notes.append(f"{group.name}: {num_unnamed} dialogues name no chatbot; they are in no figure by chatbot.")
     return notes
@@ -69,7 +69,7 @@ def calibration_notes(calibration: Calibration, detector: Detector, inputs: Sequ
             "than logs: the correction carries over only as far as the detector errs alike there. Label some of your "
             "own."
         )
-    shared = [one.name for one in inputs if one.dialogues and calibration.text_for(one.text) != one.text]
+    shared = [group.name for group in inputs if group.dialogues and calibration.text_for(group.text) != group.text]
     if shared:
         notes.append(
             f"{', '.join(shared)}: one calibration with all labelled messages, because it is not known whether this "
@@ -102,3 +102,9 @@ def group_notes(groups: Sequence[Group], detector: Detector) -> list[str]:
                 "infrastructure, in no rate."
             )
     return notes
+
+
+def population_notes(groups: Sequence[Group]) -> list[str]:
+    """Which groups can be told from the real dialogues by their failures, and which could not be tested."""
+    tests = [(group.name, group.failures.population_test) for group in groups if group.failures is not None]
+    return [f"{name}: {test.sentence}" for name, test in tests if test is not None]

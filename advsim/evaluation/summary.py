@@ -1,4 +1,4 @@
-"""What is said of one group of dialogues, alone and against a reference: how chatbots fail, and how users write."""
+"""Summary statistics of a group of dialogues, alone and against a reference: chatbot failures, and users' turns."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from advsim.realism.habits import HabitSummary, SpreadComparison, compare_spread
 from advsim.realism.mauve import Mauve, measure_mauve
 from advsim.realism.user_texts import UserTexts, num_user_turns_in_common
 from advsim.records import Assessment, Dialogue, FailureLabel, Rate, Visibility
+from advsim.validity.population_test import SimulatorVerdict
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +54,7 @@ class FailureSummary:
             ``p_adjusted`` is Benjamini and Hochberg's.
         divergence: over modes given failure, from the reference.
         divergence_with_none: the same with messages without failure as a category.
+        population_test: whether the group can be told from the reference by its failures, all modes taken together.
         blame: of the conversations; None for the reference.
         corrected: rates without the detector's errors, keys as in ``rates``; empty where it was not calibrated.
     """
@@ -65,6 +67,7 @@ class FailureSummary:
     differences: tuple[Difference, ...] = ()
     divergence: Divergence | None = None
     divergence_with_none: Divergence | None = None
+    population_test: SimulatorVerdict | None = None
     blame: BlameSummary | None = None
     corrected: Mapping[str, CorrectedRate] = field(default_factory=dict)
 
@@ -100,6 +103,7 @@ def summarise_failures(
     *,
     modes: Sequence[str],
     reference: Sequence[MessageOutcome] | None = None,
+    population_test: SimulatorVerdict | None = None,
     blame: BlameReport | None = None,
     seed: int = 0,
 ) -> FailureSummary:
@@ -110,16 +114,17 @@ def summarise_failures(
         assessments: the detector's, of the same messages.
         modes: ids of the taxonomy, in order.
         reference: outcomes of the group to compare with.
+        population_test: of the group against it.
         blame: attribution of the conversations.
         seed: of permutations and bootstrap.
     """
-    labels = [label for one in assessments for label in one.labels]
+    labels = [label for assessment in assessments for label in assessment.labels]
     counted = Counter(label.severity for label in labels)
     seen = Counter((label.mode, label.visibility) for label in labels)
     compared = reference is not None
     real = reference or ()
     return FailureSummary(
-        rates={mode or ANY: failure_rate(rows, mode=mode, seed=seed) for mode in (None, *modes)},
+        rates={mode or ANY: failure_rate(rows, mode=mode) for mode in (None, *modes)},
         severities={severity: counted[severity] for severity in (1, 2, 3)},
         visibilities={
             mode: {visibility.value: seen[mode, visibility] for visibility in Visibility}
@@ -133,6 +138,7 @@ def summarise_failures(
         else (),
         divergence=mode_divergence(rows, real, modes=modes, seed=seed) if compared else None,
         divergence_with_none=mode_divergence(rows, real, modes=modes, with_none=True, seed=seed) if compared else None,
+        population_test=population_test,
         blame=None
         if blame is None
         else BlameSummary(
@@ -152,12 +158,14 @@ def choose_examples(
     """
     by_id = {dialogue.id: dialogue for dialogue in dialogues}
     labels: dict[str, list[FailureLabel]] = {mode: [] for mode in modes}
-    for one in assessments:
-        for label in one.labels:
+    for assessment in assessments:
+        for label in assessment.labels:
             labels.setdefault(label.mode, []).append(label)
     chosen: list[FailureExample] = []
-    for found in labels.values():
-        ranked = sorted(found, key=lambda one: (-one.severity, -one.confidence, one.conversation_id, one.turn))
+    for of_mode in labels.values():
+        ranked = sorted(
+            of_mode, key=lambda label: (-label.severity, -label.confidence, label.conversation_id, label.turn)
+        )
         first_of = {label.conversation_id: label for label in reversed(ranked)}
         kept = [label for label in ranked if first_of[label.conversation_id] is label][:num_a_mode]
         chosen.extend(_example(by_id[label.conversation_id], label) for label in kept)
@@ -198,7 +206,7 @@ def summarise_users(
         realism: what classifiers found, see :func:`compare_users`.
         advance: called after each of the two parts.
     """
-    diversity = measure_diversity([text for one in texts for text in one.texts], token_budget=token_budget, seed=seed)
+    diversity = measure_diversity([text for user in texts for text in user.texts], token_budget=token_budget, seed=seed)
     spread = None if reference is None else compare_spread(reference, texts, seed=seed)
     advance()
     mauve = None if reference is None else measure_mauve(reference, texts, embedder=embedder, seed=seed)
@@ -218,9 +226,9 @@ def compare_users(
     advance: Callable[[], None] = lambda: None,
 ) -> tuple[TwoSample, ...]:
     """Classifiers of every family between the users of free dialogues and those of the reference."""
-    found = []
+    compared = []
     for family in Family:
-        found.append(
+        compared.append(
             compare_dialogues(
                 family,
                 real=reference,
@@ -232,4 +240,4 @@ def compare_users(
             )
         )
         advance()
-    return tuple(found)
+    return tuple(compared)

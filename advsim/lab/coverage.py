@@ -1,4 +1,4 @@
-"""What many repetitions say together: bias, coverage of intervals, simulators flagged, each with its error."""
+"""Bias, coverage of intervals and simulators flagged over many repetitions, each with its Monte-Carlo error."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ class Coverage:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Share:
+class RepetitionShare:
     """A share of repetitions, or of A/B pairs in all of them, with its 95 % Wilson interval; ``num`` is of what."""
 
     value: float
@@ -109,7 +109,7 @@ class Share:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SimulatorResult:
-    """What became of one simulator.
+    """What became of a simulator.
 
     Attributes:
         name: its name.
@@ -129,9 +129,9 @@ class SimulatorResult:
     true_pearson: float
     true_concordance: float
     true_bias: float
-    flagged: Share | None
-    supported: Share | None
-    right_signs: Share | None
+    flagged: RepetitionShare | None
+    supported: RepetitionShare | None
+    right_signs: RepetitionShare | None
     ceiling_gap: float | None
     ceiling_gap_error: float | None
 
@@ -154,11 +154,11 @@ def run_lab(config: LabConfig, *, advance: Callable[[int], None] | None = None) 
     """
     truth = compute_truth(config)
     repeat = partial(run_repetition, config, truth)
-    found: list[Repetition] = []
+    repeated: list[Repetition] = []
 
     def collect(repetitions: Iterable[Repetition]) -> None:
         for repetition in repetitions:
-            found.append(repetition)
+            repeated.append(repetition)
             if advance is not None:
                 advance(1)
 
@@ -168,7 +168,7 @@ def run_lab(config: LabConfig, *, advance: Callable[[int], None] | None = None) 
         # Not forked: a progress bar draws from a thread.
         with ProcessPoolExecutor(config.num_workers, mp_context=get_context("spawn")) as pool:
             collect(pool.map(repeat, range(config.num_repetitions)))
-    return summarise(config, truth, found)
+    return summarise(config, truth, repeated)
 
 
 def summarise(config: LabConfig, truth: Truth, repetitions: Sequence[Repetition]) -> LabResult:
@@ -229,8 +229,8 @@ def _simulator(name: str, config: LabConfig, truth: Truth, repetitions: Sequence
     )
 
 
-def _share(num_true: int, num: int) -> Share | None:
+def _share(num_true: int, num: int) -> RepetitionShare | None:
     if num == 0:
         return None
     low, high = wilson_interval(num_true, num)
-    return Share(value=num_true / num, low=low, high=high, num=num)
+    return RepetitionShare(value=num_true / num, low=low, high=high, num=num)

@@ -1,4 +1,4 @@
-"""One repetition: a study is drawn, the estimators of real runs look at it, and each stands beside its truth."""
+"""A repetition of the lab: draw a study, apply the estimators of real runs, and set each beside its truth."""
 
 from __future__ import annotations
 
@@ -12,15 +12,17 @@ from scipy.spatial.distance import jensenshannon
 
 from advsim.lab.chatbots import MODES
 from advsim.lab.config import LabConfig
+from advsim.lab.intervals import fisher_interval, joint_bootstrap, percentile_rate_interval
 from advsim.lab.study import Outcomes, Study, draw_study
 from advsim.lab.truth import Truth, true_mode_shares, true_rates
 from advsim.rates.ab_test import compare
 from advsim.rates.divergence import mode_divergence
-from advsim.rates.intervals import RateInterval
-from advsim.rates.outcomes import MessageOutcome
-from advsim.rates.rates import failure_rate
+from advsim.rates.intervals import Interval, rate_interval
+from advsim.rates.outcomes import MessageOutcome, tally
+from advsim.validity.agreement import Agreement, Comparison
+from advsim.validity.paired_rates import both_sides
 from advsim.validity.population_test import simulator_verdict
-from advsim.validity.verdict import Agreement, Validity, ValidityVerdict, predictive_validity
+from advsim.validity.verdict import Validity, ValidityVerdict, predictive_validity
 
 REAL = "real"
 """In place of a simulator's name, where an estimate is about the real users alone."""
@@ -96,9 +98,10 @@ def run_repetition(config: LabConfig, truth: Truth, repetition: int) -> Repetiti
     true_differences = _pair_differences(true_rates(truth.real, study.chatbots))
     clear = np.abs(true_differences) >= CLEAR_DIFFERENCE
     for name, simulated in study.simulated.items():
-        validity = predictive_validity(simulated, study.real, num_bootstrap=config.num_bootstrap, seed=seed)
-        checks += _agreement_checks(name, truth, validity, (Quantity.PEARSON, Quantity.CONCORDANCE))
-        same_users = predictive_validity(
+        own_users = _agreement_of(simulated, study.real, num_bootstrap=config.num_bootstrap, seed=seed)
+        validity = own_users.validity
+        checks += _agreement_checks(name, truth, own_users, (Quantity.PEARSON, Quantity.CONCORDANCE))
+        same_users = _agreement_of(
             study.simulated_replayed[name], study.replayed, num_bootstrap=config.num_bootstrap, seed=seed
         )
         checks += _agreement_checks(
@@ -138,20 +141,25 @@ def _rate_checks(config: LabConfig, truth: Truth, study: Study, seed: int) -> It
     for quantity, mode in ((Quantity.RATE, None), (Quantity.RARE_RATE, RARE_MODE)):
         true = true_rates(truth.real, study.chatbots, mode=mode)
         for number, rows in enumerate(study.real.values()):
-            for interval in RateInterval:
-                rate = failure_rate(
-                    rows, mode=mode, num_bootstrap=config.num_bootstrap, seed=seed + number, interval=interval
+            counts = tally(rows, mode)
+            if counts.rate is None:
+                continue
+            percentile = percentile_rate_interval(
+                counts.failing, counts.judged, num_bootstrap=config.num_bootstrap, seed=seed + number
+            )
+            for method, bounds in (
+                ("logit_t", rate_interval(counts.failing, counts.judged)),
+                ("percentile", percentile),
+            ):
+                yield Check(
+                    quantity=quantity,
+                    simulator=REAL,
+                    method=method,
+                    estimate=counts.rate,
+                    low=bounds[0] if bounds else None,
+                    high=bounds[1] if bounds else None,
+                    truth=float(true[number]),
                 )
-                if rate.estimate is not None:
-                    yield Check(
-                        quantity=quantity,
-                        simulator=REAL,
-                        method=interval.value,
-                        estimate=rate.estimate,
-                        low=rate.low,
-                        high=rate.high,
-                        truth=float(true[number]),
-                    )
 
 
 def _ab_checks(truth: Truth, study: Study, seed: int) -> Iterator[Check]:
@@ -160,30 +168,52 @@ def _ab_checks(truth: Truth, study: Study, seed: int) -> Iterator[Check]:
     for quantity, outcomes in ((Quantity.AB_DIFFERENCE, study.real), (Quantity.AB_PAIRED, study.replayed)):
         for number, value in enumerate(true.tolist()):
             a, b = names[2 * number], names[2 * number + 1]
-            found = compare(outcomes[a], outcomes[b], num_permutations=_NUM_AB_PERMUTATIONS, seed=seed)
-            if found.difference is not None:
+            difference = compare(outcomes[a], outcomes[b], num_permutations=_NUM_AB_PERMUTATIONS, seed=seed)
+            if difference.difference is not None:
                 yield Check(
                     quantity=quantity,
                     simulator=REAL,
                     method="mover",
-                    estimate=found.difference,
-                    low=found.low,
-                    high=found.high,
+                    estimate=difference.difference,
+                    low=difference.low,
+                    high=difference.high,
                     truth=value,
                 )
 
 
-def _agreement_checks(
-    name: str, truth: Truth, validity: Validity, quantities: tuple[Quantity, Quantity]
-) -> Iterator[Check]:
-    true = truth.agreement[name]
-    both: tuple[tuple[Quantity, Agreement, float], ...] = (
-        (quantities[0], validity.pearson, true.pearson),
-        (quantities[1], validity.concordance, true.concordance),
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _MeasuredAgreement:
+    """What a verdict says, and beside it the intervals that verdicts leave out, of r and of concordance."""
+
+    validity: Validity
+    of_pearson: tuple[Interval, ...]
+    of_concordance: tuple[Interval, ...]
+
+
+def _agreement_of(simulated: Outcomes, real: Outcomes, *, num_bootstrap: int, seed: int) -> _MeasuredAgreement:
+    paired = both_sides(simulated, real, None)
+    comparison = Comparison.of(paired.simulated, paired.real)
+    rng = np.random.default_rng(seed)  # the joint bootstrap draws first, then the ceiling goes on from there
+    joint_pearson, joint_concordance = joint_bootstrap(comparison, num_bootstrap=num_bootstrap, rng=rng)
+    validity = predictive_validity(simulated, real, num_bootstrap=num_bootstrap, seed=rng)
+    observed = validity.pearson.estimate
+    plain = () if observed is None else (fisher_interval(observed, validity.num_configurations),)
+    return _MeasuredAgreement(
+        validity=validity, of_pearson=(joint_pearson, *plain), of_concordance=(joint_concordance,)
     )
-    for quantity, found, value in both:
-        for interval in found.intervals:
-            estimate = found.disattenuated if interval.method == "disattenuated" else found.estimate
+
+
+def _agreement_checks(
+    name: str, truth: Truth, measured: _MeasuredAgreement, quantities: tuple[Quantity, Quantity]
+) -> Iterator[Check]:
+    true, validity = truth.agreement[name], measured.validity
+    both: tuple[tuple[Quantity, Agreement, tuple[Interval, ...], float], ...] = (
+        (quantities[0], validity.pearson, measured.of_pearson, true.pearson),
+        (quantities[1], validity.concordance, measured.of_concordance, true.concordance),
+    )
+    for quantity, agreement, others, value in both:
+        for interval in (*agreement.intervals, *others):
+            estimate = agreement.disattenuated if interval.method == "disattenuated" else agreement.estimate
             if estimate is not None:
                 yield Check(
                     quantity=quantity,
@@ -197,7 +227,7 @@ def _agreement_checks(
 
 
 def _divergence_check(name: str, config: LabConfig, truth: Truth, study: Study, seed: int) -> Check:
-    found = mode_divergence(
+    divergence = mode_divergence(
         _all_rows(study.simulated[name]),
         _all_rows(study.real),
         modes=MODES,
@@ -209,9 +239,9 @@ def _divergence_check(name: str, config: LabConfig, truth: Truth, study: Study, 
         quantity=Quantity.DIVERGENCE,
         simulator=name,
         method="cluster_bootstrap",
-        estimate=found.jensen_shannon or 0.0,
-        low=found.low,
-        high=found.high,
+        estimate=divergence.jensen_shannon or 0.0,
+        low=divergence.low,
+        high=divergence.high,
         truth=float(jensenshannon(*shares, base=2)) ** 2,
     )
 

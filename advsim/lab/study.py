@@ -1,4 +1,4 @@
-"""A study as a team would have it: real and simulated dialogues with each of some chatbots, as tables of outcomes."""
+"""Draw a study: real and simulated dialogues with each of some chatbots, as tables of outcomes."""
 
 from __future__ import annotations
 
@@ -47,8 +47,14 @@ def draw_study(config: LabConfig, *, repetition: int) -> Study:
     chatbots = draw_chatbots(config.num_chatbots, rng=np.random.default_rng((config.seed, 2, repetition)))
 
     def draw(users: Population, stream: int) -> Outcomes:
-        rng = np.random.default_rng((config.seed, 3, repetition, stream))
-        return draw_outcomes(users, chatbots, num_users=config.num_users, max_user_turns=config.max_user_turns, rng=rng)
+        return draw_outcomes(
+            users,
+            chatbots,
+            num_users=config.num_users,
+            max_user_turns=config.max_user_turns,
+            rng=np.random.default_rng((config.seed, 3, repetition, stream)),
+            users_of=str(stream),
+        )
 
     return Study(
         chatbots=chatbots,
@@ -71,14 +77,22 @@ def draw_study(config: LabConfig, *, repetition: int) -> Study:
 
 
 def draw_outcomes(
-    population: Population, chatbots: Chatbots, *, num_users: int, max_user_turns: int, rng: np.random.Generator
+    population: Population,
+    chatbots: Chatbots,
+    *,
+    num_users: int,
+    max_user_turns: int,
+    rng: np.random.Generator,
+    users_of: str,
 ) -> Outcomes:
-    """Outcomes of dialogues of each chatbot with users of its own."""
-    found: Outcomes = {}
+    """Outcomes of dialogues of each chatbot with users of its own, whose ids begin with ``users_of``."""
+    by_chatbot: Outcomes = {}
     for number, name in enumerate(chatbots.names):
         dialogues = draw_dialogues(population, num_users=num_users, max_user_turns=max_user_turns, rng=rng)
-        found[name] = rows_of(name, dialogues, draw_failures(dialogues, chatbots, number, rng=rng), users_of=name)
-    return found
+        by_chatbot[name] = rows_of(
+            name, dialogues, draw_failures(dialogues, chatbots, number, rng=rng), users_of=f"{users_of}/{name}"
+        )
+    return by_chatbot
 
 
 def _replay(config: LabConfig, population: Population, chatbots: Chatbots, *, rng: np.random.Generator) -> Outcomes:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from rich.table import Table
 from rich.text import Text
 
-from advsim.lab.coverage import Coverage, LabResult, Share
+from advsim.lab.coverage import Coverage, LabResult, RepetitionShare
 from advsim.records import Dialogue, Speaker
 
 _ONLY_WITH_EVERY_METHOD = ("method", "below / above", "width")
@@ -89,26 +89,26 @@ def _simulator_table(result: LabResult) -> Table:
         "A/B signs",
     ):
         table.add_column(name, justify="left" if name == "simulator" else "right")
-    for found in result.simulators:
+    for simulator in result.simulators:
         gap = (
-            f"{found.ceiling_gap:+.3f} ± {found.ceiling_gap_error:.3f}"
-            if found.ceiling_gap is not None and found.ceiling_gap_error is not None
+            f"{simulator.ceiling_gap:+.3f} ± {simulator.ceiling_gap_error:.3f}"
+            if simulator.ceiling_gap is not None and simulator.ceiling_gap_error is not None
             else "undefined"
         )
         table.add_row(
-            found.name + (" (population)" if found.is_right else ""),
-            f"{found.true_pearson:.3f}",
-            f"{found.true_concordance:.3f}",
-            f"{100 * found.true_bias:+.1f} points",
+            simulator.name + (" (population)" if simulator.is_right else ""),
+            f"{simulator.true_pearson:.3f}",
+            f"{simulator.true_concordance:.3f}",
+            f"{100 * simulator.true_bias:+.1f} points",
             gap,
-            _share(found.flagged),
-            _share(found.supported, bounds=False),
-            _share(found.right_signs, bounds=False),
+            _share(simulator.flagged),
+            _share(simulator.supported, bounds=False),
+            _share(simulator.right_signs, bounds=False),
         )
     return table
 
 
-def _share(share: Share | None, *, bounds: bool = True) -> str:
+def _share(share: RepetitionShare | None, *, bounds: bool = True) -> str:
     if share is None:
         return "none"
     if not bounds:

@@ -1,4 +1,4 @@
-"""Lab dialogues in words, for a reader to see what the numbers stand for."""
+"""Example dialogues of the lab as text."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def example_dialogues(
     rng = np.random.default_rng(seed)
     drawn = draw_dialogues(population, num_users=num_users, max_user_turns=max_user_turns, rng=rng)
     failures = draw_failures(drawn, chatbots, chatbot, rng=rng)
-    found = []
+    dialogues = []
     for number, user in enumerate(drawn.user.tolist()):
         topic = _TOPICS[user % len(_TOPICS)]
         turns: list[Turn] = []
@@ -59,7 +59,7 @@ def example_dialogues(
             text = " ".join(_FAILING[mode] for mode in modes) or reply
             turns.append(Turn(speaker=Speaker.CHATBOT, text=text, labels={"modes": modes}))
         kind = population.kinds[int(drawn.kind[number])]
-        found.append(
+        dialogues.append(
             Dialogue(
                 id=f"lab-{number}",
                 source=f"lab/{kind}",
@@ -68,7 +68,7 @@ def example_dialogues(
                 turns=tuple(turns),
             )
         )
-    return found
+    return dialogues
 
 
 def _say(shown: tuple[str, ...], topic: str, turn: int) -> str:

@@ -1,4 +1,4 @@
-"""What the estimators should find: true rates, differences and agreement, from a very large sample.
+"""True rates, differences and agreement, which the estimators should find, from a very large sample.
 
 A true rate is the expected number of failing messages over the expected number of messages, both over the population of
 users. It is computed from the frequencies of states in a very large sample of dialogues and the known probabilities of
@@ -71,15 +71,15 @@ def true_rates(
     if mode is not None:
         column = MODES.index(mode)
         return np.asarray(chatbots.on_occasion[:, column] * (frequencies @ OCCASION[:, column]))
-    found = []
+    rates = []
     kept = frequencies > 0
     for first in range(0, len(chatbots.on_occasion), _CHATBOTS_AT_ONCE):
         on_occasion = chatbots.on_occasion[first : first + _CHATBOTS_AT_ONCE]
         passes = np.ones((len(on_occasion), int(kept.sum())))
         for column in range(len(MODES)):
             passes *= 1.0 - on_occasion[:, column, None] * OCCASION[kept, column]
-        found.append(1.0 - passes @ frequencies[kept])
-    return np.concatenate(found)
+        rates.append(1.0 - passes @ frequencies[kept])
+    return np.concatenate(rates)
 
 
 def state_frequencies(
@@ -105,7 +105,9 @@ def compute_truth(config: LabConfig) -> Truth:
     }
     chatbots = draw_chatbots(config.num_truth_chatbots, rng=np.random.default_rng((config.seed, 1)))
     real_rates = true_rates(real, chatbots)
-    agreement = {name: _agreement(true_rates(found, chatbots), real_rates) for name, found in simulated.items()}
+    agreement = {
+        name: _agreement(true_rates(frequencies, chatbots), real_rates) for name, frequencies in simulated.items()
+    }
     return Truth(real=real, simulated=simulated, agreement=agreement)
 
 

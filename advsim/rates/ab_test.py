@@ -1,4 +1,4 @@
-"""One chatbot against another: is the failure rate of A different from that of B?
+"""A/B tests: is the failure rate of chatbot A different from that of chatbot B?
 
 Differences are A minus B, as shares of messages. A user (a dialogue where the user is not known) is one cluster. One
 that is in both arms under the same id, as where two chatbots answer the same prefixes, makes the comparison a paired
@@ -17,7 +17,7 @@ import numpy.typing as npt
 from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
-from advsim.rates.intervals import MIN_CLUSTERS_FOR_BOUNDS, Floats, RateInterval, rate_interval, variance_with_floor
+from advsim.rates.intervals import MIN_CLUSTERS_FOR_BOUNDS, Floats, rate_interval, variance_with_floor
 from advsim.rates.outcomes import MessageOutcome, mode_counts
 
 _ROUNDING = 1e-6
@@ -194,10 +194,7 @@ class _Arms:
         num_clusters = [len(judged) for _, judged in arms]
         if min(num_clusters) < MIN_CLUSTERS_FOR_BOUNDS:
             return None, None, None
-        intervals = [
-            rate_interval(failing, judged, method=RateInterval.LOGIT_T, num_bootstrap=1, seed=0)
-            for failing, judged in arms
-        ]
+        intervals = [rate_interval(failing, judged) for failing, judged in arms]
         (low_a, high_a), (low_b, high_b) = (interval or (0.0, 1.0) for interval in intervals)
         rate_a, rate_b = (float(failing.sum() / judged.sum()) for failing, judged in arms)
         rho = self._correlation()
@@ -226,8 +223,8 @@ def _first(counts: Floats, in_a: npt.NDArray[np.bool_], paired: npt.NDArray[np.b
     return np.asarray(in_a @ (mine - others) + others.sum(), dtype=np.float64)
 
 
-def _joined(one: float, other: float, rho: float) -> float:
-    return math.sqrt(max(0.0, one**2 + other**2 - 2 * rho * one * other))
+def _joined(a: float, b: float, rho: float) -> float:
+    return math.sqrt(max(0.0, a**2 + b**2 - 2 * rho * a * b))
 
 
 def _arm_variance(failing: Floats, judged: Floats) -> float:

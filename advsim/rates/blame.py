@@ -1,4 +1,4 @@
-"""Whose fault is a failed dialogue: the chatbot's, the simulator's, the detector's doubt, or the infrastructure's?
+"""Attribution of failed dialogues: to the chatbot, the simulator, the detector's doubt, or the infrastructure.
 
 A chatbot that answers nonsense with nonsense has not failed a person. So rates are given with and without the
 conversations in which the simulator was at fault.
@@ -97,8 +97,6 @@ def attribute(
     modes: Collection[str] | None = None,
     judged_modes: Collection[str] | None = None,
     left_out: Collection[tuple[str, int]] = (),
-    num_bootstrap: int = 2000,
-    seed: int = 0,
 ) -> BlameReport:
     """Attribute every conversation.
 
@@ -114,8 +112,6 @@ def attribute(
         modes: see :func:`advsim.rates.outcomes.outcomes`.
         judged_modes: see there.
         left_out: see there.
-        num_bootstrap: see :func:`advsim.rates.rates.failure_rate`.
-        seed: see there.
 
     Raises:
         ValueError: ``min_confidence`` is not between 0 and 1, or see :func:`advsim.rates.outcomes.outcomes`.
@@ -151,8 +147,8 @@ def attribute(
         dialogues=blamed,
         num_by_blame={blame: counted[blame] for blame in Blame},
         num_by_fault={fault: faults[fault] for fault in SimulatorFault},
-        rate=failure_rate(rows, mode=mode, num_bootstrap=num_bootstrap, seed=seed),
-        rate_without_simulator_faults=failure_rate(faultless, mode=mode, num_bootstrap=num_bootstrap, seed=seed),
+        rate=failure_rate(rows, mode=mode),
+        rate_without_simulator_faults=failure_rate(faultless, mode=mode),
         num_regenerated=sum(d.num_regenerated for d in blamed),
     )
 
@@ -164,23 +160,23 @@ def simulator_faults(
 
     Two user turns of at least ``MIN_REPEATED_WORDS`` words that are the same but for case and spaces are a repetition.
     """
-    found: set[SimulatorFault] = set()
+    faults: set[SimulatorFault] = set()
     stopped = _FAULT_OF.get(conversation.stop_reason)
     if stopped is not None:
-        found.add(stopped)
+        faults.add(stopped)
     said: set[str] = set()
     for _, turn in user_turns(conversation):
         words = turn.text.lower().split()
         reason = user_turn_fault(turn.text) if user_turn_fault is not None else None
         if not words:
-            found.add(SimulatorFault.EMPTY_TURN)
+            faults.add(SimulatorFault.EMPTY_TURN)
         elif reason in _FAULT_OF:
-            found.add(_FAULT_OF[reason])
+            faults.add(_FAULT_OF[reason])
         key = " ".join(words)
         if len(words) >= MIN_REPEATED_WORDS and key in said:
-            found.add(SimulatorFault.REPETITION)
+            faults.add(SimulatorFault.REPETITION)
         said.add(key)
-    return tuple(fault for fault in SimulatorFault if fault in found)
+    return tuple(fault for fault in SimulatorFault if fault in faults)
 
 
 _FAULT_OF: Mapping[StopReason | None, SimulatorFault] = {

@@ -1,4 +1,4 @@
-"""Failure rates corrected for the detector's errors, with intervals that carry the calibration's own uncertainty."""
+"""Failure rates corrected for the detector's errors, with intervals that include the calibration's uncertainty."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
-from advsim.rates.intervals import LEVEL
+from advsim.rates.intervals import ENDS
 from advsim.records import DetectorCounts, Rate
 
 MIN_LABELLED = 5
@@ -55,13 +55,13 @@ def counts_for(counts: Sequence[DetectorCounts], *, mode: str, text: str) -> Det
     Raises:
         ValueError: there are none, or more than one.
     """
-    found = [c for c in counts if (c.mode, c.text) == (mode, text)]
-    if len(found) != 1:
+    matching = [c for c in counts if (c.mode, c.text) == (mode, text)]
+    if len(matching) != 1:
         there = ", ".join(sorted(f"{c.mode} on {c.text} text" for c in counts)) or "none"
         raise ValueError(
-            f"detector counts of {mode} on {text} text: got {len(found)}, expected one; there are: {there}"
+            f"detector counts of {mode} on {text} text: got {len(matching)}, expected one; there are: {there}"
         )
-    return found[0]
+    return matching[0]
 
 
 def corrected_rate(rate: Rate, counts: DetectorCounts) -> CorrectedRate:
@@ -137,7 +137,7 @@ def _bounds(rate: Rate, counts: DetectorCounts, num_failing: int, num_passing: i
     """Lang and Reiczigel 2014, equations 6, 7, 16 and 17."""
     if rate.estimate is None or rate.low is None or rate.high is None:
         return None
-    z = float(stats.norm.ppf((1 + LEVEL) / 2))
+    z = float(stats.norm.ppf(ENDS[1]))
     n = _effective_n(rate.estimate, rate.low, rate.high, z) if rate.high > rate.low else float(rate.num_messages)
     p = (n * rate.estimate + z**2 / 2) / (n + z**2)
     sensitivity = (counts.num_true_positive + 1) / (num_failing + 2)

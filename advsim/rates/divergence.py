@@ -1,4 +1,4 @@
-"""Do simulated conversations fail in the same ways as real ones? Divergence between distributions over failure modes.
+"""Divergence between the distributions of simulated and real failures over the failure modes.
 
 A message with several modes gives each of them an equal share of one message: every failing message counts once.
 The divergence of finite samples is biased upwards: it is shown against a null in which both sides are the same.
@@ -14,7 +14,7 @@ import numpy.typing as npt
 from scipy.spatial.distance import jensenshannon
 from scipy.stats import entropy
 
-from advsim.rates.intervals import LEVEL, MIN_CLUSTERS_FOR_BOUNDS, Floats
+from advsim.rates.intervals import ENDS, LEVEL, MIN_CLUSTERS_FOR_BOUNDS, Floats
 from advsim.rates.outcomes import MessageOutcome, cluster_of, is_judged
 
 SMOOTHING = 0.5
@@ -142,12 +142,12 @@ def _counts(rows: Sequence[MessageOutcome], categories: Sequence[str]) -> _Side:
     dialogues: set[tuple[str, str]] = set()
     num_messages = 0
     for row in rows:
-        found = row.modes or ({NONE} if NONE in column else set())
-        if not found or not is_judged(row, None):
+        present = row.modes or ({NONE} if NONE in column else set())
+        if not present or not is_judged(row, None):
             continue
         into = counts.setdefault(cluster_of(row), np.zeros(len(categories)))
-        for category in found:
-            into[column[category]] += 1 / len(found)
+        for category in present:
+            into[column[category]] += 1 / len(present)
         dialogues.add((row.configuration, row.dialogue_id))
         num_messages += 1
     table = np.array(list(counts.values())).reshape(-1, len(categories))
@@ -174,7 +174,7 @@ def _bootstrap(sides: Sequence[_Side], observed: float, num_draws: int, seed: in
     ]
     draws = _divergence(*drawn)
     # Resampling adds about as much divergence to the observed one as sampling added to the true one: take both off.
-    low, high = np.quantile(draws, [(1 - LEVEL) / 2, (1 + LEVEL) / 2]) - 2 * (draws.mean() - observed)
+    low, high = np.quantile(draws, ENDS) - 2 * (draws.mean() - observed)
     return float(min(max(low, 0.0), 1.0)), float(min(max(high, 0.0), 1.0))
 
 

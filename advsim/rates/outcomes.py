@@ -1,4 +1,4 @@
-"""The one table that rates, divergence, validity and A/B comparisons work on: a row for each chatbot message.
+"""The table that rates, divergence, validity and A/B tests work on: a row for each chatbot message.
 
 A row says which modes were found in the message, on which the detector gave no verdict, and whether the message could
 be judged at all. :func:`tally` turns rows into counts per cluster, the form in which every estimate here is computed.
@@ -124,8 +124,8 @@ def outcomes(
         given[key].append(assessment)
     known_users = users or {}
     return [
-        _row(configuration, dialogue_id, known_users.get(dialogue_id), turn, found, known, judged_modes is not None)
-        for (dialogue_id, turn), found in given.items()
+        _row(configuration, dialogue_id, known_users.get(dialogue_id), turn, said, known, judged_modes is not None)
+        for (dialogue_id, turn), said in given.items()
         if (dialogue_id, turn) not in others
     ]
 
@@ -151,14 +151,14 @@ def _row(
     has_scope: bool,
 ) -> MessageOutcome:
     readable = [assessment for assessment in assessments if not assessment.error]
-    found = [{label.mode for label in assessment.labels} for assessment in readable]
+    labelled = [{label.mode for label in assessment.labels} for assessment in readable]
     abstained = [set(assessment.abstained) for assessment in readable]
     failing: set[str] = set()
     unclear: set[str] = set()
-    for mode in set().union(*found, *abstained):
+    for mode in set().union(*labelled, *abstained):
         # A verdict is True, False, or both at once where one assessment labels a mode and abstains on it.
-        verdicts = [mode in labels for labels, unsure in zip(found, abstained, strict=True) if mode not in unsure]
-        contradicts = any(mode in labels & unsure for labels, unsure in zip(found, abstained, strict=True))
+        verdicts = [mode in labels for labels, unsure in zip(labelled, abstained, strict=True) if mode not in unsure]
+        contradicts = any(mode in labels & unsure for labels, unsure in zip(labelled, abstained, strict=True))
         if contradicts or len(set(verdicts)) != 1:
             unclear.add(mode)
         elif verdicts[0]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from advsim.rates.intervals import RateInterval, rate_interval
+from advsim.rates.intervals import rate_interval
 from advsim.rates.outcomes import MessageOutcome, Tally, tally
 from advsim.records import Rate
 
@@ -12,14 +12,7 @@ ANY = "any"
 """Key of the rate of messages with any failure, where rates stand by mode."""
 
 
-def failure_rate(
-    outcomes: Sequence[MessageOutcome],
-    *,
-    mode: str | None = None,
-    num_bootstrap: int = 2000,
-    seed: int = 0,
-    interval: RateInterval = RateInterval.LOGIT_T,
-) -> Rate:
+def failure_rate(outcomes: Sequence[MessageOutcome], *, mode: str | None = None) -> Rate:
     """Failure rate of chatbot messages.
 
     Messages of one user are a cluster, those of one dialogue where users are not known. Messages that could not be
@@ -29,24 +22,19 @@ def failure_rate(
     Args:
         outcomes: the messages; may be empty.
         mode: a mode id; None: any mode.
-        num_bootstrap: draws, where ``interval`` is PERCENTILE.
-        seed: of the draws.
-        interval: how the bounds are found.
 
     Returns:
         The rate. Bounds are None with fewer than 10 clusters; the estimate is None without a judged message.
 
     Raises:
-        ValueError: a message is there twice, or ``num_bootstrap`` is below 1.
+        ValueError: a message is there twice.
     """
-    if num_bootstrap < 1:
-        raise ValueError(f"num_bootstrap: got {num_bootstrap}, expected 1 or more")
-    return rate_of(tally(outcomes, mode), num_bootstrap=num_bootstrap, seed=seed, interval=interval)
+    return rate_of(tally(outcomes, mode))
 
 
-def rate_of(counts: Tally, *, num_bootstrap: int, seed: int, interval: RateInterval = RateInterval.LOGIT_T) -> Rate:
+def rate_of(counts: Tally) -> Rate:
     """The rate of counts that are there already; see :func:`failure_rate`."""
-    bounds = rate_interval(counts.failing, counts.judged, method=interval, num_bootstrap=num_bootstrap, seed=seed)
+    bounds = rate_interval(counts.failing, counts.judged)
     return Rate(
         estimate=counts.rate,
         low=bounds[0] if bounds else None,

@@ -8,6 +8,7 @@ people wrote in distress, or what a model made of it.
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -221,19 +222,28 @@ class RunDir:
 
 def _write_local(temporary: Path, target: Path, content: bytes) -> None:
     """Write, force to the disk, rename, and force the rename to the disk."""
-    for folder in (temporary.parent, target.parent):
-        _make_private(folder)
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    _make_private(target.parent)
+    descriptor = _open_new(temporary)
     with os.fdopen(descriptor, "wb") as stream:
         stream.write(content)
         stream.flush()
         os.fsync(stream.fileno())
     os.replace(temporary, target)
+    with contextlib.suppress(OSError):  # another file is being written
+        temporary.parent.rmdir()
     directory = os.open(target.parent, os.O_RDONLY)
     try:
         os.fsync(directory)
     finally:
         os.close(directory)
+
+
+def _open_new(file: Path) -> int:
+    for _ in range(10):
+        _make_private(file.parent)
+        with contextlib.suppress(FileNotFoundError):  # another writer took the empty folder away just now
+            return os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(file))
 
 
 def _make_private(folder: Path) -> None:

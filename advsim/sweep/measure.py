@@ -25,6 +25,7 @@ from advsim.sweep.plan import Simulator, SweepPlan, cell, replay_file
 from advsim.sweep.replay import read_replies, replay_outcomes, replayed_dialogues
 from advsim.validity.agreement import Agreement
 from advsim.validity.by_chatbot import validity_by_mode
+from advsim.validity.population_test import SimulatorVerdict, simulator_verdict
 from advsim.validity.replication import AbPair, AbReplication, ab_replication
 from advsim.validity.verdict import Validity, predictive_validity
 
@@ -72,19 +73,20 @@ def simulated_outcomes(
 
 def real_outcomes(study: SweepPlan, detector: Detector) -> Outcomes:
     """Outcomes of the replies to real prefixes, by chatbot."""
-    found = {}
+    by_chatbot = {}
     for name in study.names:
         replies = read_replies(study.output.read_table(replay_file(name)))
-        found[name] = replay_outcomes(name, replayed_dialogues(replies, study.held_out), detector)
-    return found
+        by_chatbot[name] = replay_outcomes(name, replayed_dialogues(replies, study.held_out), detector)
+    return by_chatbot
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
-    """What one simulator's rates are worth. ``by_mode`` has Pearson's r of modes that both sides show."""
+    """What a simulator's rates are worth. ``by_mode`` has Pearson's r of modes that both sides show."""
 
     simulator: str
     validity: Validity
+    population_test: SimulatorVerdict
     divergence: Divergence
     divergence_with_none: Divergence
     ab: AbReplication
@@ -101,11 +103,12 @@ def measure(study: SweepPlan, simulator: Simulator, real: Outcomes, detector: De
     conversations = {name: conversations_of(study, simulator, name) for name in study.names}
     simulated = {name: simulated_outcomes(name, conversations[name], dialogues, detector) for name in study.names}
     sides = [[row for rows in side.values() for row in rows] for side in (simulated, real)]
-    everything = [conversation for found in conversations.values() for conversation in found]
+    everything = [conversation for of_chatbot in conversations.values() for conversation in of_chatbot]
     pairs = [AbPair(a=name, b=baseline) for name in study.names if name != baseline]
     return Result(
         simulator=simulator.name,
         validity=predictive_validity(simulated, real, seed=study.seed),
+        population_test=simulator_verdict(simulated, real, seed=study.seed),
         divergence=mode_divergence(*sides, modes=detector.modes, seed=study.seed),
         divergence_with_none=mode_divergence(*sides, modes=detector.modes, with_none=True, seed=study.seed),
         ab=ab_replication(simulated, real, pairs, seed=study.seed),

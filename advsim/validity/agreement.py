@@ -1,29 +1,27 @@
-"""Coefficients of agreement of simulated with real rates, each with its intervals or the reason why there is none."""
+"""Coefficients of agreement of simulated with real rates, each with its interval or the reason why there is none."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from scipy import stats
 
 from advsim.rates.intervals import Floats, Interval
+from advsim.rates.outcomes import Tally
 from advsim.validity.coefficients import (
-    MIN_CONFIGURATIONS_FOR_BOUNDS,
     MIN_RELIABILITY,
     Coefficient,
     concordance,
     corrected_interval,
     deming_slope,
-    fisher_interval,
     jackknife_interval,
     mean_interval,
     pearson,
-    percentile_interval,
-    spearman,
 )
-from advsim.validity.paired_rates import ConfigurationRates
+from advsim.validity.paired_rates import ConfigurationRates, configuration_rates
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,7 +31,8 @@ class Agreement:
     Attributes:
         estimate: of the rates as observed.
         disattenuated: without the sampling noise of the rates, cut at -1 and 1; for r and concordance only.
-        intervals: by method, the one to read first in front.
+        intervals: each with its method; the verdict reads the first. Rank coefficients have none: of those known none
+            holds for noisy rates.
         reason: why ``estimate`` or ``disattenuated`` is None.
         num_configurations: n of the coefficient.
     """
@@ -43,22 +42,6 @@ class Agreement:
     intervals: tuple[Interval, ...]
     reason: str
     num_configurations: int
-
-    @property
-    def preferred(self) -> Interval:
-        """The first interval that has bounds, or else the first, with its reason."""
-        return next((interval for interval in self.intervals if interval.low is not None), self.intervals[0])
-
-    def interval(self, method: str) -> Interval:
-        """The interval of that method.
-
-        Raises:
-            ValueError: there is none of that name.
-        """
-        for interval in self.intervals:
-            if interval.method == method:
-                return interval
-        raise ValueError(f"method: got {method}, expected one of {', '.join(i.method for i in self.intervals)}")
 
 
 def _undefined(x: Floats, y: Floats) -> str:
@@ -78,40 +61,36 @@ class Comparison:
     Attributes:
         x: simulated counts.
         y: real counts.
-        undefined: why no coefficient exists; empty where it does.
-        draws: rates of the joint bootstrap over configurations and clusters, two arrays of shape (draws, K).
     """
 
     x: ConfigurationRates
     y: ConfigurationRates
-    undefined: str
-    draws: tuple[Floats, Floats]
 
     @classmethod
-    def of(
-        cls, x: ConfigurationRates, y: ConfigurationRates, *, num_bootstrap: int, rng: np.random.Generator
-    ) -> Comparison:
-        """Compare counts; no draws are made where there are too few configurations for bounds."""
-        n = len(x.rates)
-        drawn = rng.integers(0, max(n, 1), size=(num_bootstrap if n >= MIN_CONFIGURATIONS_FOR_BOUNDS else 0, n))
-        draws = (x.resampled(drawn, rng), y.resampled(drawn, rng))
-        return cls(x=x, y=y, undefined=_undefined(x.rates, y.rates), draws=draws)
+    def of(cls, simulated: Sequence[Tally], real: Sequence[Tally]) -> Comparison:
+        """Compare counts of the same configurations in the same order, each with a judged message."""
+        return cls(x=configuration_rates(simulated), y=configuration_rates(real))
+
+    @property
+    def undefined(self) -> str:
+        """Why no coefficient exists; empty where it does."""
+        return _undefined(self.x.rates, self.y.rates)
 
     def pearson(self) -> Agreement:
         """Pearson's r, observed and without noise."""
         if self.undefined:
-            return self._nothing("disattenuated", "joint_bootstrap", "fisher_z")
+            return self._nothing("disattenuated")
         observed = float(pearson(self.x.rates, self.y.rates))
         reason = self._not_correctable()
         correction = 1.0
         if not reason:
             correction = 1 / math.sqrt((self.x.reliability or 1) * (self.y.reliability or 1))
-        return self._corrected(pearson, observed, correction, reason, fisher_interval(observed, len(self.x.rates)))
+        return self._corrected(pearson, observed, correction, reason)
 
     def concordance(self) -> Agreement:
         """Lin's concordance, observed and without noise."""
         if self.undefined:
-            return self._nothing("disattenuated", "joint_bootstrap")
+            return self._nothing("disattenuated")
         observed = float(concordance(self.x.rates, self.y.rates))
         reason = self._not_correctable()
         shift = math.sqrt(max(0.0, self.x.common_noise + self.y.common_noise))
@@ -129,23 +108,24 @@ class Comparison:
         without_noise = max(0.0, squared - of_mean)
         return max(1.0, (var_x + var_y + squared) / (var_x + var_y - x.noise - y.noise + without_noise))
 
-    def ranks(self, coefficient: Coefficient) -> Agreement:
-        """Rank coefficients as observed: noise lowers them too, and there is no standard correction for it."""
+    def spearman(self) -> Agreement:
+        """Spearman's rho as observed."""
+        return self._ranks(lambda x, y: float(stats.spearmanr(x, y).statistic))
+
+    def kendall(self) -> Agreement:
+        """Kendall's tau-b as observed."""
+        return self._ranks(lambda x, y: float(stats.kendalltau(x, y).statistic))
+
+    def _ranks(self, coefficient: Callable[[Floats, Floats], float]) -> Agreement:
+        """A rank coefficient as observed: noise lowers it too, and there is no standard correction for it."""
         if self.undefined:
-            return self._nothing("fisher_z", "joint_bootstrap")
-        n = len(self.x.rates)
-        if coefficient is spearman:
-            value = float(stats.spearmanr(self.x.rates, self.y.rates).statistic)
-            plain = fisher_interval(value, n, variance_factor=1 + value**2 / 2)
-        else:
-            value = float(stats.kendalltau(self.x.rates, self.y.rates).statistic)
-            plain = fisher_interval(value, n, variance_factor=0.437, lost=4)
+            return self._nothing()
         return Agreement(
-            estimate=value,
+            estimate=coefficient(self.x.rates, self.y.rates),
             disattenuated=None,
-            intervals=(plain, self._joint(coefficient)),
+            intervals=(),
             reason="rank coefficients are not corrected for noise",
-            num_configurations=n,
+            num_configurations=len(self.x.rates),
         )
 
     def mean_difference(self) -> Agreement:
@@ -165,31 +145,25 @@ class Comparison:
     def slope(self) -> Agreement:
         """Deming slope of real on simulated rates."""
         if self.undefined:
-            return self._nothing("jackknife", "joint_bootstrap")
+            return self._nothing("jackknife")
         noise_x, noise_y = self.x.noise, self.y.noise
         known = math.isfinite(noise_x) and math.isfinite(noise_y) and noise_x > 0 and noise_y > 0
         coefficient = deming_slope(noise_y / noise_x if known else 1.0)
         value = float(coefficient(self.x.rates, self.y.rates))
         if not math.isfinite(value):
-            return self._nothing("jackknife", "joint_bootstrap", reason="simulated and real rates do not covary")
+            return self._nothing("jackknife", reason="simulated and real rates do not covary")
         return Agreement(
             estimate=value,
             disattenuated=None,
-            intervals=(jackknife_interval(coefficient, self.x.rates, self.y.rates), self._joint(coefficient)),
+            intervals=(jackknife_interval(coefficient, self.x.rates, self.y.rates),),
             reason="" if known else "noise of the rates not known: taken as equal on both sides",
             num_configurations=len(self.x.rates),
         )
 
     def _corrected(
-        self,
-        coefficient: Coefficient,
-        observed: float,
-        correction: float,
-        reason: str,
-        *more: Interval,
-        shift: float = 0.0,
+        self, coefficient: Coefficient, observed: float, correction: float, reason: str, *, shift: float = 0.0
     ) -> Agreement:
-        first = (
+        interval = (
             Interval(method="disattenuated", low=None, high=None, reason=reason)
             if reason
             else corrected_interval(coefficient, self.x.rates, self.y.rates, correction=correction, shift=shift)
@@ -197,13 +171,10 @@ class Comparison:
         return Agreement(
             estimate=observed,
             disattenuated=None if reason else min(1.0, max(-1.0, observed * correction)),
-            intervals=(first, self._joint(coefficient), *more),
+            intervals=(interval,),
             reason=reason,
             num_configurations=len(self.x.rates),
         )
-
-    def _joint(self, coefficient: Coefficient) -> Interval:
-        return percentile_interval("joint_bootstrap", coefficient(*self.draws), len(self.x.rates))
 
     def _not_correctable(self) -> str:
         for side, rates in (("simulated", self.x), ("real", self.y)):

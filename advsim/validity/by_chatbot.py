@@ -1,7 +1,8 @@
 """Several chatbots in one set of dialogues: their failure rates side by side, and A/B tests between them.
 
 Where the same chatbots are in a set of real dialogues too, the two are held against each other: predictive validity
-(:mod:`advsim.validity.verdict`) and whether the A/B results replicate (:mod:`advsim.validity.replication`).
+(:mod:`advsim.validity.verdict`), whether the simulated users can be told from the real ones by the rates
+(:mod:`advsim.validity.population_test`), and whether the A/B results replicate (:mod:`advsim.validity.replication`).
 """
 
 from __future__ import annotations
@@ -13,11 +14,11 @@ from advsim.rates.ab_test import Difference, adjusted, compare, compare_modes
 from advsim.rates.outcomes import MessageOutcome
 from advsim.rates.rates import ANY, failure_rate
 from advsim.records import Rate
+from advsim.validity.agreement import Agreement, Comparison
+from advsim.validity.paired_rates import both_sides
+from advsim.validity.population_test import SimulatorVerdict, simulator_verdict
 from advsim.validity.replication import AbPair, AbReplication, ab_replication
-from advsim.validity.verdict import Agreement, Validity, predictive_validity
-
-NUM_DRAWS_A_MODE = 200
-"""Bootstrap draws of the validity of a single mode, which is a description and no claim."""
+from advsim.validity.verdict import Validity, predictive_validity
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,7 +56,7 @@ class AbTest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ByChatbot:
-    """What is said of several chatbots.
+    """Rates, A/B tests and agreement of several chatbots.
 
     Attributes:
         chatbots: rates of all that are named, by name.
@@ -63,6 +64,8 @@ class ByChatbot:
         validity: any mode, over the chatbots on both sides; None without real dialogues, or with fewer than two
             chatbots in common.
         validity_by_mode: Pearson's r of every mode that was found on both sides.
+        population_test: whether the simulated rates of the chatbots in common differ from the real ones beyond chance;
+            None where ``validity`` is.
         replication: of the A/B tests; None where ``validity`` is.
         left_out: chatbots on one side only, where there are two sides.
         num_unnamed: (simulated, real) dialogues that name no chatbot; they are in no figure here.
@@ -73,6 +76,7 @@ class ByChatbot:
     tests: tuple[AbTest, ...] = ()
     validity: Validity | None = None
     validity_by_mode: Mapping[str, Agreement]
+    population_test: SimulatorVerdict | None = None
     replication: AbReplication | None = None
     left_out: tuple[str, ...] = ()
     num_unnamed: tuple[int, int] = (0, 0)
@@ -86,11 +90,11 @@ def rows_by_chatbot(rows: Sequence[MessageOutcome], chatbots: Mapping[str, str])
         rows: messages of one set of dialogues.
         chatbots: name of the chatbot by dialogue id, where known.
     """
-    found: dict[str, list[MessageOutcome]] = {name: [] for name in sorted(set(chatbots.values()))}
+    by_name: dict[str, list[MessageOutcome]] = {name: [] for name in sorted(set(chatbots.values()))}
     for row in rows:
         if row.dialogue_id in chatbots:
-            found[chatbots[row.dialogue_id]].append(replace(row, configuration=chatbots[row.dialogue_id]))
-    return found
+            by_name[chatbots[row.dialogue_id]].append(replace(row, configuration=chatbots[row.dialogue_id]))
+    return by_name
 
 
 def pairs_with_baseline(names: Sequence[str], baseline: str | None = None) -> tuple[AbPair, ...]:
@@ -116,8 +120,8 @@ def parse_pairs(texts: Sequence[str], names: Sequence[str]) -> tuple[AbPair, ...
     pairs: list[AbPair] = []
     for text in texts:
         colons = [place for place, letter in enumerate(text) if letter == ":"]
-        found = [(text[:place].strip(), text[place + 1 :].strip()) for place in colons]
-        known = [(a, b) for a, b in found if a in names and b in names and a != b]
+        readings = [(text[:place].strip(), text[place + 1 :].strip()) for place in colons]
+        known = [(a, b) for a, b in readings if a in names and b in names and a != b]
         if len(known) != 1:
             raise ValueError(
                 f"pair {text!r}: expected NAME:NAME, two different ones of {', '.join(sorted(names))}"
@@ -149,7 +153,7 @@ def compare_chatbots(
         pairs: chosen beforehand, of :func:`comparable` chatbots; Holm's correction is over all of them.
         num_unnamed: see :class:`ByChatbot`.
         num_permutations: of each test.
-        num_bootstrap: draws of the joint bootstrap and of the ceiling.
+        num_bootstrap: draws of the ceiling's interval.
         seed: of all draws.
 
     Raises:
@@ -158,7 +162,7 @@ def compare_chatbots(
     other = real or {}
     names = sorted({*simulated, *other})
     shared = sorted({*simulated} & {*other})
-    found = ByChatbot(
+    rates_alone = ByChatbot(
         chatbots=tuple(
             ChatbotRates(
                 chatbot=name, simulated=_rates(simulated.get(name), modes), real=_rates(other.get(name), modes)
@@ -174,26 +178,29 @@ def compare_chatbots(
         raise ValueError(f"pairs: got {', '.join(missing)}, expected some of {', '.join(usable) or 'no chatbot'}")
     tests = _Tests(modes=modes, num_permutations=num_permutations, seed=seed)
     if real is None:
-        return replace(found, tests=tests.of(simulated, pairs), reason="there are no real dialogues to compare with")
+        return replace(
+            rates_alone, tests=tests.of(simulated, pairs), reason="there are no real dialogues to compare with"
+        )
     if len(shared) < 2:
         reason = f"agreement over configurations is undefined for {len(shared)} configuration"
-        return replace(found, tests=tests.of(simulated, pairs), reason=reason if len(shared) == 1 else f"{reason}s")
+        return replace(
+            rates_alone, tests=tests.of(simulated, pairs), reason=reason if len(shared) == 1 else f"{reason}s"
+        )
     sides = {name: simulated[name] for name in shared}, {name: other[name] for name in shared}
     replication = ab_replication(*sides, pairs, num_permutations=num_permutations, seed=seed)
     return replace(
-        found,
+        rates_alone,
         tests=tuple(
             AbTest(
-                pair=one.pair,
-                simulated=(one.simulated, *tests.by_mode(sides[0], one.pair)),
-                real=(one.real, *tests.by_mode(sides[1], one.pair)),
+                pair=result.pair,
+                simulated=(result.simulated, *tests.by_mode(sides[0], result.pair)),
+                real=(result.real, *tests.by_mode(sides[1], result.pair)),
             )
-            for one in replication.pairs
+            for result in replication.pairs
         ),
         validity=predictive_validity(*sides, num_bootstrap=num_bootstrap, seed=seed),
-        validity_by_mode=validity_by_mode(
-            *sides, modes=modes, num_bootstrap=min(num_bootstrap, NUM_DRAWS_A_MODE), seed=seed
-        ),
+        validity_by_mode=validity_by_mode(*sides, modes=modes),
+        population_test=simulator_verdict(*sides, seed=seed),
         replication=replication,
     )
 
@@ -203,8 +210,6 @@ def validity_by_mode(
     real: Mapping[str, Sequence[MessageOutcome]],
     *,
     modes: Sequence[str],
-    num_bootstrap: int = NUM_DRAWS_A_MODE,
-    seed: int = 0,
 ) -> dict[str, Agreement]:
     """Pearson's r over chatbots of every mode that was found on both sides: a description and no claim.
 
@@ -212,17 +217,11 @@ def validity_by_mode(
         simulated: messages by chatbot.
         real: messages by chatbot, of the same chatbots.
         modes: ids of the taxonomy, in order.
-        num_bootstrap: draws of each interval.
-        seed: of the draws.
     """
     shown = [{mode for rows in side.values() for row in rows for mode in row.modes} for side in (simulated, real)]
-    return {
-        mode: predictive_validity(
-            simulated, real, mode=mode, num_bootstrap=num_bootstrap, num_splits=20, seed=seed
-        ).pearson
-        for mode in modes
-        if all(mode in found for found in shown)
-    }
+    common = [mode for mode in modes if all(mode in of_side for of_side in shown)]
+    paired = {mode: both_sides(simulated, real, mode) for mode in common}
+    return {mode: Comparison.of(counts.simulated, counts.real).pearson() for mode, counts in paired.items()}
 
 
 def comparable(simulated: Collection[str], real: Collection[str] | None) -> tuple[str, ...]:
@@ -251,8 +250,8 @@ class _Tests:
             for pair in pairs
         ]
         return tuple(
-            AbTest(pair=pair, simulated=(one, *self.by_mode(side, pair)))
-            for pair, one in zip(pairs, adjusted(differences, method="holm"), strict=True)
+            AbTest(pair=pair, simulated=(any_mode, *self.by_mode(side, pair)))
+            for pair, any_mode in zip(pairs, adjusted(differences, method="holm"), strict=True)
         )
 
     def by_mode(self, side: Mapping[str, Sequence[MessageOutcome]], pair: AbPair) -> tuple[Difference, ...]:

@@ -1,4 +1,4 @@
-"""The split-half ceiling: how well real rates agree with real rates of as many other dialogues."""
+"""Split-half ceiling: how well real rates agree with real rates of as many other dialogues."""
 
 from __future__ import annotations
 
@@ -69,19 +69,19 @@ def split_half_ceiling(
     drawn = rng.integers(0, n, size=(num_bootstrap if n >= MIN_CONFIGURATIONS_FOR_BOUNDS else 0, n))
     split = rng.integers(0, num_splits, size=(len(drawn), 1))
     draws = (first[split, drawn], second[split, drawn])
-    found = {name: _mean(coefficient, first, second) for name, coefficient in _COEFFICIENTS.items()}
+    means = {name: _mean(coefficient, first, second) for name, coefficient in _COEFFICIENTS.items()}
     intervals = {
         name: percentile_interval("split_half_bootstrap", _stepped_up(coefficient(*draws)), n)
         for name, coefficient in _COEFFICIENTS.items()
     }
     return Ceiling(
-        pearson=found["pearson"],
+        pearson=means["pearson"],
         pearson_interval=intervals["pearson"],
-        concordance=found["concordance"],
+        concordance=means["concordance"],
         concordance_interval=intervals["concordance"],
         num_splits=num_splits,
         num_configurations=n,
-        reason="" if found["pearson"] is not None else "the rates of the halves do not vary",
+        reason="" if means["pearson"] is not None else "the rates of the halves do not vary",
     )
 
 

@@ -1,8 +1,8 @@
 """Coefficients of agreement between the rates of the same configurations, and their intervals.
 
-Every coefficient works on the last axis: one call gives the estimate (shape (configurations,)) or all bootstrap draws
-(shape (draws, configurations)). Where one is undefined, because a side does not vary, it is NaN inside this module;
-:mod:`advsim.validity.verdict` turns that into None with a reason.
+Every coefficient works on the last axis: a call gives the estimate (shape (configurations,)) or all draws of a
+bootstrap or a jackknife (shape (draws, configurations)). Where a side does not vary it is undefined and NaN inside this
+module, without the warning that scipy gives; :mod:`advsim.validity.agreement` turns that into None with a reason.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Callable
 import numpy as np
 from scipy import stats
 
-from advsim.rates.intervals import LEVEL, Floats, Interval
+from advsim.rates.intervals import ENDS, Floats, Interval
 
 MIN_CONFIGURATIONS_FOR_BOUNDS = 5
 """Fisher's z has standard error 1 / sqrt(n - 3): with fewer configurations the interval is nearly all of [-1, 1]."""
@@ -49,18 +49,6 @@ def pearson(x: Floats, y: Floats) -> Floats:
     return np.clip(_ratio(cov, np.sqrt(var_x) * np.sqrt(var_y)), -1.0, 1.0)
 
 
-def spearman(x: Floats, y: Floats) -> Floats:
-    """Spearman's rho: Pearson's r of the ranks, ties at their mean rank."""
-    return pearson(stats.rankdata(x, axis=-1), stats.rankdata(y, axis=-1))
-
-
-def kendall(x: Floats, y: Floats) -> Floats:
-    """Kendall's tau-b, all pairs at once."""
-    first, second = np.triu_indices(x.shape[-1], 1)
-    sx, sy = np.sign(x[..., first] - x[..., second]), np.sign(y[..., first] - y[..., second])
-    return _ratio((sx * sy).sum(-1), np.sqrt((sx**2).sum(-1)) * np.sqrt((sy**2).sum(-1)))
-
-
 def concordance(x: Floats, y: Floats) -> Floats:
     """Lin's concordance (1989): 2 cov / (var x + var y + (mean x - mean y)^2), with n - 1 in all three moments."""
     var_x, var_y, cov = _moments(x, y)
@@ -85,22 +73,6 @@ def deming_slope(variance_ratio: float) -> Coefficient:
         return np.where(usable, (lead + root) / np.where(usable, 2 * cov, 1.0), math.nan)
 
     return slope
-
-
-def fisher_interval(r: float, n: int, *, variance_factor: float = 1.0, lost: int = 3) -> Interval:
-    """Fisher's z interval of a correlation: tanh(atanh r ± 1.96 sqrt(variance_factor / (n - lost))).
-
-    Args:
-        r: the correlation.
-        n: configurations.
-        variance_factor: 1 for Pearson; 1 + r^2 / 2 for Spearman (Bonett and Wright 2000); .437 for Kendall with
-            ``lost`` 4 (Fieller, Hartley and Pearson 1957).
-        lost: subtracted from n.
-    """
-    if n < MIN_CONFIGURATIONS_FOR_BOUNDS:
-        return _too_few("fisher_z", n)
-    half = float(stats.norm.ppf((1 + LEVEL) / 2)) * math.sqrt(variance_factor / (n - lost))
-    return Interval(method="fisher_z", low=math.tanh(_z(r) - half), high=math.tanh(_z(r) + half))
 
 
 def corrected_interval(
@@ -133,16 +105,17 @@ def corrected_interval(
     """
     n = len(x)
     if n < MIN_CONFIGURATIONS_FOR_BOUNDS:
-        return _too_few("disattenuated", n)
+        return too_few("disattenuated", n)
     without = _leaving_one_out(coefficient, x, y)
     if not np.isfinite(without).all():
         return Interval(method="disattenuated", low=None, high=None, reason=_ONE_DECIDES)
     z = np.arctanh(np.clip(without, -1 + 1e-9, 1 - 1e-9))
     half = _t(n) * math.sqrt(_jackknife_variance(z))
     observed = float(coefficient(x, y))
-    margins = (math.hypot(half, _z(observed) - _z(end)) for end in _shifted(coefficient, x, y, shift))
+    margins = (math.hypot(half, fisher_z(observed) - fisher_z(end)) for end in _shifted(coefficient, x, y, shift))
     low, high = (
-        math.tanh(_z(observed) + side * margin) * correction for side, margin in zip((-1, 1), margins, strict=True)
+        math.tanh(fisher_z(observed) + side * margin) * correction
+        for side, margin in zip((-1, 1), margins, strict=True)
     )
     return Interval(
         method="disattenuated",
@@ -154,7 +127,7 @@ def corrected_interval(
 def _shifted(coefficient: Coefficient, x: Floats, y: Floats, shift: float) -> tuple[float, float]:
     """The coefficient with the mean difference as large, and as small, as its interval allows."""
     difference = float(x.mean() - y.mean())
-    reach = float(stats.norm.ppf((1 + LEVEL) / 2)) * shift
+    reach = float(stats.norm.ppf(ENDS[1])) * shift
     away = math.copysign(1.0, difference)
     near = min(reach, abs(difference))
     return float(coefficient(x + away * reach, y)), float(coefficient(x - away * near, y))
@@ -164,7 +137,7 @@ def jackknife_interval(coefficient: Coefficient, x: Floats, y: Floats) -> Interv
     """Student's t interval with the jackknife's standard error over configurations, for a slope."""
     n = len(x)
     if n < MIN_CONFIGURATIONS_FOR_BOUNDS:
-        return _too_few("jackknife", n)
+        return too_few("jackknife", n)
     without = _leaving_one_out(coefficient, x, y)
     if not np.isfinite(without).all():
         return Interval(method="jackknife", low=None, high=None, reason=_ONE_DECIDES)
@@ -181,7 +154,7 @@ def mean_interval(values: Floats, *, shared_variance: float = 0.0) -> Interval:
     """
     n = len(values)
     if n < MIN_CONFIGURATIONS_FOR_BOUNDS:
-        return _too_few("student_t", n)
+        return too_few("student_t", n)
     centre, half = float(values.mean()), _t(n) * math.sqrt(float(values.var(ddof=1)) / n + shared_variance)
     return Interval(method="student_t", low=centre - half, high=centre + half)
 
@@ -201,27 +174,29 @@ def _jackknife_variance(without: Floats) -> float:
 
 
 def _t(n: int) -> float:
-    return float(stats.t.ppf((1 + LEVEL) / 2, n - 1))
+    return float(stats.t.ppf(ENDS[1], n - 1))
 
 
 def percentile_interval(method: str, draws: Floats, num_configurations: int) -> Interval:
     """Percentile interval of bootstrap draws; draws in which the coefficient is undefined are left out and counted."""
     if num_configurations < MIN_CONFIGURATIONS_FOR_BOUNDS:
-        return _too_few(method, num_configurations)
+        return too_few(method, num_configurations)
     defined = draws[np.isfinite(draws)]
     num_undefined = len(draws) - len(defined)
     if num_undefined > len(draws) / 10 or not len(defined):
         return Interval(
             method=method, low=None, high=None, reason=f"undefined in {num_undefined} of {len(draws)} bootstrap draws"
         )
-    low, high = np.quantile(defined, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    low, high = np.quantile(defined, ENDS)
     return Interval(method=method, low=float(low), high=float(high))
 
 
-def _z(r: float) -> float:
+def fisher_z(r: float) -> float:
+    """Fisher's z = atanh r, held finite where r is 1 or -1."""
     return min(max(math.atanh(r) if abs(r) < 1 else math.copysign(_LARGEST_Z, r), -_LARGEST_Z), _LARGEST_Z)
 
 
-def _too_few(method: str, n: int) -> Interval:
+def too_few(method: str, n: int) -> Interval:
+    """No interval, because there are only ``n`` configurations."""
     reason = f"got {n} configurations, needs {MIN_CONFIGURATIONS_FOR_BOUNDS}"
     return Interval(method=method, low=None, high=None, reason=reason)

@@ -2,7 +2,7 @@
 
 Where all chatbots answer the same people (a replay, a simulation over one set of scenarios), an unusual person raises
 or lowers all rates together. That is no noise in the *differences* between configurations, on which every coefficient
-of agreement rests: clusters keep their identity here, so that what they share is known, resampled and halved together.
+of agreement rests: clusters keep their identity here, so that what they share is known, and halved together.
 """
 
 from __future__ import annotations
@@ -13,12 +13,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from advsim.rates.intervals import Floats, ratio_variance
 from advsim.rates.outcomes import MessageOutcome, Tally, tally
-
-Indices = npt.NDArray[np.intp]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,31 +76,6 @@ class ConfigurationRates:
             return None
         return min(1.0, max(0.0, 1 - self.noise / float(self.rates.var(ddof=1))))
 
-    def resampled(self, configurations: Indices, rng: np.random.Generator) -> Floats:
-        """Rates with clusters drawn anew: shared ones once for all configurations, own ones for each.
-
-        Args:
-            configurations: indices of shape (draws, K).
-            rng: draws the clusters.
-
-        Returns:
-            Rates of shape (draws, K); NaN where none of the drawn clusters met the configuration.
-        """
-        failing, judged = np.zeros((2, *configurations.shape))
-        if num_shared := self.shared.judged.shape[1]:
-            times = rng.multinomial(num_shared, [1 / num_shared] * num_shared, size=len(configurations)).astype(float)
-            failing += np.take_along_axis(times @ self.shared.failing.T, configurations, axis=1)
-            judged += np.take_along_axis(times @ self.shared.judged.T, configurations, axis=1)
-        if num_places := self.own.judged.shape[1]:
-            sizes = self.num_own[configurations][..., None]
-            drawn = (rng.random((*configurations.shape, num_places), dtype=np.float32) * sizes).astype(np.intp)
-            last = np.maximum(sizes - 1, 0).astype(np.intp)
-            flat = np.minimum(drawn, last) + configurations[..., None] * num_places
-            there = np.arange(num_places) < sizes
-            failing += np.where(there, self.own.failing.ravel()[flat], 0).sum(-1)
-            judged += np.where(there, self.own.judged.ravel()[flat], 0).sum(-1)
-        return _rates(failing, judged)
-
     def halves(self, num_splits: int, rng: np.random.Generator) -> tuple[Floats, Floats]:
         """Rates in two random halves of the clusters; a shared cluster falls into the same half for all configurations.
 
@@ -125,24 +97,24 @@ class ConfigurationRates:
 
 def configuration_rates(tallies: Sequence[Tally]) -> ConfigurationRates:
     """Stack the counts of configurations. Each must have a judged message."""
-    times = Counter(cluster for one in tallies for cluster in one.clusters)
+    times = Counter(cluster for counts in tallies for cluster in counts.clusters)
     place = {cluster: i for i, cluster in enumerate(cluster for cluster, n in times.items() if n > 1)}
-    at = [np.array([place.get(cluster, -1) for cluster in one.clusters], dtype=np.intp) for one in tallies]
+    at = [np.array([place.get(cluster, -1) for cluster in counts.clusters], dtype=np.intp) for counts in tallies]
     num_own = np.array([(places < 0).sum() for places in at], dtype=np.float64)
     k, most = len(tallies), int(num_own.max(initial=0))
     shared = ClusterCounts(failing=np.zeros((k, len(place))), judged=np.zeros((k, len(place))))
     own = ClusterCounts(failing=np.zeros((k, most)), judged=np.zeros((k, most)))
-    for i, (one, places) in enumerate(zip(tallies, at, strict=True)):
+    for i, (counts, places) in enumerate(zip(tallies, at, strict=True)):
         is_own = places < 0
-        for into_shared, into_own, counts in (
-            (shared.failing, own.failing, one.failing),
-            (shared.judged, own.judged, one.judged),
+        for into_shared, into_own, messages in (
+            (shared.failing, own.failing, counts.failing),
+            (shared.judged, own.judged, counts.judged),
         ):
-            into_shared[i, places[~is_own]] = counts[~is_own]
-            into_own[i, : int(is_own.sum())] = counts[is_own]
-    sizes = np.array([one.num_clusters for one in tallies], dtype=np.float64)
-    totals = np.array([one.judged.sum() for one in tallies], dtype=np.float64)
-    rates = np.array([one.failing.sum() for one in tallies], dtype=np.float64) / totals
+            into_shared[i, places[~is_own]] = messages[~is_own]
+            into_own[i, : int(is_own.sum())] = messages[is_own]
+    sizes = np.array([counts.num_clusters for counts in tallies], dtype=np.float64)
+    totals = np.array([counts.judged.sum() for counts in tallies], dtype=np.float64)
+    rates = np.array([counts.failing.sum() for counts in tallies], dtype=np.float64) / totals
     return ConfigurationRates(
         shared=shared,
         own=own,
@@ -150,17 +122,36 @@ def configuration_rates(tallies: Sequence[Tally]) -> ConfigurationRates:
         num_own=num_own,
         rates=rates,
         covariances=_covariances(tallies, shared, rates, totals),
-        num_dialogues=sum(one.num_dialogues for one in tallies),
+        num_dialogues=sum(counts.num_dialogues for counts in tallies),
     )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PairedTallies:
+    """Counts of the configurations that have a judged message on both sides, in the same order.
+
+    Attributes:
+        names: of the configurations.
+        simulated: their simulated messages.
+        real: their real messages.
+        left_out: names of the others.
+    """
+
+    names: tuple[str, ...]
+    simulated: tuple[Tally, ...]
+    real: tuple[Tally, ...]
+    left_out: tuple[str, ...]
 
 
 def both_sides(
     simulated: Mapping[str, Sequence[MessageOutcome]], real: Mapping[str, Sequence[MessageOutcome]], mode: str | None
-) -> tuple[tuple[str, ...], list[Tally], list[Tally], tuple[str, ...]]:
-    """Counts of the configurations that have a judged message on both sides.
+) -> PairedTallies:
+    """Count the messages of both sides.
 
-    Returns:
-        Names, simulated counts, real counts, and the names left out because a side has no judged message.
+    Args:
+        simulated: messages by configuration.
+        real: messages by configuration, of the same configurations.
+        mode: a mode id; None: any mode.
 
     Raises:
         ValueError: a configuration is there on one side only.
@@ -169,25 +160,24 @@ def both_sides(
         raise ValueError(f"configurations on one side only: {', '.join(alone)}; expected the same ones on both sides")
     counts = {name: (tally(simulated[name], mode), tally(real[name], mode)) for name in simulated}
     kept = tuple(name for name, sides in counts.items() if all(side.num_clusters for side in sides))
-    return (
-        kept,
-        [counts[name][0] for name in kept],
-        [counts[name][1] for name in kept],
-        tuple(name for name in counts if name not in kept),
+    return PairedTallies(
+        names=kept,
+        simulated=tuple(counts[name][0] for name in kept),
+        real=tuple(counts[name][1] for name in kept),
+        left_out=tuple(name for name in counts if name not in kept),
     )
 
 
 def _covariances(tallies: Sequence[Tally], shared: ClusterCounts, rates: Floats, totals: Floats) -> Floats:
     """Linearised covariances of the rates (as :func:`ratio_variance`, for two ratios over the clusters they share)."""
     residual = (shared.failing - rates[:, None] * shared.judged) / totals[:, None]
-    found = residual @ residual.T
+    covariances = residual @ residual.T
     num_shared = shared.judged.shape[1]
     if num_shared > 1:
-        found *= num_shared / (num_shared - 1)
-    np.fill_diagonal(
-        found, [ratio_variance(one.failing, one.judged) if one.num_clusters > 1 else math.nan for one in tallies]
-    )
-    return np.asarray(found, dtype=np.float64)
+        covariances *= num_shared / (num_shared - 1)
+    variances = [ratio_variance(c.failing, c.judged) if c.num_clusters > 1 else math.nan for c in tallies]
+    np.fill_diagonal(covariances, variances)
+    return np.asarray(covariances, dtype=np.float64)
 
 
 def _rates(failing: Floats, judged: Floats) -> Floats:

@@ -1,13 +1,14 @@
-"""Is a simulator's population the real one, as far as failure rates tell? A test that flags it.
+"""A test that flags a simulator whose chatbot failures differ from the real ones by more than chance.
 
 It is a permutation test: where simulated and real dialogues come from one population, it does not matter which are
 called simulated. It is exact then, whatever the dialogues look like: a right simulator is flagged in at most ``alpha``
-of all studies. How large a difference a study leaves open: :func:`advsim.evaluate.rates_agreement.rates_agree`.
+of all studies. How large a difference a study leaves open is not said here but by the intervals of the differences
+(:func:`advsim.rates.ab_test.compare`).
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -33,6 +34,7 @@ class SimulatorVerdict:
             nothing could be compared, why.
         num_configurations: configurations compared.
         num_permutations: draws of the null.
+        caution: what can make the p-value too small; empty where nothing is known to.
     """
 
     flagged: bool
@@ -40,6 +42,24 @@ class SimulatorVerdict:
     reasons: tuple[str, ...]
     num_configurations: int
     num_permutations: int
+    caution: str = ""
+
+    @property
+    def sentence(self) -> str:
+        """The verdict in words."""
+        why = "; ".join(self.reasons)
+        if self.p_value is None:
+            return f"No population test of the chatbot failures: {why}."
+        test = f"(population test, p = {self.p_value:.3f})"
+        caution = f" Caution: {self.caution}." if self.caution else ""
+        if self.flagged:
+            return (
+                f"The simulated users' chatbot failures differ from the real ones beyond chance {test}: {why}.{caution}"
+            )
+        return (
+            f"By the chatbot failures, the simulated users are not told apart from the real ones {test}; that is no "
+            f"proof that they are right.{caution}"
+        )
 
 
 def simulator_verdict(
@@ -62,7 +82,11 @@ def simulator_verdict(
     Users (dialogues where users are not known) change sides as wholes. One that is in several configurations changes
     sides in all of them at once, so that replies of many chatbots to the same people are not taken for independent;
     this needs ids that recur in the same configurations on both sides. Where they recur on one side only,
-    configurations are permuted one by one.
+    configurations are permuted one by one, and ``caution`` says so.
+
+    An id that is on both sides, in the same configurations, changes sides with itself. That is right where a simulator
+    plays the very same people, who fail alike on both sides, and it is right where ids are alike by chance: whom a user
+    changes places with does not matter then.
 
     Args:
         simulated: messages by configuration.
@@ -80,16 +104,20 @@ def simulator_verdict(
             f"got alpha {alpha} with num_permutations {num_permutations}; expected alpha between 0 and 1 and at least "
             "1 / alpha - 1 permutations, without which no p-value is that small"
         )
-    names = both_sides(simulated, real, None)[0]
+    names = both_sides(simulated, real, None).names
     if not names:
-        return _nothing("no configuration has judged messages on both sides", 0)
-    found = sorted({mode for side in (simulated, real) for rows in side.values() for row in rows for mode in row.modes})
-    columns = (None, *(found if modes is None else modes))
+        return _nothing("no chatbot has judged messages on both sides", 0)
+    shown = sorted({mode for side in (simulated, real) for rows in side.values() for row in rows for mode in row.modes})
+    columns = (None, *(shown if modes is None else modes))
     sides = [(mode_counts(simulated[name], columns), mode_counts(real[name], columns)) for name in names]
-    difference = _permuted_differences(sides, num_permutations, np.random.default_rng(seed))
-    z = _standardised(difference)
-    if not z.any():
+    if not any(_varies(pair) for pair in sides):
         return _nothing("no rate varies between dialogues: there is nothing to compare", len(names))
+    units = _units(sides, shared=True)
+    recur_alike = units.exchangeable
+    if not recur_alike:
+        units = _units(sides, shared=False)
+    difference = _permuted_differences(sides, units, num_permutations, np.random.default_rng(seed))
+    z = _standardised(difference)
     shift = _standardised(z.sum(1))
     statistics = np.stack([(z**2).sum((1, 2)), (shift**2).sum(1), (z**2).max((1, 2))], 1)
     p_value = float(_upper_p(-_upper_p(statistics).min(1))[0])
@@ -100,58 +128,103 @@ def simulator_verdict(
         reasons=_reasons(names, columns, difference[0], z, shift, alpha) if flagged else (),
         num_configurations=len(names),
         num_permutations=num_permutations,
+        caution="" if recur_alike else _RECUR_ON_ONE_SIDE,
     )
 
 
+_RECUR_ON_ONE_SIDE = (
+    "users recur over the chatbots on one side in another way than on the other and were taken for as many people: "
+    "the test flags too easily"
+)
+
 _Side = tuple[ModeCounts, ModeCounts]
+"""Counts of a configuration, simulated and real."""
+
+_Unit = tuple[int, object]
+"""What changes sides as a whole: (0 simulated or 1 real, identity)."""
 
 
-def _permuted_differences(sides: Sequence[_Side], num_permutations: int, rng: np.random.Generator) -> Floats:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Units:
+    """Who may change places with whom.
+
+    Attributes:
+        alike: the units by the configurations they are in, which may change places with one another.
+        by_configuration: the units of each configuration, in the order of its counts.
+    """
+
+    alike: Mapping[tuple[int, ...], Sequence[_Unit]]
+    by_configuration: Sequence[Sequence[_Unit]]
+
+    @property
+    def exchangeable(self) -> bool:
+        """Whether every unit has one of the other side to change places with."""
+        return all(len({side for side, _ in members}) == 2 for members in self.alike.values())
+
+
+def _permuted_differences(
+    sides: Sequence[_Side], units: _Units, num_permutations: int, rng: np.random.Generator
+) -> Floats:
     """Simulated minus real rates, as observed in row 0, then permuted: (1 + permutations, configurations, modes)."""
-    units, in_configuration = _units(sides, shared=True)
-    if any(len({side for side, _ in members}) == 1 for members in units.values()):
-        units, in_configuration = _units(sides, shared=False)
-    is_simulated: dict[tuple[int, object], npt.NDArray[np.bool_]] = {}
-    for members in units.values():
-        labels = np.array([side == 0 for side, _ in members])
-        order = rng.random((num_permutations, len(members))).argsort(1)
-        permuted = np.concatenate([labels[None], labels[order]])
-        is_simulated.update({member: permuted[:, i] for i, member in enumerate(members)})
+    is_simulated: dict[_Unit, npt.NDArray[np.bool_]] = {}
+    for members in units.alike.values():
+        is_simulated.update(_relabelled(members, num_permutations, rng))
     return np.stack(
         [
             _difference(pair, np.stack([is_simulated[unit] for unit in members], 1))
-            for pair, members in zip(sides, in_configuration, strict=True)
+            for pair, members in zip(sides, units.by_configuration, strict=True)
         ],
         1,
     )
 
 
-def _units(
-    sides: Sequence[_Side], *, shared: bool
-) -> tuple[dict[tuple[int, ...], list[tuple[int, object]]], list[list[tuple[int, object]]]]:
-    """What changes sides as a whole: (0 simulated or 1 real, identity).
+def _varies(pair: _Side) -> bool:
+    """Whether some of the messages of a configuration fail in a mode, and some do not."""
+    failing, judged = sum(side.failing.sum(0) for side in pair), sum(side.judged.sum(0) for side in pair)
+    return bool(((failing > 0) & (failing < judged)).any())
+
+
+def _relabelled(
+    members: Sequence[_Unit], num_permutations: int, rng: np.random.Generator
+) -> dict[_Unit, npt.NDArray[np.bool_]]:
+    """Whether each unit is simulated, as observed and then permuted, shape (1 + permutations,).
+
+    Units of one identity on both sides change places with each other, the others are dealt out anew.
+    """
+    both = [identity for identity, times in Counter(identity for _, identity in members).items() if times == 2]
+    paired = frozenset(both)
+    alone = [unit for unit in members if unit[1] not in paired]
+    labels = np.array([side == 0 for side, _ in alone], dtype=np.bool_)
+    order = rng.random((num_permutations, len(alone))).argsort(1)
+    dealt = np.concatenate([labels[None], labels[order]])
+    swapped = rng.random((num_permutations, len(both))) < 0.5
+    stays = np.concatenate([np.ones((1, len(both)), dtype=np.bool_), ~swapped])
+    relabelled: dict[_Unit, npt.NDArray[np.bool_]] = {unit: dealt[:, i] for i, unit in enumerate(alone)}
+    for i, identity in enumerate(both):
+        relabelled[0, identity], relabelled[1, identity] = stays[:, i], ~stays[:, i]
+    return relabelled
+
+
+def _units(sides: Sequence[_Side], *, shared: bool) -> _Units:
+    """Sort clusters by the configurations they are in.
 
     Args:
         sides: counts of each configuration.
         shared: whether one cluster id in two configurations is one unit.
-
-    Returns:
-        The units by the configurations they are in, which may change places with one another; and the units of each
-        configuration, in the order of its counts.
     """
-    present: dict[tuple[int, object], list[int]] = defaultdict(list)
-    in_configuration: list[list[tuple[int, object]]] = []
+    present: dict[_Unit, list[int]] = defaultdict(list)
+    by_configuration: list[list[_Unit]] = []
     for k, pair in enumerate(sides):
-        members: list[tuple[int, object]] = []
+        members: list[_Unit] = []
         for side, counts in enumerate(pair):
             members += [(side, cluster if shared else (k, cluster)) for cluster in counts.clusters]
         for unit in members:
             present[unit].append(k)
-        in_configuration.append(members)
-    alike: dict[tuple[int, ...], list[tuple[int, object]]] = defaultdict(list)
+        by_configuration.append(members)
+    alike: dict[tuple[int, ...], list[_Unit]] = defaultdict(list)
     for unit, where in present.items():
         alike[tuple(where)].append(unit)
-    return alike, in_configuration
+    return _Units(alike=alike, by_configuration=by_configuration)
 
 
 def _difference(pair: _Side, is_simulated: npt.NDArray[np.bool_]) -> Floats:
@@ -191,14 +264,15 @@ def _reasons(
 ) -> tuple[str, ...]:
     everywhere = (shift**2).max(1)
     anywhere = (z**2).max((1, 2))
-    found: list[tuple[float, float, str]] = []
+    differences: list[tuple[float, float, str]] = []
     for m, mode in enumerate(modes):
         p = float(np.mean(everywhere >= shift[0, m] ** 2))
-        found.append((p, -abs(shift[0, m]), _reason("over all configurations", mode, observed[:, m].mean(), p)))
-        for k, name in enumerate(names):
+        where = "over all configurations, " if len(names) > 1 else ""
+        differences.append((p, -abs(shift[0, m]), _reason(where, mode, observed[:, m].mean(), p)))
+        for k, name in enumerate(names if len(names) > 1 else ()):
             p = float(np.mean(anywhere >= z[0, k, m] ** 2))
-            found.append((p, -abs(z[0, k, m]), _reason(f"configuration {name}", mode, observed[k, m], p)))
-    clear = sorted(reason for reason in found if reason[0] <= alpha)[:MAX_REASONS]
+            differences.append((p, -abs(z[0, k, m]), _reason(f"configuration {name}, ", mode, observed[k, m], p)))
+    clear = sorted(reason for reason in differences if reason[0] <= alpha)[:MAX_REASONS]
     return tuple(text for _, _, text in clear) or (
         "differences too small to be told one by one, but too many for chance",
     )
@@ -207,7 +281,7 @@ def _reasons(
 def _reason(where: str, mode: str | None, difference: float, p: float) -> str:
     direction = "above" if difference > 0 else "below"
     return (
-        f"{where}, {mode or 'any mode'}: simulated rate {abs(100 * difference):.1f} points {direction} the real one "
+        f"{where}{mode or 'any mode'}: simulated rate {abs(100 * difference):.1f} points {direction} the real one "
         f"(adjusted p = {p:.3f})"
     )
 

@@ -1,4 +1,4 @@
-"""Do A/B results found with a simulator replicate on real dialogues? Over pairs that were chosen beforehand."""
+"""How far A/B results found with a simulator replicate on real dialogues, over pairs that were chosen beforehand."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class AbPair:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Share:
+class PairShare:
     """A share of pairs. ``value`` is None without a pair.
 
     Bounds are Wilson's on min(pairs, configurations / 2): as many pairs as can be made without using a configuration
@@ -67,9 +67,9 @@ class AbReplication:
     """
 
     pairs: tuple[PairResult, ...]
-    sign_agreement: Share
-    sign_agreement_significant: Share
-    soft_pairwise_accuracy: Share
+    sign_agreement: PairShare
+    sign_agreement_significant: PairShare
+    soft_pairwise_accuracy: PairShare
     num_without_sign: int
     num_equivalent: tuple[int, int]
 
@@ -99,7 +99,7 @@ def ab_replication(
         ValueError: a pair names a configuration that is missing on a side, names one twice, or is there twice.
     """
     _check(simulated, real, pairs)
-    found = [
+    by_side = [
         _holm_over_primary(
             pairs,
             [
@@ -109,7 +109,7 @@ def ab_replication(
         )
         for side in (simulated, real)
     ]
-    results = tuple(_result(p, s, r) for p, s, r in zip(pairs, *found, strict=True))
+    results = tuple(_result(p, s, r) for p, s, r in zip(pairs, *by_side, strict=True))
     signed = [result for result in results if result.same_sign is not None]
     significant = [result for result in signed if result.pair.primary and _significant(result.real)]
     soft = [result for result in results if result.softly_agreed is not None]
@@ -166,13 +166,13 @@ def _equivalent(difference: Difference) -> bool:
     return difference.equivalence_p is not None and difference.equivalence_p <= 1 - LEVEL + 1e-12
 
 
-def _share(results: Sequence[PairResult], values: Sequence[float]) -> Share:
+def _share(results: Sequence[PairResult], values: Sequence[float]) -> PairShare:
     if not values:
-        return Share(value=None, low=None, high=None, num_pairs=0)
+        return PairShare(value=None, low=None, high=None, num_pairs=0)
     value = sum(values) / len(values)
     num_configurations = len({name for result in results for name in (result.pair.a, result.pair.b)})
     num_disjoint = min(len(values), num_configurations // 2)
     bounds = wilson_interval(value * num_disjoint, num_disjoint) if num_disjoint >= MIN_CLUSTERS_FOR_BOUNDS else None
-    return Share(
+    return PairShare(
         value=value, low=bounds[0] if bounds else None, high=bounds[1] if bounds else None, num_pairs=len(values)
     )

@@ -24,6 +24,7 @@ from advsim.report.page.figures import (
     filled_rows,
     format_figure,
     format_interval,
+    p_cell,
     percent,
     percent_interval,
     points_interval,
@@ -31,30 +32,24 @@ from advsim.report.page.figures import (
 )
 from advsim.validity.agreement import Agreement
 from advsim.validity.by_chatbot import ByChatbot
-from advsim.validity.replication import AbPair, Share
+from advsim.validity.replication import AbPair, PairShare
 
 SIGNIFICANT = 0.05
 COEFFICIENTS = {
     "pearson": "Pearson's r",
     "concordance": "Concordance (Lin)",
     "spearman": "Spearman's rho",
-    "kendall": "Kendall's tau-b",
-    "deming_slope": "Deming slope",
     "mean_difference": "Mean difference",
 }
 METHODS = {
     "disattenuated": "without noise, jackknife on z",
-    "joint_bootstrap": "observed, joint bootstrap",
-    "fisher_z": "observed, Fisher's z",
-    "jackknife": "observed, jackknife",
     "student_t": "simulated − real, Student's t",
 }
 CHATBOT_LEGEND: tuple[tuple[str, str], ...] = (
     (
         "agreement over chatbots",
         "of simulated with real failure rates, any mode, with the method of each interval. Concordance falls with a "
-        "bias, r does not; the slope is of real on simulated rates, 1 where differences have their true size. The "
-        "chatbots count as a sample of those one could have built.",
+        "bias, r does not. The chatbots count as a sample of those one could have built.",
     ),
     (
         "without noise",
@@ -64,6 +59,11 @@ CHATBOT_LEGEND: tuple[tuple[str, str], ...] = (
         "real with real",
         "random halves of the real dialogues of each chatbot against each other, stepped up to all of them: what the "
         "observed coefficient of a perfect simulator would come to.",
+    ),
+    (
+        "told from real users",
+        "a permutation test over all chatbots and modes that flags simulated users whose chatbot failures differ from "
+        "the real ones by more than chance; not flagged is no proof that they are right.",
     ),
     (
         "A − B",
@@ -111,6 +111,7 @@ def chatbot_table(simulated: Mapping[str, ByChatbot], *, real: str | None, modes
             RowGroup(title=f"{name} over chatbots", rows=filled_rows(_agreement_rows(columns, key)))
             for key, name in COEFFICIENTS.items()
         ),
+        RowGroup(title="Simulated told from real users", rows=filled_rows(_population_rows(columns))),
         RowGroup(title="Pearson's r by mode, observed", rows=filled_rows(_mode_rows(columns, modes))),
         RowGroup(title="A − B, points", rows=filled_rows(_test_rows(columns, labels, _points))),
         RowGroup(title="A − B, p by Holm", rows=filled_rows(_test_rows(columns, labels, _p))),
@@ -204,6 +205,8 @@ def _agreement_rows(columns: Sequence[_Column], key: str) -> Iterable[Row]:
     intervals = [interval for agreement in agreements if agreement is not None for interval in agreement.intervals]
     for method in dict.fromkeys(interval.method for interval in intervals):
         yield _row(METHODS.get(method, words(method)), agreements, partial(_agreement, method=method))
+    if key != "mean_difference":  # which has the observed value beside its interval
+        yield _row("observed", agreements, lambda agreement: Cell(value=format_figure(agreement.estimate)))
     ceiling = next((validity.ceiling for validity in validities if validity is not None), None)
     if ceiling is not None and key in ("pearson", "concordance"):
         cell = Cell(value=format_figure(getattr(ceiling, key)), interval=_bounds(getattr(ceiling, f"{key}_interval")))
@@ -220,6 +223,11 @@ def _agreement(agreement: Agreement, *, method: str) -> Cell:
 def _bounds(interval: Interval) -> str:
     """As words, because a bound can be negative."""
     return "" if interval.low is None or interval.high is None else f"{interval.low:.2f} to {interval.high:.2f}"
+
+
+def _population_rows(columns: Sequence[_Column]) -> Iterable[Row]:
+    tests = [None if column.by_chatbot is None else column.by_chatbot.population_test for column in columns]
+    yield _row("population test, p", tests, lambda test: p_cell(test.p_value, flagged=test.flagged))
 
 
 def _mode_rows(columns: Sequence[_Column], modes: Mapping[str, str]) -> Iterable[Row]:
@@ -257,7 +265,7 @@ def _replication_rows(columns: Sequence[_Column]) -> Iterable[Row]:
     yield _row("pairs shown to be alike", alike, lambda number: Cell(value=str(number)))
 
 
-def _share(share: Share) -> Cell:
+def _share(share: PairShare) -> Cell:
     interval = format_interval(share.low, share.high)
     of = f"of {share.num_pairs}"
     return Cell(value=format_figure(share.value), interval=f"{interval}, {of}" if interval else of)

@@ -31,6 +31,7 @@ from advsim.report.page.figures import (
     format_figure,
     format_interval,
     keys_of,
+    p_cell,
     percent,
     percent_interval,
     points_interval,
@@ -49,6 +50,11 @@ LEGEND: tuple[tuple[str, str], ...] = (
         "rate less that of the reference, in percentage points; from the two intervals and the correlation of users "
         "who are in both groups. p: of a permutation of users, over modes after Benjamini and Hochberg. The figure "
         "beside it is of two one-sided tests that the rates differ by more than so many points: small means equal.",
+    ),
+    (
+        "population test",
+        "a permutation test over all modes (and chatbots, where both sides name several) that flags a group whose "
+        "failures differ from the reference's by more than chance; not flagged is no proof that the users are right.",
     ),
     (
         "divergence",
@@ -249,6 +255,9 @@ def _difference_rows(evaluation: Evaluation) -> Iterable[Row]:
             ),
             is_detail=mode != ANY,
         )
+    tests = [group.failures.population_test if group.failures is not None else None for group in evaluation.groups]
+    cells = (Cell() if test is None else p_cell(test.p_value, flagged=test.flagged) for test in tests)
+    yield Row(label="population test, p", cells=tuple(cells))
 
 
 def _difference(group: Group, mode: str) -> Difference | None:

@@ -34,6 +34,11 @@ class Cell:
     interval: str = ""
 
 
+def p_cell(p_value: float | None, *, flagged: bool) -> Cell:
+    """A p-value, with a mark where the test flags."""
+    return Cell(value=format_figure(p_value, 3), interval="flagged" if flagged else "")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
     """One measure over the columns. ``is_detail`` rows are left out on the terminal."""

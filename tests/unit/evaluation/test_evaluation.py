@@ -95,6 +95,7 @@ def test_same_file_twice_differs_in_nothing(tmp_path):
     made = found.groups[1]
     assert made.name != found.groups[0].name
     assert made.failures.differences[0].difference == 0
+    assert (made.failures.population_test.flagged, made.failures.population_test.p_value) == (False, 1.0)
     assert all(one.wasserstein in (None, 0.0) for one in made.users.spread.habits)
     assert made.users.realism[0].auc.value == pytest.approx(0.5, abs=0.05)
 
@@ -106,6 +107,8 @@ def test_no_failure_and_only_failures_have_intervals_with_a_width(tmp_path, advi
     assert rate.estimate == share
     assert rate.high - rate.low > 0.05
     assert (not advice) == any("found no failure" in note for note in found.notes)
+    assert found.groups[1].failures.population_test.p_value is None
+    assert "a: No population test of the chatbot failures: no rate varies between dialogues" in " ".join(found.notes)
 
 
 def test_file_without_chatbot_turns_says_so_and_still_describes_the_users(tmp_path):
@@ -118,6 +121,7 @@ def test_file_without_chatbot_turns_says_so_and_still_describes_the_users(tmp_pa
     assert made.failures.rates["any"].estimate is None
     assert made.failures.differences[0].difference is None
     assert any("no chatbot turns" in note for note in found.notes)
+    assert any("No population test" in note and "no chatbot has judged messages" in note for note in found.notes)
     assert made.users.habits[0].mean == 1.0
 
 
@@ -324,6 +328,8 @@ def test_run_is_evaluated_by_round_against_its_real_dialogues(run):
     assert groups["round 1"].next_turns.spread is not None
     assert groups["real"].next_turns is not None
     assert groups["SFT"].users.realism
+    assert groups["SFT"].failures.population_test.flagged  # every message fails, of the real ones few do
+    assert groups["real"].failures.population_test is None
     assert all(run.folder.exists(f"evaluation/{name}") for name in ("metrics.json", "failures.parquet"))
     assert run.folder.exists("report/evaluation.html")
     rows = run.folder.read_table("evaluation/failures.parquet").to_pylist()

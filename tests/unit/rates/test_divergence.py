@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 from scipy.spatial.distance import jensenshannon
-from scipy.stats import entropy
+from scipy.stats import chi2, entropy
 
 from advsim.rates.divergence import mode_divergence
 from advsim.rates.outcomes import MessageOutcome
@@ -88,6 +88,19 @@ def test_bootstrap_interval_covers_the_true_divergence():
         found = mode_divergence(drawn(simulated, seed=seed), drawn(real, seed=900 + seed), modes=MODES, num_draws=200)
         covered += found.low <= truth <= found.high
     assert covered >= 0.85 * num
+
+
+def test_interval_ends_where_theory_puts_it_for_equal_sides():
+    """Two samples of n messages over k modes: 8 ln 2 JSD n / 2 is about chi-squared with k - 1 degrees of freedom.
+
+    So are the draws around a divergence of 0, whose mean, k - 1, is the bias; twice that is taken off the upper end.
+    """
+    n = 400
+    same = rows(*(["b"], ["o"], ["r"], ["b"]) * (n // 4))
+    found = mode_divergence(same, same, modes=MODES, num_draws=10_000)
+    scale = 2 / n / (8 * math.log(2))
+    assert found.low == 0
+    assert found.high == pytest.approx(scale * (chi2.ppf(0.975, 2) - 2 * 2), rel=0.1)
 
 
 def test_fewer_than_ten_clusters_on_a_side_give_no_bounds():

@@ -10,7 +10,7 @@ from statsmodels.genmod.families import Binomial
 from statsmodels.genmod.generalized_estimating_equations import GEE
 from statsmodels.stats.proportion import proportion_confint
 
-from advsim.rates.intervals import RateInterval, rate_interval, ratio_variance
+from advsim.rates.intervals import rate_interval, ratio_variance
 from advsim.rates.outcomes import MessageOutcome, mode_counts, outcomes, tally
 from advsim.rates.rates import failure_rate
 from advsim.records import Assessment, Dialogue, FailureLabel, Speaker, Split, Turn
@@ -178,11 +178,19 @@ def test_variance_is_what_a_cluster_bootstrap_tends_to():
     assert ratio_variance(failing, judged) == pytest.approx(draws.var(), rel=0.1)
 
 
-def test_percentile_bootstrap_can_be_asked_for_and_depends_on_the_seed_alone():
-    rows = rows_of("a", COUNTS)
-    first, again, other = (failure_rate(rows, seed=s, interval=RateInterval.PERCENTILE) for s in (1, 1, 2))
-    assert first == again and first != other
-    assert first.low < first.estimate < first.high
+def test_interval_of_clusters_that_are_too_alike_is_that_of_independent_messages():
+    """Every dialogue fails in 1 of 2 messages: no spread between dialogues, which would be an interval of no width."""
+    rate = failure_rate(rows_of("a", [(1, 2)] * 12))
+    half = 2.200985 * math.sqrt(0.5 * 0.5 / 24) / (0.5 * 0.5)  # t(.975, 11 df) * binomial error of 12 of 24, as logit
+    assert (rate.low, rate.high) == pytest.approx((expit(-half), expit(half)), rel=1e-5)
+
+
+def test_interval_of_nearly_alike_clusters_is_not_shorter_than_that_of_independent_messages():
+    """13 of 26 fail; between dialogues they spread by less than 26 tosses of a coin."""
+    counts = [(1, 2)] * 11 + [(2, 2), (0, 2)]
+    half = 2.178813 * math.sqrt(0.5 * 0.5 / 26) / (0.5 * 0.5)  # t(.975, 12 df)
+    rate = failure_rate(rows_of("a", counts))
+    assert (rate.low, rate.high) == pytest.approx((expit(-half), expit(half)), rel=1e-5)
 
 
 def test_dialogues_of_one_user_are_one_cluster():
@@ -215,11 +223,6 @@ def test_interval_covers_the_true_rate_of_clustered_messages_about_95_times_in_1
     covered = 0
     for _ in range(500):
         counts = np.array(drawn_counts(rate, rng=rng, num_dialogues=num_dialogues), dtype=float).T
-        low, high = rate_interval(*counts, method=RateInterval.LOGIT_T, num_bootstrap=1, seed=0)
+        low, high = rate_interval(*counts)
         covered += low <= rate <= high
     assert 0.925 <= covered / 500 <= 0.985
-
-
-def test_numbers_out_of_range_are_refused():
-    with pytest.raises(ValueError, match="num_bootstrap"):
-        failure_rate([], num_bootstrap=0)

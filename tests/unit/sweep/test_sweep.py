@@ -10,7 +10,7 @@ from advsim.records import Conversation, Speaker, StopReason, Turn
 from advsim.rollout.replay import ReplayedReply
 from advsim.run_folder.folder import RunDir
 from advsim.runtime.progress import Reporter
-from advsim.sweep.measure import measure, real_outcomes
+from advsim.sweep.measure import measure, real_outcomes, result_json
 from advsim.sweep.plan import plan
 from advsim.sweep.work import replay_all, simulate_all
 from advsim.training.manifest import manifest
@@ -107,11 +107,17 @@ def test_chatbots_whose_engine_failed_are_asked_again_and_no_others(settings):
     assert sweep_plan.missing_replays() == ["loud"] and sweep_plan.missing_chatbots(zero_shot) == ["loud"]
     found = measure(sweep_plan, zero_shot, real_outcomes(sweep_plan, RulesDetector()), RulesDetector(), baseline="calm")
     assert found.validity.left_out == ("loud",)  # a failing engine is no passing message
+    assert found.population_test.num_configurations == 1
     again = Answers()
     replay_all(sweep_plan, again, reporter)
     simulate_all(sweep_plan, zero_shot, again, reporter)
     assert {asked.chatbot for asked in again.asked} == {"loud"} and len(again.asked) == 4 + 6
     assert not sweep_plan.missing_replays() and not sweep_plan.missing_chatbots(zero_shot)
+    detector = RulesDetector()
+    complete = measure(sweep_plan, zero_shot, real_outcomes(sweep_plan, detector), detector, baseline="calm")
+    assert complete.population_test.num_configurations == 2 and not complete.population_test.caution
+    (written,) = result_json(sweep_plan, [complete], detector)["simulators"]
+    assert written["population_test"]["p_value"] == complete.population_test.p_value
 
 
 def test_results_of_another_study_are_not_mixed_in(settings):

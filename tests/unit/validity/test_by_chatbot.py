@@ -5,6 +5,7 @@ from made_up_studies import rows_of, spread_rates, study
 
 from advsim.rates.ab_test import compare
 from advsim.validity.by_chatbot import comparable, compare_chatbots, pairs_with_baseline, parse_pairs, rows_by_chatbot
+from advsim.validity.population_test import simulator_verdict
 from advsim.validity.replication import AbPair
 from advsim.validity.verdict import ValidityVerdict, predictive_validity
 
@@ -49,6 +50,17 @@ def test_validity_is_that_of_the_estimators_over_the_shared_chatbots():
     assert found.validity_by_mode.keys() == {"boundary"}  # overload is found nowhere
     assert found.validity_by_mode["boundary"].estimate == pytest.approx(alone.pearson.estimate)
     assert found.reason == ""
+    assert found.population_test == simulator_verdict(simulated, real) and not found.population_test.flagged
+
+
+def test_chatbots_in_the_right_order_with_wrong_rates_are_flagged_and_still_supported():
+    """Agreement alone would not find these: all rates are half of the real ones."""
+    rates = spread_rates(12, centre=-1)
+    simulated, real = study(rates / 2, seed=1), study(rates, seed=2)
+    pairs = pairs_with_baseline(list(simulated))[:1]
+    found = compare_chatbots(simulated, real, modes=MODES, pairs=pairs, num_bootstrap=20, num_permutations=20)
+    assert found.validity.verdict is ValidityVerdict.SUPPORTED
+    assert found.population_test.flagged and "below the real one" in found.population_test.reasons[0]
 
 
 def test_a_mode_that_one_side_never_shows_has_no_agreement():
@@ -75,7 +87,7 @@ def test_fewer_than_two_shared_chatbots_leave_agreement_undefined_and_the_tests_
     real = {name: chatbot(name, 6) for name in names}
     found = compare_chatbots(side(a=3, b=9), real, modes=MODES, pairs=against_a("b"))
     assert found.reason == f"agreement over configurations is undefined for {said}"
-    assert found.validity is None and found.replication is None
+    assert found.validity is None and found.replication is None and found.population_test is None
     assert found.tests[0].simulated[0].difference == 6 / 24
     assert found.tests[0].real == ()
 

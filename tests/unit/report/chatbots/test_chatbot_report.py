@@ -17,7 +17,8 @@ from advsim.report.evaluation.tables import evaluation_tables
 from advsim.validity.agreement import Agreement
 from advsim.validity.by_chatbot import AbTest, ByChatbot, ChatbotRates
 from advsim.validity.ceiling import Ceiling
-from advsim.validity.replication import AbPair, AbReplication, Share
+from advsim.validity.population_test import SimulatorVerdict
+from advsim.validity.replication import AbPair, AbReplication, PairShare
 from advsim.validity.verdict import Validity, ValidityVerdict
 
 EVIL = '<script>alert("x")</script>'
@@ -57,7 +58,7 @@ def agreement(estimate, *methods, disattenuated=None, reason=""):
 
 
 def share(value, num_pairs):
-    return Share(value=value, low=None, high=None, num_pairs=num_pairs)
+    return PairShare(value=value, low=None, high=None, num_pairs=num_pairs)
 
 
 def validity(*, reason=""):
@@ -67,11 +68,9 @@ def validity(*, reason=""):
     return Validity(
         mode=None,
         pairs=(),
-        pearson=agreement(
-            some, "disattenuated", "joint_bootstrap", disattenuated=None if reason else 0.72, reason=reason
-        ),
-        spearman=agreement(some, "fisher_z", reason=reason),
-        kendall=agreement(some, "fisher_z", reason=reason),
+        pearson=agreement(some, "disattenuated", disattenuated=None if reason else 0.72, reason=reason),
+        spearman=agreement(some, reason=reason),
+        kendall=agreement(some, reason=reason),
         concordance=agreement(some, "disattenuated", reason=reason),
         deming_slope=agreement(some, "jackknife", reason=reason),
         mean_difference=agreement(None),
@@ -111,6 +110,9 @@ def by_chatbot(*, names=("cold", "warm", "wise"), reason="", p_of_mode=0.01):
         tests=tuple(AbTest(pair=AbPair(a=name, b=names[0]), simulated=tested, real=in_real) for name in names[1:]),
         validity=validity(reason=reason),
         validity_by_mode={"overload": agreement(0.44)},
+        population_test=SimulatorVerdict(
+            flagged=True, p_value=0.012, reasons=("any mode: far off",), num_configurations=3, num_permutations=999
+        ),
         replication=AbReplication(
             pairs=(),
             sign_agreement=share(0.5, 2),
@@ -156,10 +158,15 @@ def test_rates_stand_with_intervals_and_both_n(table):
 def test_every_interval_stands_under_its_method_and_the_ceiling_under_the_real_dialogues(table):
     rows = cells(table, "Pearson's r over chatbots")
     assert rows["without noise, jackknife on z"] == [("–", ""), ("0.72", "0.51 to 0.66")]
-    assert rows["observed, joint bootstrap"] == [("–", ""), ("0.61", "0.51 to 0.66")]
+    assert rows["observed"] == [("–", ""), ("0.61", "")]
     assert rows["real with real, split half"] == [("0.83", "0.50 to 0.95"), ("–", "")]
-    assert "observed, jackknife" in cells(table, "Deming slope over chatbots")
+    titles = [group.title for group in table.groups]
+    assert not any("Kendall" in title or "Deming" in title for title in titles)  # descriptions, in the JSON only
     assert cells(table, "Pearson's r by mode, observed") == {"overload": [("–", ""), ("0.44", "")]}
+
+
+def test_a_flagged_population_test_is_marked_in_the_column_of_the_simulator(table):
+    assert cells(table, "Simulated told from real users") == {"population test, p": [("–", ""), ("0.012", "flagged")]}
 
 
 def test_ab_tests_stand_side_by_side_and_modes_only_where_one_differs(table):
@@ -176,7 +183,7 @@ def test_ab_tests_stand_side_by_side_and_modes_only_where_one_differs(table):
 def test_several_simulators_stand_beside_the_same_real_dialogues():
     table = chatbot_table({"SFT": by_chatbot(), "round 1": by_chatbot()}, real="replayed", modes=MODES)
     assert table.columns == ("replayed", "SFT", "round 1")
-    assert [value for value, _ in cells(table, "Spearman's rho over chatbots")["observed, Fisher's z"]] == [
+    assert [value for value, _ in cells(table, "Spearman's rho over chatbots")["observed"]] == [
         "–",
         "0.61",
         "0.61",
@@ -189,7 +196,7 @@ def test_undefined_agreement_is_left_out_of_the_table_and_its_reason_said_once()
     assert "Spearman's rho over chatbots" not in titles
     notes = [note for note in agreement_notes(undefined) if "the same in all configurations" in note]
     assert len(notes) == 1
-    assert notes[0].startswith("Pearson's r, Concordance (Lin), Spearman's rho, Kendall's tau-b, Deming slope")
+    assert notes[0].startswith("Pearson's r, Concordance (Lin), Spearman's rho over chatbots")
 
 
 def test_no_difference_in_any_mode_is_said():
