@@ -90,7 +90,7 @@ def evaluate_run(
             ``evaluate.detector``.
 
     Returns:
-        The figures, each with interval and n; ``to_json()`` gives plain values.
+        The figures, each with interval and n; :func:`advsim.run_folder.results.plain_values` makes them JSON.
 
     Raises:
         AdvsimError: see :mod:`advsim.errors`.
@@ -128,7 +128,7 @@ def evaluate_files(
             ``evaluate.detector``.
 
     Returns:
-        The figures, each with interval and n; ``to_json()`` gives plain values.
+        The figures, each with interval and n; :func:`advsim.run_folder.results.plain_values` makes them JSON.
 
     Raises:
         AdvsimError: see :mod:`advsim.errors`.

@@ -11,6 +11,7 @@ from rich.text import Text
 from advsim.config import load_config, parse_config
 from advsim.corpus.load import load_corpus
 from advsim.corpus.stats import CorpusStats, corpus_stats
+from advsim.run_folder.results import plain_values
 
 
 def run(options: argparse.Namespace) -> None:
@@ -29,7 +30,7 @@ def run(options: argparse.Namespace) -> None:
     stats = corpus_stats(corpus.dialogues)
     console = Console()
     if options.json:
-        console.print_json(data={"sha256": corpus.sha256, "num_left_out": corpus.num_left_out, **stats.to_json()})
+        console.print_json(data={"sha256": corpus.sha256, "num_left_out": corpus.num_left_out, **plain_values(stats)})
     else:
         console.print(render_stats(stats))
 

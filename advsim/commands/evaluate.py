@@ -23,6 +23,7 @@ from advsim.report.evaluation.tables import evaluation_tables
 from advsim.run_folder.folder import RunDir
 from advsim.run_folder.layout import EVALUATION_FAILURES, EVALUATION_METRICS, EVALUATION_REPORT
 from advsim.run_folder.reader import Run, load_run
+from advsim.run_folder.results import plain_values
 from advsim.run_folder.tables import failures_table
 from advsim.runtime.progress import Reporter
 
@@ -41,9 +42,9 @@ def run(options: argparse.Namespace) -> None:
         _evaluate_run(options, run_folder, yaml_file) if run_folder else _evaluate_files(options, yaml_file)
     )
     if options.json:
-        print(json.dumps(evaluation.to_json(), indent=2, allow_nan=False, ensure_ascii=False))
+        print(json.dumps(plain_values(evaluation), indent=2, allow_nan=False, ensure_ascii=False))
     else:
-        print_parts(evaluation_tables(evaluation.to_json()), sys.stdout)
+        print_parts(evaluation_tables(evaluation), sys.stdout)
         if page:
             print(f"report: {page}")
     judged = [group.failures for group in evaluation.groups if group.failures is not None]
@@ -140,9 +141,9 @@ def _targets(options: argparse.Namespace) -> tuple[str | None, str | None]:
     """Run folder and YAML file among the arguments without a flag."""
     files = [target for target in options.targets if target.endswith((".yaml", ".yml"))]
     folders = [target for target in options.targets if target not in files]
-    for what, found in (("run", folders), ("configuration", files)):
-        if len(found) > 1:
-            raise ConfigError(f"evaluate: got {' and '.join(found)}, expected one {what}")
+    for what, given in (("run", folders), ("configuration", files)):
+        if len(given) > 1:
+            raise ConfigError(f"evaluate: got {' and '.join(given)}, expected one {what}")
     if bool(folders) == (options.conversations is not None):
         got = "a run and --conversations" if folders else "neither a run nor --conversations"
         raise ConfigError(f"evaluate: got {got}, expected one of the two; see advsim evaluate --help")
@@ -157,7 +158,6 @@ def _flags(options: argparse.Namespace) -> list[str]:
 
 
 def _write(folder: RunDir, measured: Measured, *, metrics: str, failures: str, page: str) -> None:
-    values = measured.result.to_json()
     folder.write_table(failures, failures_table(measured.assessments))
-    folder.write_bytes(page, render_evaluation(values).encode())
-    folder.write_json(metrics, values)
+    folder.write_bytes(page, render_evaluation(measured.result).encode())
+    folder.write_json(metrics, measured.result)

@@ -9,6 +9,7 @@ import sys
 from advsim.commands.show import print_parts
 from advsim.config import Config
 from advsim.corpus.load import Corpus, load_corpus
+from advsim.report.run.metrics import read_metrics
 from advsim.report.run.page import render_run
 from advsim.report.run.tables import round_tables
 from advsim.run_folder.layout import REPORT
@@ -28,7 +29,7 @@ def run(options: argparse.Namespace) -> None:
         print(json.dumps({"baseline": run.baseline, "rounds": run.rounds}, indent=2))
         return
     write_report(run, load_corpus(Config.model_validate(run.manifest["config"]).corpus))
-    print_parts(round_tables(run.baseline, run.rounds), sys.stdout)
+    print_parts(round_tables(read_metrics(baseline=run.baseline, rounds=run.rounds)), sys.stdout)
     print(f"report: {run.folder.location}/{REPORT}")
 
 
@@ -38,5 +39,6 @@ def write_report(run: Run, corpus: Corpus) -> None:
     shown = {metrics["round"]: run.conversations(metrics["round"]) for metrics in (rounds[:1] + rounds[-1:])}
     scenario_ids = {conversation.scenario_id for conversations in shown.values() for conversation in conversations}
     reals = {dialogue.id: dialogue for dialogue in corpus.dialogues if dialogue.id in scenario_ids}
-    page = render_run(manifest=run.manifest, baseline=run.baseline, rounds=rounds, conversations=shown, reals=reals)
+    metrics = read_metrics(manifest=run.manifest, baseline=run.baseline, rounds=rounds)
+    page = render_run(metrics, conversations=shown, reals=reals)
     run.folder.write_bytes(REPORT, page.encode())

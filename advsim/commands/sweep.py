@@ -11,7 +11,6 @@ import dataclasses
 import json
 import sys
 from collections.abc import Sequence
-from typing import Any
 
 from rich.console import Console
 
@@ -19,15 +18,13 @@ from advsim.config import SweepConfig, load_section
 from advsim.detectors.rules import RulesDetector
 from advsim.rates.rates import ANY
 from advsim.report.chatbots.figures import agreement_notes, chatbot_table
-from advsim.report.chatbots.metrics import ByChatbotPart
 from advsim.report.evaluation.tables import figure_tables
 from advsim.report.page.figures import Cell, Row, RowGroup, format_figure, format_interval
 from advsim.runtime.progress import Reporter
 from advsim.sweep.measure import Result, measure, real_outcomes, result_json
 from advsim.sweep.plan import Study, describe_work, plan
 from advsim.sweep.work import work
-from advsim.validity.replication import PairResult
-from advsim.validity.verdict import ConfigurationPair
+from advsim.validity.by_chatbot import AbTest, ByChatbot, ChatbotRates
 
 RESULT = "sweep.json"
 
@@ -63,7 +60,7 @@ def print_results(study: Study, results: Sequence[Result]) -> None:
     """Tables of rates, agreement, A/B tests and divergence, and the verdict of each simulator."""
     console = Console(width=None if sys.stdout.isatty() else 100)
     modes = {mode: mode.replace("_", " ") for result in results for mode in result.by_mode}
-    table = chatbot_table({result.simulator: as_part(result) for result in results}, real="real", modes=modes)
+    table = chatbot_table({result.simulator: by_chatbot(result) for result in results}, real="real", modes=modes)
     console.print(
         "\nFailures by the detector, any mode unless one is named, with 95 % intervals. Real: replay of "
         f"{len(study.prefixes)} prefixes of {len({name for name, _ in study.prefixes})} dialogues; simulated: "
@@ -74,31 +71,21 @@ def print_results(study: Study, results: Sequence[Result]) -> None:
     for result in results:
         stops = ", ".join(f"{reason} {count}" for reason, count in result.stop_reasons.items())
         said = f"{result.simulator}: {result.validity.sentence} (ends: {stops}; {result.num_user_turns} user turns)"
-        console.print(" ".join([said, *agreement_notes(as_part(result))]), markup=False, highlight=False)
+        console.print(" ".join([said, *agreement_notes(by_chatbot(result))]), markup=False, highlight=False)
 
 
-def as_part(result: Result) -> ByChatbotPart:
-    """The result in the form that tables are made of."""
-    pairs = result.validity.pairs
-    return ByChatbotPart.model_validate(
-        {
-            "chatbots": [
-                {"chatbot": p.configuration, **{side: {ANY: rate} for side, rate in as_sides(p).items()}} for p in pairs
-            ],
-            "tests": [
-                {"pair": dataclasses.asdict(p.pair), **{side: [found] for side, found in as_sides(p).items()}}
-                for p in result.ab.pairs
-            ],
-            "validity": dataclasses.asdict(result.validity),
-            "validity_by_mode": {mode: dataclasses.asdict(found) for mode, found in result.by_mode.items()},
-            "replication": dataclasses.asdict(result.ab),
-        }
+def by_chatbot(result: Result) -> ByChatbot:
+    """The result in the form that tables of several chatbots are made of: any mode alone, chatbots on both sides."""
+    return ByChatbot(
+        chatbots=tuple(
+            ChatbotRates(chatbot=pair.configuration, simulated={ANY: pair.simulated}, real={ANY: pair.real})
+            for pair in result.validity.pairs
+        ),
+        tests=tuple(AbTest(pair=test.pair, simulated=(test.simulated,), real=(test.real,)) for test in result.ab.pairs),
+        validity=result.validity,
+        validity_by_mode=result.by_mode,
+        replication=result.ab,
     )
-
-
-def as_sides(pair: ConfigurationPair | PairResult) -> dict[str, dict[str, Any]]:
-    """Both sides as plain values."""
-    return {"simulated": dataclasses.asdict(pair.simulated), "real": dataclasses.asdict(pair.real)}
 
 
 def divergence_rows(results: Sequence[Result]) -> RowGroup:

@@ -52,9 +52,11 @@ def run(options: argparse.Namespace) -> None:
             json.dump({"baseline": trained.baseline, "rounds": trained.rounds}, terminal_out, indent=2)
             terminal_out.write("\n")
         else:
+            from advsim.report.run.metrics import read_metrics
             from advsim.report.run.tables import round_tables
 
-            print_parts(round_tables(trained.baseline, trained.rounds), terminal_out)
+            metrics = read_metrics(baseline=trained.baseline, rounds=trained.rounds)
+            print_parts(round_tables(metrics), terminal_out)
             print(f"report: {config.run_path}/{REPORT}", file=terminal_out)
 
 

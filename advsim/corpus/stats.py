@@ -9,8 +9,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -83,10 +82,6 @@ class CorpusStats:
     lowercase_start_spread: Spread
     no_end_punctuation_spread: Spread
     words_spread: Spread
-
-    def to_json(self) -> dict[str, Any]:
-        """Nested plain values, keys as the fields."""
-        return asdict(self)
 
 
 def corpus_stats(dialogues: Sequence[Dialogue]) -> CorpusStats:

@@ -1,15 +1,13 @@
-"""What an evaluation returns, and its plain values for JSON."""
+"""What an evaluation returns."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
-from enum import Enum
-from typing import Any
 
 from advsim.evaluation.calibration import Calibration
-from advsim.evaluation.summary import Example, FailureSummary, UserSummary
+from advsim.evaluation.summary import FailureExample, FailureSummary, UserSummary
 from advsim.validity.by_chatbot import ByChatbot
 
 
@@ -41,7 +39,7 @@ class Group:
     failures: FailureSummary | None = None
     users: UserSummary | None = None
     next_turns: UserSummary | None = None
-    examples: tuple[Example, ...] = ()
+    examples: tuple[FailureExample, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,19 +68,22 @@ class Evaluation:
     seconds: float
     calibration: Calibration | None = None
 
-    def to_json(self) -> dict[str, Any]:
-        """Nested plain values, keys as the fields; a figure that could not be given is null."""
-        plain: dict[str, Any] = _plain(self)
-        return plain
+    @property
+    def reference(self) -> Group | None:
+        """The real dialogues, where there are any."""
+        return next((group for group in self.groups if group.is_reference), None)
 
+    @property
+    def name_of_simulated(self) -> str:
+        """Name of the group whose chatbots ``by_chatbot`` is about: the last one."""
+        return self.groups[-1].name if self.groups else ""
 
-def _plain(value: Any) -> Any:
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {field.name: _plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
-    if isinstance(value, Enum):
-        return value.value
-    if isinstance(value, Mapping):
-        return {str(_plain(key)): _plain(inner) for key, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(inner) for inner in value]
-    return value
+    @property
+    def modes_found(self) -> tuple[str, ...]:
+        """Modes that the detector found in any group, in the order of the taxonomy."""
+        rates = [group.failures.rates for group in self.groups if group.failures is not None]
+        return tuple(
+            mode
+            for mode in self.modes
+            if any(mode in by_mode and (by_mode[mode].estimate or 0.0) > 0.0 for by_mode in rates)
+        )

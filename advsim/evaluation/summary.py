@@ -70,7 +70,7 @@ class FailureSummary:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Example:
+class FailureExample:
     """A failure with its evidence, to be read by a person."""
 
     mode: str
@@ -145,7 +145,7 @@ def summarise_failures(
 
 def choose_examples(
     dialogues: Sequence[Dialogue], assessments: Sequence[Assessment], *, modes: Sequence[str], num_a_mode: int = 2
-) -> tuple[Example, ...]:
+) -> tuple[FailureExample, ...]:
     """The most severe, then the surest labels of each mode, at most one a dialogue and mode; ties by id.
 
     Not a fair sample of the failures: worst cases, for a reader to judge whether the detector is right.
@@ -155,7 +155,7 @@ def choose_examples(
     for one in assessments:
         for label in one.labels:
             labels.setdefault(label.mode, []).append(label)
-    chosen: list[Example] = []
+    chosen: list[FailureExample] = []
     for found in labels.values():
         ranked = sorted(found, key=lambda one: (-one.severity, -one.confidence, one.conversation_id, one.turn))
         first_of = {label.conversation_id: label for label in reversed(ranked)}
@@ -164,8 +164,8 @@ def choose_examples(
     return tuple(chosen)
 
 
-def _example(dialogue: Dialogue, label: FailureLabel) -> Example:
-    return Example(
+def _example(dialogue: Dialogue, label: FailureLabel) -> FailureExample:
+    return FailureExample(
         mode=label.mode,
         severity=label.severity,
         confidence=label.confidence,

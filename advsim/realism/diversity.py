@@ -28,6 +28,8 @@ MIN_MTLD_TOKENS = 50
 class Diversity:
     """Lexical diversity of a group of user turns. A figure is None where there are too few tokens to give it.
 
+    ``Diversity()`` is that of no turns.
+
     Attributes:
         ttr: types / tokens, 0 to 1.
         mattr: TTR averaged over all windows of ``MATTR_WINDOW_TOKENS`` tokens (Covington and McFall 2010), 0 to 1.
@@ -41,16 +43,16 @@ class Diversity:
         num_turns: turns given, empty ones included.
     """
 
-    ttr: float | None
-    mattr: float | None
-    mtld: float | None
-    distinct_1: float | None
-    distinct_2: float | None
-    distinct_3: float | None
-    entropy: float | None
-    mean_turn_words: float | None
-    num_tokens: int
-    num_turns: int
+    ttr: float | None = None
+    mattr: float | None = None
+    mtld: float | None = None
+    distinct_1: float | None = None
+    distinct_2: float | None = None
+    distinct_3: float | None = None
+    entropy: float | None = None
+    mean_turn_words: float | None = None
+    num_tokens: int = 0
+    num_turns: int = 0
 
 
 def common_token_budget(groups: Iterable[Sequence[str]]) -> int:

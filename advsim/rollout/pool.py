@@ -23,13 +23,13 @@ from advsim.runtime.placement import Pools, colocated, map_unordered, pool_reque
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PushResult:
-    """An adapter that every engine has acknowledged."""
+    """An adapter that every engine has acknowledged; None where the version that made a run did not measure it yet."""
 
-    version: int
-    sha256: str
-    num_engines: int
-    max_ms: float
-    max_canary_difference: float  # nats a token, against the learner's log-probabilities
+    version: int | None = None
+    sha256: str | None = None
+    num_engines: int | None = None
+    max_ms: float | None = None
+    max_canary_difference: float | None = None  # nats a token, against the learner's log-probabilities
 
 
 class RolloutPool:

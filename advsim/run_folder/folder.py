@@ -18,6 +18,7 @@ import pyarrow.fs
 import pyarrow.parquet
 
 from advsim.errors import RunError
+from advsim.run_folder.results import plain_values
 
 
 class RunDir:
@@ -88,8 +89,9 @@ class RunDir:
             raise RunError(f"cannot read {name} in run folder {self.location}: {error}") from error
 
     def write_json(self, name: str, value: Any) -> None:
-        """Write a JSON file atomically; NaN is refused, a missing figure is null."""
-        self.write_bytes(name, (json.dumps(value, indent=2, allow_nan=False, ensure_ascii=False) + "\n").encode())
+        """Write plain values or results (dataclasses) as JSON, atomically; NaN is refused, a missing figure is null."""
+        text = json.dumps(value, indent=2, allow_nan=False, ensure_ascii=False, default=plain_values)
+        self.write_bytes(name, f"{text}\n".encode())
 
     def read_json(self, name: str) -> Any:
         """Parsed content of a JSON file.
@@ -134,10 +136,13 @@ class RunDir:
         names = sorted(info.base_name for info in infos if info.type == pyarrow.fs.FileType.File)
         return {name: self.read_bytes(f"{folder}/{name}") for name in names}
 
-    def append_line(self, name: str, value: Mapping[str, Any]) -> None:
-        """Append one JSON line, durably: the file is rewritten atomically, so a reader never sees half a line."""
+    def append_line(self, name: str, value: Any) -> None:
+        """Append values or a result as one JSON line, durably.
+
+        The file is rewritten atomically, so a reader never sees half a line.
+        """
         before = self.read_bytes(name) if self.exists(name) else b""
-        line = json.dumps(value, allow_nan=False, ensure_ascii=False)
+        line = json.dumps(value, allow_nan=False, ensure_ascii=False, default=plain_values)
         self.write_bytes(name, before + line.encode() + b"\n")
 
     def read_lines(self, name: str) -> list[dict[str, Any]]:

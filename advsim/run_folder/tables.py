@@ -192,10 +192,10 @@ def failures_table(assessments: Mapping[str, Sequence[Assessment]]) -> pa.Table:
     return pa.Table.from_pylist(rows, schema=LABEL_SCHEMA)
 
 
-def _label_rows(group: str, one: Assessment) -> list[dict[str, Any]]:
-    base = {"group": group, "dialogue_id": one.conversation_id, "turn": one.turn, "detector": one.detector}
-    if one.error:
-        return [{**base, "verdict": "error", "span": one.error}]
+def _label_rows(group: str, verdict: Assessment) -> list[dict[str, Any]]:
+    base = {"group": group, "dialogue_id": verdict.conversation_id, "turn": verdict.turn, "detector": verdict.detector}
+    if verdict.error:
+        return [{**base, "verdict": "error", "span": verdict.error}]
     return [
         *(
             {
@@ -207,7 +207,7 @@ def _label_rows(group: str, one: Assessment) -> list[dict[str, Any]]:
                 "confidence": label.confidence,
                 "span": label.span,
             }
-            for label in one.labels
+            for label in verdict.labels
         ),
-        *({**base, "verdict": "abstained", "mode": mode} for mode in one.abstained),
+        *({**base, "verdict": "abstained", "mode": mode} for mode in verdict.abstained),
     ]

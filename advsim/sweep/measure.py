@@ -19,6 +19,7 @@ from advsim.detectors.protocol import Detector
 from advsim.rates.divergence import Divergence, mode_divergence
 from advsim.rates.outcomes import MessageOutcome, outcomes
 from advsim.records import Conversation, Dialogue, StopReason, user_turns
+from advsim.run_folder.results import plain_values
 from advsim.run_folder.tables import read_conversations
 from advsim.sweep.plan import Simulator, Study, cell, replay_file
 from advsim.sweep.replay import read_replies, replay_outcomes, replayed_dialogues
@@ -125,5 +126,5 @@ def result_json(study: Study, results: Sequence[Result], detector: Detector) -> 
         "num_conversations": len(study.scenarios),
         "num_prefixes": len(study.prefixes),
         "max_user_turns": study.config.rollout.max_user_turns,
-        "simulators": [dataclasses.asdict(result) for result in results],
+        "simulators": [plain_values(result) for result in results],
     }

@@ -1,12 +1,16 @@
-"""Everything that can be known about a configuration without starting anything: inputs, sizes, places."""
+"""Checks: what can be known of a configuration without starting anything, and what a rollout must have given."""
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
+
 from advsim.config import Config
 from advsim.corpus.load import Corpus, load_corpus
-from advsim.errors import CorpusError
+from advsim.errors import CorpusError, RunError
 from advsim.models.base import check_model
-from advsim.records import Split
+from advsim.records import AdapterRef, Conversation, Split, StopReason
+from advsim.rollout.turn_loop import RolloutTask
 
 
 def check_inputs(config: Config) -> Corpus | None:
@@ -40,3 +44,31 @@ def check_corpus(corpus: Corpus) -> None:
                 f"the {split.value} split is empty: {len(corpus.dialogues)} dialogues in all; give more dialogues or "
                 f"change {key}"
             )
+
+
+def check_rollout(tasks: Sequence[RolloutTask], conversations: Sequence[Conversation], adapter: AdapterRef) -> None:
+    """Check that each task gave exactly one conversation, spoken by the adapter it asked for, and that most succeeded.
+
+    Raises:
+        RunError: a conversation is missing, doubled, or stamped with another adapter; or more than half failed.
+    """
+    counts = Counter(conversation.id for conversation in conversations)
+    expected = {task.conversation_id for task in tasks}
+    wrong = sorted(expected ^ counts.keys()) or sorted(key for key, count in counts.items() if count > 1)
+    if wrong:
+        raise RunError(
+            f"rollout lost or doubled conversations {', '.join(wrong[:5])}; expected each of {len(tasks)} once"
+        )
+    stale = [
+        c.id for c in conversations if (c.simulator_version, c.simulator_sha256) != (adapter.version, adapter.sha256)
+    ]
+    if stale:
+        raise RunError(
+            f"conversations {', '.join(stale[:5])} were spoken by another adapter than version {adapter.version}"
+        )
+    failed = [c for c in conversations if c.stop_reason is StopReason.ERROR]
+    if len(failed) * 2 > len(conversations):
+        raise RunError(
+            f"{len(failed)} of {len(conversations)} conversations failed, for example {failed[0].id}: {failed[0].error}"
+            "; mend the chatbot and run the same command to resume"
+        )

@@ -6,18 +6,15 @@ each simulated one: chatbot turns and contexts are the same on both sides, only 
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 from advsim.config import Config
 from advsim.corpus.load import Corpus
 from advsim.corpus.prefixes import choose_prefixes
 from advsim.models.embedder import MiniLmEmbedder
-from advsim.realism.diversity import common_token_budget, measure_diversity
+from advsim.realism.diversity import Diversity, common_token_budget, measure_diversity
 from advsim.realism.families import Family
 from advsim.realism.next_turns import ClassifierResult, measure_realism
-from advsim.realism.permutation import Nulls
 from advsim.records import AdapterRef, Estimate, NextTurn, Split
 from advsim.rollout.pool import RolloutPool
 from advsim.rollout.simulator_actor import NextTurnRequest
@@ -26,16 +23,15 @@ from advsim.run_folder.layout import held_out_turns
 from advsim.run_folder.reader import Run
 from advsim.run_folder.tables import to_table
 from advsim.runtime.progress import Reporter
-from advsim.training.stop_rule import RoundSignals
-
-
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class _Found:
-    """A classifier's result as read back from a round's metrics."""
-
-    accuracy: Estimate
-    measurable: bool
-    gate: str
+from advsim.training.metrics import ClassifierMetrics, TurnEstimate
+from advsim.training.run_metrics import (
+    Baseline,
+    DiversityPair,
+    HeldOutMetrics,
+    RealBaseline,
+    SftBaseline,
+    ZeroShotBaseline,
+)
 
 
 class HeldOut:
@@ -52,8 +48,8 @@ class HeldOut:
 
     def measure_baseline(
         self, rollouts: RolloutPool, *, push: Callable[[], AdapterRef], reporter: Reporter
-    ) -> dict[str, Any]:
-        """Figures of real turns, the base model (zero-shot) and the SFT simulator.
+    ) -> Baseline:
+        """Figures of real turns, the base model (zero-shot) and the SFT simulator, without those of its training.
 
         Args:
             rollouts: the engines.
@@ -67,22 +63,18 @@ class HeldOut:
         real = self._real_texts(sft)
         budget = common_token_budget([real, _texts(zero_shot), _texts(sft)])
         with reporter.stage("held-out classifiers (zero-shot, SFT)"):
-            return {
-                "token_budget": budget,
-                "real": {"diversity": self._diversity(real, budget)},
-                "zero_shot": {
-                    "diversity": self._diversity(_texts(zero_shot), budget),
-                    "held_out": self._realism(zero_shot, zero_shot),
-                },
-                "sft": {
-                    "diversity": self._diversity(_texts(sft), budget),
-                    "held_out": self._realism(sft, zero_shot),
-                },
-            }
+            return Baseline(
+                token_budget=budget,
+                real=RealBaseline(diversity=self._diversity(real, budget)),
+                zero_shot=ZeroShotBaseline(
+                    diversity=self._diversity(_texts(zero_shot), budget), held_out=self._realism(zero_shot, zero_shot)
+                ),
+                sft=SftBaseline(diversity=self._diversity(_texts(sft), budget), held_out=self._realism(sft, zero_shot)),
+            )
 
     def measure(
         self, rollouts: RolloutPool, adapter: AdapterRef, *, stage_name: str, token_budget: int, reporter: Reporter
-    ) -> dict[str, Any]:
+    ) -> HeldOutMetrics:
         """Figures of the simulator with an adapter: ``held_out`` by family, and ``diversity`` beside real turns'.
 
         Args:
@@ -98,14 +90,14 @@ class HeldOut:
         real = self._real_texts(simulated)
         budget = min(token_budget, common_token_budget([real, _texts(simulated)]))
         with reporter.stage(f"{stage_name} held-out classifiers"):
-            return {
-                "held_out": self._realism(simulated, zero_shot),
-                "diversity": {
-                    "token_budget": budget,
-                    "real": self._diversity(real, budget),
-                    "simulated": self._diversity(_texts(simulated), budget),
-                },
-            }
+            return HeldOutMetrics(
+                held_out=self._realism(simulated, zero_shot),
+                diversity=DiversityPair(
+                    token_budget=budget,
+                    real=self._diversity(real, budget),
+                    simulated=self._diversity(_texts(simulated), budget),
+                ),
+            )
 
     def _write_turns(
         self, rollouts: RolloutPool, adapter: AdapterRef | None, stage_name: str, reporter: Reporter
@@ -128,9 +120,9 @@ class HeldOut:
                 stage.advance()
         return sorted(turns, key=lambda turn: (turn.dialogue_id, turn.turn))
 
-    def _realism(self, simulated: Sequence[NextTurn], zero_shot: Sequence[NextTurn]) -> dict[str, Any]:
+    def _realism(self, simulated: Sequence[NextTurn], zero_shot: Sequence[NextTurn]) -> dict[str, ClassifierMetrics]:
         return {
-            family.value: realism_json(
+            family.value: classifier_metrics(
                 measure_realism(
                     family,
                     dialogues=list(self._dialogues.values()),
@@ -144,75 +136,46 @@ class HeldOut:
             for family in Family
         }
 
-    def _diversity(self, texts: Sequence[str], budget: int) -> dict[str, Any]:
-        return dataclasses.asdict(measure_diversity(texts, token_budget=budget, seed=self._config.seed))
+    def _diversity(self, texts: Sequence[str], budget: int) -> Diversity:
+        return measure_diversity(texts, token_budget=budget, seed=self._config.seed)
 
     def _real_texts(self, turns: Sequence[NextTurn]) -> list[str]:
         return [self._dialogues[turn.dialogue_id].turns[turn.turn].text for turn in turns]
 
 
-def realism_json(result: ClassifierResult) -> dict[str, Any]:
-    """A classifier's result as it stands in ``metrics.json``; figures that could not be measured are null."""
-    return {
-        "accuracy": result.accuracy.value,
-        "low": result.accuracy.low,
-        "high": result.accuracy.high,
-        "auc": result.auc.value,
-        "auc_low": result.auc.low,
-        "auc_high": result.auc.high,
-        **_nulls_json(result.nulls),
-        "num_prefixes": result.num_prefixes,
-        "num_dialogues": result.accuracy.num_dialogues,
-        "power": {control: estimate.value for control, estimate in result.power.items()},
-        "length_only": result.length_only.value,
-        "user_only": None if result.user_only is None else result.user_only.value,
-        "measurable": result.measurable,
-        "gate": result.gate,
-        "accuracy_at_turn": _at_turn_json(result.accuracy_at_turn),
-        "auc_at_turn": _at_turn_json(result.auc_at_turn),
-        "notes": list(result.notes),
-    }
-
-
-def _nulls_json(nulls: Nulls | None) -> dict[str, float | int | None]:
-    if nulls is None:
-        return dict.fromkeys(("p_value", "null_high", "auc_p_value", "auc_null_high", "num_permutations"))
-    return {
-        "p_value": nulls.accuracy.p_value,
-        "null_high": nulls.accuracy.high,
-        "auc_p_value": nulls.auc.p_value,
-        "auc_null_high": nulls.auc.high,
-        "num_permutations": nulls.auc.num_permutations,
-    }
-
-
-def _at_turn_json(at_turn: Mapping[int, Estimate]) -> dict[str, dict[str, float | int | None]]:
-    return {
-        str(number): {"value": estimate.value, "low": estimate.low, "high": estimate.high, "n": estimate.num_turns}
-        for number, estimate in at_turn.items()
-    }
-
-
-def round_signals(number: int, discriminator_accuracy: float | None, held_out: Mapping[str, Any]) -> RoundSignals:
-    """What the stop rule needs of a round, from its metrics."""
-    return RoundSignals(
-        round=number,
-        discriminator_accuracy=discriminator_accuracy,
-        held_out={
-            family: _Found(
-                accuracy=Estimate(
-                    value=found["accuracy"],
-                    low=found["low"],
-                    high=found["high"],
-                    num_turns=2 * found["num_prefixes"],
-                    num_dialogues=found["num_dialogues"],
-                ),
-                measurable=found["measurable"],
-                gate=found["gate"],
-            )
-            for family, found in held_out.items()
-        },
+def classifier_metrics(result: ClassifierResult) -> ClassifierMetrics:
+    """A classifier's result as it stands in ``held_out.json``."""
+    nulls = result.nulls
+    return ClassifierMetrics(
+        accuracy=result.accuracy.value,
+        low=result.accuracy.low,
+        high=result.accuracy.high,
+        auc=result.auc.value,
+        auc_low=result.auc.low,
+        auc_high=result.auc.high,
+        p_value=None if nulls is None else nulls.accuracy.p_value,
+        null_high=None if nulls is None else nulls.accuracy.high,
+        auc_p_value=None if nulls is None else nulls.auc.p_value,
+        auc_null_high=None if nulls is None else nulls.auc.high,
+        num_permutations=None if nulls is None else nulls.auc.num_permutations,
+        num_prefixes=result.num_prefixes,
+        num_dialogues=result.accuracy.num_dialogues,
+        power={control: estimate.value for control, estimate in result.power.items()},
+        length_only=result.length_only.value,
+        user_only=None if result.user_only is None else result.user_only.value,
+        measurable=result.measurable,
+        gate=result.gate,
+        accuracy_at_turn=_at_turn(result.accuracy_at_turn),
+        auc_at_turn=_at_turn(result.auc_at_turn),
+        notes=result.notes,
     )
+
+
+def _at_turn(estimates: Mapping[int, Estimate]) -> dict[int, TurnEstimate]:
+    return {
+        number: TurnEstimate(value=estimate.value, low=estimate.low, high=estimate.high, n=estimate.num_turns)
+        for number, estimate in estimates.items()
+    }
 
 
 def _texts(turns: Sequence[NextTurn]) -> list[str]:

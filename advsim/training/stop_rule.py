@@ -9,37 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 from itertools import pairwise
-from typing import Protocol
 
 from advsim.config import StopConfig
-from advsim.records import Estimate
-
-
-class StopVerdict(StrEnum):
-    """Why the rounds end, or that they go on."""
-
-    CONTINUE = "continue"
-    MAX_ROUNDS = "max_rounds"
-    AT_CHANCE = "at_chance"
-    OVER_OPTIMISED = "over_optimised"
-
-
-class HeldOutResult(Protocol):
-    """What the rule needs of a held-out classifier's result; ``realism.ClassifierResult`` has it."""
-
-    @property
-    def accuracy(self) -> Estimate:
-        """Accuracy a turn, real against simulated, with its interval."""
-
-    @property
-    def measurable(self) -> bool:
-        """Whether the classifier finds its own control."""
-
-    @property
-    def gate(self) -> str:
-        """One phrase that says which control the classifier had to find, and with which AUC it did."""
+from advsim.training.metrics import ClassifierMetrics, StopDecision, StopVerdict
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,21 +27,7 @@ class RoundSignals:
 
     round: int
     discriminator_accuracy: float | None
-    held_out: Mapping[str, HeldOutResult]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StopDecision:
-    """The decision with one sentence of explanation, and notes on what could not be judged."""
-
-    reason: StopVerdict
-    explanation: str
-    notes: tuple[str, ...] = ()
-
-    @property
-    def stop(self) -> bool:
-        """Whether the rounds end here."""
-        return self.reason is not StopVerdict.CONTINUE
+    held_out: Mapping[str, ClassifierMetrics]
 
 
 def decide_stop(history: Sequence[RoundSignals], config: StopConfig) -> StopDecision:
@@ -91,9 +50,9 @@ def decide_stop(history: Sequence[RoundSignals], config: StopConfig) -> StopDeci
         raise ValueError(f"history: got rounds {numbers}, expected rising round numbers")
     now = history[-1]
     notes = tuple(
-        f"realism not measurable by the {family} classifier: {result.gate}"
-        for family, result in now.held_out.items()
-        if not result.measurable
+        f"realism not measurable by the {family} classifier: {classifier.gate}"
+        for family, classifier in now.held_out.items()
+        if not classifier.measurable
     )
     over_optimised = _over_optimised(history, config.divergence_margin)
     if over_optimised:
@@ -116,9 +75,9 @@ def decide_stop(history: Sequence[RoundSignals], config: StopConfig) -> StopDeci
 
 def _at_chance(now: RoundSignals, chance_margin: float) -> str:
     """Explanation where every measurable classifier's interval ends at chance, else an empty string."""
-    measurable = {family: result.accuracy for family, result in now.held_out.items() if result.measurable}
+    measurable = {family: classifier for family, classifier in now.held_out.items() if classifier.measurable}
     limit = 0.5 + chance_margin
-    highs = {family: accuracy.high for family, accuracy in measurable.items() if accuracy.high is not None}
+    highs = {family: classifier.high for family, classifier in measurable.items() if classifier.high is not None}
     if not measurable or len(highs) < len(measurable) or any(high > limit for high in highs.values()):
         return ""
     shown = ", ".join(f"{family} {high:.2f}" for family, high in highs.items())
@@ -140,17 +99,14 @@ def _over_optimised(history: Sequence[RoundSignals], divergence_margin: float) -
     slack = 1e-9
     if first.discriminator_accuracy - now.discriminator_accuracy < divergence_margin - slack:
         return ""
-    for family, result in now.held_out.items():
+    for family, after in now.held_out.items():
         before = first.held_out.get(family)
-        if before is None or before.accuracy.value is None:
+        if before is None or before.accuracy is None or after.accuracy is None or after.low is None:
             continue
-        point, low = result.accuracy.value, result.accuracy.low
-        if point is None or low is None:
-            continue
-        if point - before.accuracy.value >= divergence_margin - slack and low > before.accuracy.value:
+        if after.accuracy - before.accuracy >= divergence_margin - slack and after.low > before.accuracy:
             return (
                 f"From round {first.round} to {now.round} the trained-against discriminator's accuracy fell from "
                 f"{first.discriminator_accuracy:.2f} to {now.discriminator_accuracy:.2f} while the held-out {family} "
-                f"classifier's rose from {before.accuracy.value:.2f} to {point:.2f}: over-optimisation."
+                f"classifier's rose from {before.accuracy:.2f} to {after.accuracy:.2f}: over-optimisation."
             )
     return ""

@@ -16,12 +16,14 @@ from advsim.config import DpoConfig, LearnerConfig, LoraConfig, ModelConfig, Sft
 from advsim.errors import RunError
 from advsim.models.adapter import Canary, adapter_sha256, completion_logprobs, load_base, load_trainable
 from advsim.records import PreferencePair, TrainingExample
-from advsim.training.learner.dpo import DpoResult, train_dpo
-from advsim.training.learner.sft import SftResult, train_sft
-from advsim.training.learner.workers import OnStep, run_on_workers
+from advsim.training.learner.dpo import train_dpo
+from advsim.training.learner.sft import train_sft
+from advsim.training.learner.workers import OnStep, TrainedAdapter, run_on_workers
+from advsim.training.metrics import DpoMetrics, SftMetrics
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("local_ray")]
 
+Trained = TrainedAdapter[SftMetrics] | TrainedAdapter[DpoMetrics]
 CANARY = Canary(prompt_ids=(50, 60, 70, 80), completion_ids=(90, 100, 110))
 LORA = LoraConfig(r=4, alpha=8)
 LEARNER = LearnerConfig(num_threads=1)
@@ -54,26 +56,26 @@ PAIRS = [
 
 @dataclass(frozen=True, kw_only=True)
 class TwoRounds:
-    sft: SftResult
+    sft: TrainedAdapter[SftMetrics]
     sft_steps: list[tuple[int, int, Mapping[str, float]]]
-    first: DpoResult
-    second: DpoResult
+    first: TrainedAdapter[DpoMetrics]
+    second: TrainedAdapter[DpoMetrics]
     model: Path
     folder: Path
 
-    def load(self, result: SftResult | DpoResult) -> PeftModel:
+    def load(self, result: Trained) -> PeftModel:
         folder = write_adapter(result, self.folder / result.adapter_sha256)
         return load_trainable(self.model, folder, dtype="float32", lora=LORA, seed=0)
 
 
-def write_adapter(result: SftResult | DpoResult, folder: Path) -> Path:
+def write_adapter(result: Trained, folder: Path) -> Path:
     folder.mkdir(exist_ok=True)
     for name, content in result.files.items():
         (folder / name).write_bytes(content)
     return folder
 
 
-def dpo(model: Path, before: SftResult | DpoResult, log_dir: Path, *, learner: LearnerConfig = LEARNER) -> DpoResult:
+def dpo(model: Path, before: Trained, log_dir: Path, *, learner: LearnerConfig = LEARNER) -> TrainedAdapter[DpoMetrics]:
     return train_dpo(
         PAIRS,
         model=ModelConfig(path=str(model)),
@@ -87,7 +89,7 @@ def dpo(model: Path, before: SftResult | DpoResult, log_dir: Path, *, learner: L
     )
 
 
-def sft(model: Path, log_dir: Path, on_step: OnStep, *, learner: LearnerConfig = LEARNER) -> SftResult:
+def sft(model: Path, log_dir: Path, on_step: OnStep, *, learner: LearnerConfig = LEARNER) -> TrainedAdapter[SftMetrics]:
     return train_sft(
         EXAMPLES,
         model=ModelConfig(path=str(model)),
@@ -120,7 +122,7 @@ def gap_of(causal_lm: PeftModel | PreTrainedModel) -> float:
     )
 
 
-def pair_gap(trained: TwoRounds, result: SftResult | DpoResult) -> float:
+def pair_gap(trained: TwoRounds, result: Trained) -> float:
     return gap_of(trained.load(result))
 
 
@@ -130,11 +132,11 @@ def base_gap(trained: TwoRounds) -> float:
 
 def test_sft_lowers_the_loss_and_reports_every_step(trained: TwoRounds) -> None:
     result = trained.sft
-    assert result.last_step_loss < result.first_step_loss - 1.0
-    assert result.num_steps == 6
-    assert result.num_tokens == 3 * 4 * len(EXAMPLES)  # three epochs, four labelled tokens each
+    assert result.metrics.last_step_loss < result.metrics.first_step_loss - 1.0
+    assert result.metrics.num_steps == 6
+    assert result.metrics.num_tokens == 3 * 4 * len(EXAMPLES)  # three epochs, four labelled tokens each
     assert [(step, total) for step, total, _ in trained.sft_steps] == [(step, 6) for step in range(1, 7)]
-    assert trained.sft_steps[-1][2]["loss"] == result.last_step_loss
+    assert trained.sft_steps[-1][2]["loss"] == result.metrics.last_step_loss
 
 
 def test_sft_first_loss_is_that_of_the_base_on_labelled_tokens(trained: TwoRounds) -> None:
@@ -147,21 +149,21 @@ def test_sft_first_loss_is_that_of_the_base_on_labelled_tokens(trained: TwoRound
         )
     ]
     # A step sees half of the examples, which hardly differ.
-    assert trained.sft.first_step_loss == pytest.approx(-statistics.mean(by_token), abs=0.3)
+    assert trained.sft.metrics.first_step_loss == pytest.approx(-statistics.mean(by_token), abs=0.3)
 
 
 def test_every_round_starts_at_ln_2_and_margin_0(trained: TwoRounds) -> None:
     for result in (trained.first, trained.second):
-        assert result.first_step_loss == pytest.approx(math.log(2), abs=1e-4)
-        assert result.first_step_margin == pytest.approx(0.0, abs=1e-4)
+        assert result.metrics.first_step_loss == pytest.approx(math.log(2), abs=1e-4)
+        assert result.metrics.first_step_margin == pytest.approx(0.0, abs=1e-4)
 
 
 def test_dpo_prefers_the_chosen_texts(trained: TwoRounds) -> None:
     gaps = [pair_gap(trained, result) for result in (trained.sft, trained.first, trained.second)]
     assert gaps[0] + 5.0 < min(gaps[1:])
-    assert trained.first.reward_accuracy > 0.9
-    assert trained.first.reward_margin > 0.0
-    assert trained.first.last_step_loss < trained.first.first_step_loss
+    assert trained.first.metrics.reward_accuracy > 0.9
+    assert trained.first.metrics.reward_margin > 0.0
+    assert trained.first.metrics.last_step_loss < trained.first.metrics.first_step_loss
 
 
 def test_second_round_refers_to_the_first_rounds_adapter(trained: TwoRounds) -> None:
@@ -169,7 +171,7 @@ def test_second_round_refers_to_the_first_rounds_adapter(trained: TwoRounds) -> 
     gap = pair_gap(trained, trained.first)
     assert 0.1 * (gap - pair_gap(trained, trained.sft)) > 0.5
     assert 0.1 * (gap - base_gap(trained)) > 0.5
-    assert trained.second.first_step_margin == pytest.approx(0.0, abs=1e-4)
+    assert trained.second.metrics.first_step_margin == pytest.approx(0.0, abs=1e-4)
 
 
 def test_canary_is_what_the_saved_adapter_gives(trained: TwoRounds) -> None:
@@ -193,12 +195,12 @@ def test_equal_runs_give_equal_adapters(trained: TwoRounds, tmp_path: Path) -> N
 def test_two_workers_train_one_adapter(trained: TwoRounds, tmp_path: Path) -> None:
     workers = LearnerConfig(num_workers=2, num_threads=1)
     tuned = sft(trained.model, tmp_path, lambda *_: None, learner=workers)
-    assert tuned.num_steps == 3  # twice the batch
-    assert tuned.num_tokens == trained.sft.num_tokens
-    assert tuned.last_step_loss < tuned.first_step_loss
+    assert tuned.metrics.num_steps == 3  # twice the batch
+    assert tuned.metrics.num_tokens == trained.sft.metrics.num_tokens
+    assert tuned.metrics.last_step_loss < tuned.metrics.first_step_loss
     result = dpo(trained.model, trained.sft, tmp_path, learner=workers)
-    assert result.first_step_loss == pytest.approx(math.log(2), abs=1e-4)
-    assert result.reward_accuracy > 0.9
+    assert result.metrics.first_step_loss == pytest.approx(math.log(2), abs=1e-4)
+    assert result.metrics.reward_accuracy > 0.9
 
 
 def test_a_failed_worker_is_explained_in_one_line(tmp_path: Path) -> None:

@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
 
+from advsim.rates.ab_test import Difference
+from advsim.rates.intervals import Interval
 from advsim.rates.rates import ANY
-from advsim.report.chatbots.metrics import AgreementPart, ByChatbotPart, IntervalPart, SharePart
-from advsim.report.evaluation.failure_metrics import DifferencePart, RatePart
+from advsim.records import Rate
 from advsim.report.page.figures import (
     Cell,
     FigureTable,
@@ -28,6 +29,9 @@ from advsim.report.page.figures import (
     points_interval,
     words,
 )
+from advsim.validity.agreement import Agreement
+from advsim.validity.by_chatbot import ByChatbot
+from advsim.validity.replication import AbPair, Share
 
 SIGNIFICANT = 0.05
 COEFFICIENTS = {
@@ -75,20 +79,20 @@ CHATBOT_LEGEND: tuple[tuple[str, str], ...] = (
 )
 
 
-_Found = TypeVar("_Found")
+_Figure = TypeVar("_Figure")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Column:
-    """A side. ``rates`` and ``tests`` are its own; ``part`` is None for the real dialogues."""
+    """A side. ``rates`` and ``tests`` are its own; ``by_chatbot`` is None for the real dialogues."""
 
     label: str
-    rates: Mapping[str, Mapping[str, RatePart]]
-    tests: Mapping[str, Sequence[DifferencePart]]
-    part: ByChatbotPart | None
+    rates: Mapping[str, Mapping[str, Rate]]
+    tests: Mapping[str, Sequence[Difference]]
+    by_chatbot: ByChatbot | None
 
 
-def chatbot_table(simulated: Mapping[str, ByChatbotPart], *, real: str | None, modes: Mapping[str, str]) -> FigureTable:
+def chatbot_table(simulated: Mapping[str, ByChatbot], *, real: str | None, modes: Mapping[str, str]) -> FigureTable:
     """All figures by chatbot; rows and groups of rows without any figure are left out.
 
     Args:
@@ -97,9 +101,9 @@ def chatbot_table(simulated: Mapping[str, ByChatbotPart], *, real: str | None, m
         modes: names of the modes by id, in order.
     """
     columns = _columns(simulated, real)
-    labels = list(dict.fromkeys(test.pair.label for part in simulated.values() for test in part.tests))
-    margins = {d.margin for column in columns for found in column.tests.values() for d in found[:1]}
-    margin = f"±{100 * max((m for m in margins if m is not None), default=0.0):g} points"
+    labels = list(dict.fromkeys(pair_label(test.pair) for compared in simulated.values() for test in compared.tests))
+    margins = {difference.margin for column in columns for test in column.tests.values() for difference in test[:1]}
+    margin = f"±{100 * max(margins, default=0.0):g} points"
     groups = (
         RowGroup(title="Failure rate by chatbot, %", rows=filled_rows(_rate_rows(columns))),
         RowGroup(title="Judged messages (dialogues)", rows=filled_rows(_size_rows(columns))),
@@ -120,36 +124,46 @@ def chatbot_table(simulated: Mapping[str, ByChatbotPart], *, real: str | None, m
     return FigureTable(columns=tuple(c.label for c in columns), groups=tuple(group for group in groups if group.rows))
 
 
-def agreement_notes(part: ByChatbotPart | None) -> tuple[str, ...]:
+def pair_label(pair: AbPair) -> str:
+    """The pair as a difference."""
+    return f"{pair.a} \N{MINUS SIGN} {pair.b}"
+
+
+def agreement_notes(by_chatbot: ByChatbot | None) -> tuple[str, ...]:
     """Why coefficients or intervals are missing, each reason once, and whether any mode differs."""
-    if part is None:
+    if by_chatbot is None:
         return ()
-    found: dict[str, list[str]] = {}
-    if part.validity is not None:
+    missing: dict[str, list[str]] = {}  # names of figures by reason
+    if by_chatbot.validity is not None:
         for key, name in COEFFICIENTS.items():
-            one: AgreementPart = getattr(part.validity, key)
-            reasons = [one.reason] if one.estimate is None else [i.reason for i in one.intervals if i.low is None]
-            for reason in dict.fromkeys(reasons):
-                if reason:
-                    found.setdefault(reason, []).append(name)
-        if part.validity.ceiling.reason:
-            found.setdefault(part.validity.ceiling.reason, []).append("real with real")
-    notes = [f"{', '.join(names)} over chatbots: {reason}." for reason, names in found.items()]
-    tested = [d for test in part.tests for d in (*test.simulated[1:], *test.real[1:])]
-    if tested and not any(_is_significant(d) for d in tested):
+            for reason in _reasons(getattr(by_chatbot.validity, key)):
+                missing.setdefault(reason, []).append(name)
+        if by_chatbot.validity.ceiling.reason:
+            missing.setdefault(by_chatbot.validity.ceiling.reason, []).append("real with real")
+    notes = [f"{', '.join(names)} over chatbots: {reason}." for reason, names in missing.items()]
+    by_mode = [difference for test in by_chatbot.tests for difference in (*test.simulated[1:], *test.real[1:])]
+    if by_mode and not any(_is_significant(difference) for difference in by_mode):
         notes.append("No mode differs significantly between two chatbots (Benjamini-Hochberg over modes).")
     return tuple(notes)
 
 
-def _columns(simulated: Mapping[str, ByChatbotPart], real: str | None) -> list[_Column]:
+def _reasons(agreement: Agreement) -> list[str]:
+    """Why the coefficient or some of its intervals are missing, each reason once."""
+    if agreement.estimate is None:
+        return [agreement.reason] if agreement.reason else []
+    reasons = [interval.reason for interval in agreement.intervals if interval.low is None]
+    return list(dict.fromkeys(reason for reason in reasons if reason))
+
+
+def _columns(simulated: Mapping[str, ByChatbot], real: str | None) -> list[_Column]:
     columns = [
         _Column(
             label=label,
-            rates={one.chatbot: one.simulated for one in part.chatbots},
-            tests={test.pair.label: test.simulated for test in part.tests},
-            part=part,
+            rates={rates.chatbot: rates.simulated for rates in by_chatbot.chatbots},
+            tests={pair_label(test.pair): test.simulated for test in by_chatbot.tests},
+            by_chatbot=by_chatbot,
         )
-        for label, part in simulated.items()
+        for label, by_chatbot in simulated.items()
     ]
     first = next(iter(simulated.values()), None)
     if real is None or first is None:
@@ -157,9 +171,9 @@ def _columns(simulated: Mapping[str, ByChatbotPart], real: str | None) -> list[_
     return [
         _Column(
             label=real,
-            rates={one.chatbot: one.real for one in first.chatbots},
-            tests={test.pair.label: test.real for test in first.tests},
-            part=None,
+            rates={rates.chatbot: rates.real for rates in first.chatbots},
+            tests={pair_label(test.pair): test.real for test in first.tests},
+            by_chatbot=None,
         ),
         *columns,
     ]
@@ -177,44 +191,45 @@ def _size_rows(columns: Sequence[_Column]) -> Iterable[Row]:
         yield _row(name, rates, lambda rate: Cell(value=f"{rate.num_messages:,} ({rate.num_dialogues:,})"))
 
 
-def _rates(columns: Sequence[_Column]) -> Iterable[tuple[str, list[RatePart | None]]]:
+def _rates(columns: Sequence[_Column]) -> Iterable[tuple[str, list[Rate | None]]]:
     for name in sorted({name for column in columns for name in column.rates}):
         yield name, [column.rates.get(name, {}).get(ANY) for column in columns]
 
 
 def _agreement_rows(columns: Sequence[_Column], key: str) -> Iterable[Row]:
-    validity = [column.part.validity if column.part is not None else None for column in columns]
-    found: list[AgreementPart | None] = [None if one is None else getattr(one, key) for one in validity]
-    for method in dict.fromkeys(i.method for one in found if one is not None for i in one.intervals):
-        yield _row(METHODS.get(method, words(method)), found, partial(_agreement, method=method))
-    ceiling = next((one.ceiling for one in validity if one is not None), None)
+    validities = [None if column.by_chatbot is None else column.by_chatbot.validity for column in columns]
+    agreements: list[Agreement | None] = [
+        None if validity is None else getattr(validity, key) for validity in validities
+    ]
+    intervals = [interval for agreement in agreements if agreement is not None for interval in agreement.intervals]
+    for method in dict.fromkeys(interval.method for interval in intervals):
+        yield _row(METHODS.get(method, words(method)), agreements, partial(_agreement, method=method))
+    ceiling = next((validity.ceiling for validity in validities if validity is not None), None)
     if ceiling is not None and key in ("pearson", "concordance"):
-        bounds: IntervalPart = getattr(ceiling, f"{key}_interval")
-        cell = Cell(value=format_figure(getattr(ceiling, key)), interval=_bounds(bounds))
-        cells = tuple(cell if column.part is None else Cell() for column in columns)
+        cell = Cell(value=format_figure(getattr(ceiling, key)), interval=_bounds(getattr(ceiling, f"{key}_interval")))
+        cells = tuple(cell if column.by_chatbot is None else Cell() for column in columns)
         yield Row(label="real with real, split half", cells=cells)
 
 
-def _agreement(found: AgreementPart, *, method: str) -> Cell:
-    interval = next((i for i in found.intervals if i.method == method), IntervalPart())
-    value = found.disattenuated if method == "disattenuated" else found.estimate
-    return Cell(value=format_figure(value), interval=_bounds(interval))
+def _agreement(agreement: Agreement, *, method: str) -> Cell:
+    interval = next((interval for interval in agreement.intervals if interval.method == method), None)
+    value = agreement.disattenuated if method == "disattenuated" else agreement.estimate
+    return Cell(value=format_figure(value), interval="" if interval is None else _bounds(interval))
 
 
-def _bounds(interval: IntervalPart) -> str:
+def _bounds(interval: Interval) -> str:
     """As words, because a bound can be negative."""
     return "" if interval.low is None or interval.high is None else f"{interval.low:.2f} to {interval.high:.2f}"
 
 
 def _mode_rows(columns: Sequence[_Column], modes: Mapping[str, str]) -> Iterable[Row]:
     for mode, name in modes.items():
-        found = [column.part.validity_by_mode.get(mode) if column.part is not None else None for column in columns]
-        yield _row(name.lower(), found, lambda one: Cell(value=format_figure(one.estimate)))
+        sides = [column.by_chatbot for column in columns]
+        agreements = [None if side is None else side.validity_by_mode.get(mode) for side in sides]
+        yield _row(name.lower(), agreements, lambda agreement: Cell(value=format_figure(agreement.estimate)))
 
 
-def _test_rows(
-    columns: Sequence[_Column], labels: Sequence[str], cell: Callable[[DifferencePart], Cell]
-) -> Iterable[Row]:
+def _test_rows(columns: Sequence[_Column], labels: Sequence[str], cell: Callable[[Difference], Cell]) -> Iterable[Row]:
     for label in labels:
         yield _row(label, [next(iter(column.tests.get(label, ())), None) for column in columns], cell)
 
@@ -222,49 +237,49 @@ def _test_rows(
 def _mode_test_rows(columns: Sequence[_Column], label: str, modes: Mapping[str, str]) -> Iterable[Row]:
     """The modes in which a pair differs significantly on any side."""
     for mode, name in modes.items():
-        found = [next((d for d in column.tests.get(label, ()) if d.mode == mode), None) for column in columns]
-        if any(one is not None and _is_significant(one) for one in found):
-            yield _row(name.lower(), found, _points)
-            yield _row("  p by Benjamini-Hochberg", found, _p)
+        differences = [next((d for d in column.tests.get(label, ()) if d.mode == mode), None) for column in columns]
+        if any(difference is not None and _is_significant(difference) for difference in differences):
+            yield _row(name.lower(), differences, _points)
+            yield _row("  p by Benjamini-Hochberg", differences, _p)
 
 
 def _replication_rows(columns: Sequence[_Column]) -> Iterable[Row]:
-    found = [column.part.replication if column.part is not None else None for column in columns]
-    yield _row("of one sign", found, lambda one: _share(one.sign_agreement))
-    yield _row("  where real is significant", found, lambda one: _share(one.sign_agreement_significant))
-    yield _row("soft pairwise accuracy", found, lambda one: _share(one.soft_pairwise_accuracy))
-    yield _row("pairs without a sign", found, lambda one: Cell(value=str(one.num_without_sign)))
-    alike_in_real = next((one.num_equivalent[1] for one in found if one is not None), None)
+    results = [None if column.by_chatbot is None else column.by_chatbot.replication for column in columns]
+    yield _row("of one sign", results, lambda result: _share(result.sign_agreement))
+    yield _row("  where real is significant", results, lambda result: _share(result.sign_agreement_significant))
+    yield _row("soft pairwise accuracy", results, lambda result: _share(result.soft_pairwise_accuracy))
+    yield _row("pairs without a sign", results, lambda result: Cell(value=str(result.num_without_sign)))
+    alike_in_real = next((result.num_equivalent[1] for result in results if result is not None), None)
     alike = [
-        alike_in_real if column.part is None else None if one is None else one.num_equivalent[0]
-        for column, one in zip(columns, found, strict=True)
+        alike_in_real if column.by_chatbot is None else None if result is None else result.num_equivalent[0]
+        for column, result in zip(columns, results, strict=True)
     ]
     yield _row("pairs shown to be alike", alike, lambda number: Cell(value=str(number)))
 
 
-def _share(found: SharePart) -> Cell:
-    interval = format_interval(found.low, found.high)
-    of = f"of {found.num_pairs}"
-    return Cell(value=format_figure(found.value), interval=f"{interval}, {of}" if interval else of)
+def _share(share: Share) -> Cell:
+    interval = format_interval(share.low, share.high)
+    of = f"of {share.num_pairs}"
+    return Cell(value=format_figure(share.value), interval=f"{interval}, {of}" if interval else of)
 
 
-def _points(found: DifferencePart) -> Cell:
-    if found.difference is None:
+def _points(difference: Difference) -> Cell:
+    if difference.difference is None:
         return Cell()
-    return Cell(value=f"{100 * found.difference:+.1f}", interval=points_interval(found.low, found.high))
+    return Cell(value=f"{100 * difference.difference:+.1f}", interval=points_interval(difference.low, difference.high))
 
 
-def _p(found: DifferencePart) -> Cell:
-    return Cell(value=format_figure(found.p_adjusted, 3))
+def _p(difference: Difference) -> Cell:
+    return Cell(value=format_figure(difference.p_adjusted, 3))
 
 
-def _equivalence(found: DifferencePart) -> Cell:
-    return Cell(value=format_figure(found.equivalence_p, 3))
+def _equivalence(difference: Difference) -> Cell:
+    return Cell(value=format_figure(difference.equivalence_p, 3))
 
 
-def _is_significant(found: DifferencePart) -> bool:
-    return found.p_adjusted is not None and found.p_adjusted <= SIGNIFICANT
+def _is_significant(difference: Difference) -> bool:
+    return difference.p_adjusted is not None and difference.p_adjusted <= SIGNIFICANT
 
 
-def _row(label: str, found: Iterable[_Found | None], cell: Callable[[_Found], Cell]) -> Row:
-    return Row(label=label, cells=tuple(Cell() if one is None else cell(one) for one in found))
+def _row(label: str, figures: Iterable[_Figure | None], cell: Callable[[_Figure], Cell]) -> Row:
+    return Row(label=label, cells=tuple(Cell() if figure is None else cell(figure) for figure in figures))

@@ -8,13 +8,15 @@ from typing import Any
 
 from matplotlib import rc_context
 
+from advsim.rates.ab_test import Difference
 from advsim.rates.rates import ANY
-from advsim.report.chatbots.metrics import ByChatbotPart
-from advsim.report.evaluation.failure_metrics import DifferencePart, RatePart
+from advsim.records import Rate
+from advsim.report.chatbots.figures import pair_label
 from advsim.report.page.figures import format_interval
 from advsim.report.page.plots import Picture, Point, Series, panel
 from advsim.report.page.rows_picture import rows_picture
 from advsim.report.page.svg import INK, MUTED, RULE, SERIES, STYLE, inline_svg
+from advsim.validity.by_chatbot import ByChatbot
 
 MAX_NAMED = 12
 """More chatbots than these are not named in the scatter, where their names would cover each other."""
@@ -26,11 +28,11 @@ _CORNERS = ((1, 1), (-1, 1), (1, -1), (-1, -1))
 _Box = tuple[float, float, float, float]  # left, right, bottom, top
 
 
-def draw_chatbots(part: ByChatbotPart, *, simulated: str, real: str | None) -> tuple[Picture, ...]:
+def draw_chatbots(by_chatbot: ByChatbot, *, simulated: str, real: str | None) -> tuple[Picture, ...]:
     """Every picture that there are figures for.
 
     Args:
-        part: what was found.
+        by_chatbot: what is said of them.
         simulated: name of the conversations.
         real: name of the real dialogues; None: there are none.
     """
@@ -38,19 +40,19 @@ def draw_chatbots(part: ByChatbotPart, *, simulated: str, real: str | None) -> t
         # A name can hold letters that matplotlib's own font lacks; the page's fonts have them.
         warnings.filterwarnings("ignore", message="Glyph .* missing from")
         drawn = (
-            _scatter(part, simulated, real)
-            if part.validity is not None and real is not None
-            else _rates(part, simulated),
-            _differences(part, simulated, real),
+            _scatter(by_chatbot, simulated, real)
+            if by_chatbot.validity is not None and real is not None
+            else _rates(by_chatbot, simulated),
+            _differences(by_chatbot, simulated, real),
         )
     return tuple(picture for picture in drawn if picture is not None)
 
 
-def _scatter(part: ByChatbotPart, simulated: str, real: str) -> Picture | None:
+def _scatter(by_chatbot: ByChatbot, simulated: str, real: str) -> Picture | None:
     points = [
-        (one.chatbot, one.real[ANY], one.simulated[ANY])
-        for one in part.chatbots
-        if _estimate(one.real) is not None and _estimate(one.simulated) is not None
+        (rates.chatbot, rates.real[ANY], rates.simulated[ANY])
+        for rates in by_chatbot.chatbots
+        if _estimate(rates.real) is not None and _estimate(rates.simulated) is not None
     ]
     if not points:
         return None
@@ -89,7 +91,7 @@ def _scatter(part: ByChatbotPart, simulated: str, real: str) -> Picture | None:
     )
 
 
-def _cross(axes: Any, x: RatePart, y: RatePart) -> None:
+def _cross(axes: Any, x: Rate, y: Rate) -> None:
     """A mark at both rates, with both intervals behind it."""
     at_x, at_y = 100 * (x.estimate or 0.0), 100 * (y.estimate or 0.0)
     thin = {"color": SERIES[1], "linewidth": 0.9, "alpha": 0.55, "zorder": 2}
@@ -138,25 +140,25 @@ def _write_names(axes: Any, places: Sequence[tuple[str, float, float]], *, scale
         )
 
 
-def _overlap(one: _Box, other: _Box) -> bool:
-    return one[0] < other[1] and other[0] < one[1] and one[2] < other[3] and other[2] < one[3]
+def _overlap(box: _Box, other: _Box) -> bool:
+    return box[0] < other[1] and other[0] < box[1] and box[2] < other[3] and other[2] < box[3]
 
 
-def _rates(part: ByChatbotPart, simulated: str) -> Picture | None:
+def _rates(by_chatbot: ByChatbot, simulated: str) -> Picture | None:
     """Without a second side to hold them against, the rates alone."""
     points = tuple(
         Point(
             place=row,
             value=100 * estimate,
-            low=_times_100(one.simulated[ANY].low),
-            high=_times_100(one.simulated[ANY].high),
+            low=_times_100(rates.simulated[ANY].low),
+            high=_times_100(rates.simulated[ANY].high),
         )
-        for row, one in enumerate(part.chatbots)
-        if (estimate := _estimate(one.simulated)) is not None
+        for row, rates in enumerate(by_chatbot.chatbots)
+        if (estimate := _estimate(rates.simulated)) is not None
     )
     return rows_picture(
         [Series(label=simulated, points=points, style=1)],
-        [one.chatbot for one in part.chatbots],
+        [rates.chatbot for rates in by_chatbot.chatbots],
         name="chatbots",
         title="Failure rate by chatbot, % of messages",
         caption="Any failure. Point and 95 % interval over users or dialogues.",
@@ -164,26 +166,26 @@ def _rates(part: ByChatbotPart, simulated: str) -> Picture | None:
     )
 
 
-def _differences(part: ByChatbotPart, simulated: str, real: str | None) -> Picture | None:
+def _differences(by_chatbot: ByChatbot, simulated: str, real: str | None) -> Picture | None:
     sides = [
-        (0, real or "", [test.real for test in part.tests]),
-        (1, simulated, [test.simulated for test in part.tests]),
+        (0, real or "", [test.real for test in by_chatbot.tests]),
+        (1, simulated, [test.simulated for test in by_chatbot.tests]),
     ]
     series = [
         Series(
             label=label,
             style=style,
             points=tuple(
-                Point(place=row, value=100 * one.difference, low=_times_100(one.low), high=_times_100(one.high))
-                for row, found in enumerate(tests)
-                if (one := _any_mode(found)) is not None and one.difference is not None
+                Point(place=row, value=100 * first.difference, low=_times_100(first.low), high=_times_100(first.high))
+                for row, differences in enumerate(tests)
+                if (first := _any_mode(differences)) is not None and first.difference is not None
             ),
         )
         for style, label, tests in sides
     ]
     return rows_picture(
-        [one for one in series if one.points],
-        [test.pair.label for test in part.tests],
+        [line for line in series if line.points],
+        [pair_label(test.pair) for test in by_chatbot.tests],
         name="differences",
         title="A/B tests: difference of failure rates, percentage points",
         caption="Any failure, with 95 % intervals. Right of 0 the first chatbot of the pair fails more often. A result "
@@ -194,11 +196,11 @@ def _differences(part: ByChatbotPart, simulated: str, real: str | None) -> Pictu
     )
 
 
-def _any_mode(found: Sequence[DifferencePart]) -> DifferencePart | None:
-    return next(iter(found), None)
+def _any_mode(differences: Sequence[Difference]) -> Difference | None:
+    return next(iter(differences), None)
 
 
-def _estimate(rates: Mapping[str, RatePart]) -> float | None:
+def _estimate(rates: Mapping[str, Rate]) -> float | None:
     return rates[ANY].estimate if ANY in rates else None
 
 
@@ -206,6 +208,6 @@ def _times_100(share: float | None) -> float | None:
     return None if share is None else 100 * share
 
 
-def _said(rate: RatePart) -> str:
+def _said(rate: Rate) -> str:
     interval = format_interval(_times_100(rate.low), _times_100(rate.high), 1)
     return f"{100 * (rate.estimate or 0.0):.1f} %" + (f" ({interval})" if interval else "")

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from advsim.detectors.accuracy import Proportion
+from advsim.evaluation.results import Evaluation
 from advsim.report.chatbots.figures import CHATBOT_LEGEND
 from advsim.report.evaluation.figures import LEGEND, mode_name
-from advsim.report.evaluation.metrics import EvaluationPart, ProportionPart
 from advsim.report.page.figures import Cell, FigureTable, Row, RowGroup, percent, percent_interval
 
 TERMS: tuple[tuple[str, str], ...] = (
@@ -21,7 +22,7 @@ TERMS: tuple[tuple[str, str], ...] = (
 )
 
 
-def legend(evaluation: EvaluationPart) -> tuple[tuple[str, str], ...]:
+def legend(evaluation: Evaluation) -> tuple[tuple[str, str], ...]:
     """The terms of an evaluation's tables with their meanings."""
     return (
         *LEGEND,
@@ -30,7 +31,7 @@ def legend(evaluation: EvaluationPart) -> tuple[tuple[str, str], ...]:
     )
 
 
-def calibration_table(evaluation: EvaluationPart) -> FigureTable:
+def calibration_table(evaluation: Evaluation) -> FigureTable:
     """Sensitivity and specificity by kind of text and mode; no rows without a calibration."""
     calibration = evaluation.calibration
     groups = () if calibration is None else tuple(calibration.num_messages)
@@ -41,11 +42,11 @@ def calibration_table(evaluation: EvaluationPart) -> FigureTable:
                 title=f"Labelled messages: {text}",
                 rows=tuple(
                     Row(
-                        label=mode_name(evaluation, one.counts.mode),
-                        cells=(*_cells(one.sensitivity), *_cells(one.specificity)),
+                        label=mode_name(evaluation, mode.counts.mode),
+                        cells=(*_cells(mode.sensitivity), *_cells(mode.specificity)),
                     )
-                    for one in (calibration.modes if calibration is not None else ())
-                    if one.counts.text == text and (one.sensitivity.num or one.specificity.num)
+                    for mode in (calibration.modes if calibration is not None else ())
+                    if mode.counts.text == text and (mode.sensitivity.num or mode.specificity.num)
                 ),
             )
             for text in groups
@@ -53,7 +54,7 @@ def calibration_table(evaluation: EvaluationPart) -> FigureTable:
     )
 
 
-def _cells(share: ProportionPart) -> tuple[Cell, Cell]:
+def _cells(share: Proportion) -> tuple[Cell, Cell]:
     return (
         Cell(value=percent(share.value), interval=percent_interval(share.low, share.high)),
         Cell(value=f"{share.num:,}"),

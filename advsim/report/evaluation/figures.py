@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from advsim.evaluation.results import Evaluation, Group
+from advsim.rates.ab_test import Difference
+from advsim.rates.correction import CorrectedRate
 from advsim.rates.rates import ANY
-from advsim.report.evaluation.failure_metrics import DifferencePart
-from advsim.report.evaluation.metrics import (
-    EvaluationPart,
-    GroupPart,
-)
+from advsim.records import Visibility
 from advsim.report.evaluation.user_figures import (
     HABIT_NAMES,
     distance_rows,
@@ -38,7 +37,7 @@ from advsim.report.page.figures import (
     words,
 )
 
-SEVERITIES = {"1": "minor", "2": "moderate", "3": "severe"}
+SEVERITIES = {1: "minor", 2: "moderate", 3: "severe"}
 LEGEND: tuple[tuple[str, str], ...] = (
     (
         "failure rate",
@@ -86,7 +85,7 @@ LEGEND: tuple[tuple[str, str], ...] = (
 )
 
 
-def evaluation_table(evaluation: EvaluationPart) -> FigureTable:
+def evaluation_table(evaluation: Evaluation) -> FigureTable:
     """All figures; rows and groups of rows without any figure are left out."""
     groups = evaluation.groups
     rows = (
@@ -127,44 +126,45 @@ def evaluation_table(evaluation: EvaluationPart) -> FigureTable:
     return FigureTable(columns=names, groups=tuple(group for group in rows if group.rows))
 
 
-def missing_notes(evaluation: EvaluationPart) -> tuple[str, ...]:
+def missing_notes(evaluation: Evaluation) -> tuple[str, ...]:
     """Why figures are missing: a sentence for each reason, named by group."""
-    found: list[str] = []
+    notes: list[str] = []
     for group in evaluation.groups:
         for mode in (ANY, *evaluation.modes_found):
             corrected = group.failures.corrected.get(mode) if group.failures is not None else None
             if corrected is not None and corrected.reason:
-                found.append(f"{group.name}, corrected rate of {mode_name(evaluation, mode)}: {corrected.reason}.")
+                notes.append(f"{group.name}, corrected rate of {mode_name(evaluation, mode)}: {corrected.reason}.")
         for kind, users in (("user turns", group.users), ("next turns", group.next_turns)):
             if users is None:
                 continue
             if users.mauve is not None and users.mauve.reason:
-                found.append(f"{group.name}, MAUVE of {kind}: {users.mauve.reason}.")
-            for one in users.spread.habits if users.spread is not None else ():
-                if one.note and one.wasserstein is None:
-                    found.append(f"{group.name}, {HABIT_NAMES.get(one.habit, words(one.habit))} of {kind}: {one.note}.")
+                notes.append(f"{group.name}, MAUVE of {kind}: {users.mauve.reason}.")
+            for habit in users.spread.habits if users.spread is not None else ():
+                if habit.note and habit.wasserstein is None:
+                    name = HABIT_NAMES.get(habit.habit, words(habit.habit))
+                    notes.append(f"{group.name}, {name} of {kind}: {habit.note}.")
         for classifier in group.users.realism if group.users is not None else ():
             if not classifier.measurable:
-                found.append(
+                notes.append(
                     f"{group.name}: {classifier.gate}, so that an AUC near 0.5 would say nothing."
                     if classifier.auc.value is not None
                     else f"{group.name}, {classifier.family} classifier {classifier.note}."
                 )
             elif classifier.note:
-                found.append(f"{group.name}: the {classifier.family} classifier {classifier.note}.")
+                notes.append(f"{group.name}: the {classifier.family} classifier {classifier.note}.")
             short = [(turn, at.auc) for turn, at in figures_at_turn(classifier) if at.auc.value is None]
             if short:
                 listed = ", ".join(f"{turn} ({auc.num_turns} turns)" for turn, auc in short)
-                found.append(f"{group.name}: too few dialogues for classifiers at user turn {listed}.")
-    return tuple(dict.fromkeys(found))
+                notes.append(f"{group.name}: too few dialogues for classifiers at user turn {listed}.")
+    return tuple(dict.fromkeys(notes))
 
 
-def mode_name(evaluation: EvaluationPart, mode: str) -> str:
+def mode_name(evaluation: Evaluation, mode: str) -> str:
     """A mode's name in a row; ``any`` is any failure."""
     return "any failure" if mode == ANY else evaluation.modes.get(mode, mode).lower()
 
 
-def _size_rows(groups: Sequence[GroupPart]) -> Iterable[Row]:
+def _size_rows(groups: Sequence[Group]) -> Iterable[Row]:
     yield counts_row("dialogues", [group.num_dialogues or None for group in groups])
     yield counts_row("known users", [group.num_users or None for group in groups])
     yield counts_row("user turns", [group.num_user_turns or None for group in groups])
@@ -184,7 +184,7 @@ def _size_rows(groups: Sequence[GroupPart]) -> Iterable[Row]:
         )
 
 
-def _rate_rows(evaluation: EvaluationPart) -> Iterable[Row]:
+def _rate_rows(evaluation: Evaluation) -> Iterable[Row]:
     for mode in (ANY, *evaluation.modes_found):
         cells = []
         for group in evaluation.groups:
@@ -200,96 +200,105 @@ def _rate_rows(evaluation: EvaluationPart) -> Iterable[Row]:
         )
 
 
-def _over_dialogue(group: GroupPart, mode: str) -> Cell:
+def _over_dialogue(group: Group, mode: str) -> Cell:
     """How many of the labels of a mode the message alone does not show; nothing where all of them are in messages."""
-    found = group.failures.visibilities.get(mode, {}) if group.failures is not None else {}
-    over = found.get("trajectory", 0)
-    return Cell(value=f"{over:,} of {sum(found.values()):,}") if over else Cell()
+    labels = group.failures.visibilities.get(mode, {}) if group.failures is not None else {}
+    over = labels.get(Visibility.TRAJECTORY, 0)
+    return Cell(value=f"{over:,} of {sum(labels.values()):,}") if over else Cell()
 
 
-def _corrected_rows(evaluation: EvaluationPart) -> Iterable[Row]:
+def _corrected_rows(evaluation: Evaluation) -> Iterable[Row]:
     for mode in (ANY, *evaluation.modes_found):
-        cells = []
-        for group in evaluation.groups:
-            one = group.failures.corrected.get(mode) if group.failures is not None else None
-            if one is None:
-                cells.append(Cell())
-            elif one.estimate is None:
-                cells.append(Cell(value="see notes"))
-            else:
-                cells.append(Cell(value=percent(one.estimate), interval=percent_interval(one.low, one.high)))
-        yield Row(label=mode_name(evaluation, mode), cells=tuple(cells))
+        rates = [None if group.failures is None else group.failures.corrected.get(mode) for group in evaluation.groups]
+        yield Row(label=mode_name(evaluation, mode), cells=tuple(_corrected(rate) for rate in rates))
 
 
-def _difference_rows(evaluation: EvaluationPart) -> Iterable[Row]:
+def _corrected(rate: CorrectedRate | None) -> Cell:
+    if rate is None:
+        return Cell()
+    if rate.estimate is None:
+        return Cell(value="see notes")
+    return Cell(value=percent(rate.estimate), interval=percent_interval(rate.low, rate.high))
+
+
+def _difference_rows(evaluation: Evaluation) -> Iterable[Row]:
     for mode in (ANY, *evaluation.modes_found):
-        found = [_difference(group, mode) for group in evaluation.groups]
-        margin = next((one.margin for one in found if one is not None and one.margin is not None), 0.0)
+        differences = [_difference(group, mode) for group in evaluation.groups]
+        margin = next((difference.margin for difference in differences if difference is not None), 0.0)
         yield Row(
             label=mode_name(evaluation, mode),
             cells=tuple(
                 Cell()
-                if one is None or one.difference is None
-                else Cell(value=f"{100 * one.difference:+.1f}", interval=points_interval(one.low, one.high))
-                for one in found
+                if difference is None or difference.difference is None
+                else Cell(
+                    value=f"{100 * difference.difference:+.1f}",
+                    interval=points_interval(difference.low, difference.high),
+                )
+                for difference in differences
             ),
         )
         yield Row(
             label=f"  p; p of equal within ±{100 * margin:g}",
             cells=tuple(
                 Cell()
-                if one is None or one.p_adjusted is None
-                else Cell(value=format_figure(one.p_adjusted, 3), interval=format_figure(one.equivalence_p, 3))
-                for one in found
+                if difference is None or difference.p_adjusted is None
+                else Cell(
+                    value=format_figure(difference.p_adjusted, 3), interval=format_figure(difference.equivalence_p, 3)
+                )
+                for difference in differences
             ),
             is_detail=mode != ANY,
         )
 
 
-def _difference(group: GroupPart, mode: str) -> DifferencePart | None:
+def _difference(group: Group, mode: str) -> Difference | None:
     differences = group.failures.differences if group.failures is not None else ()
-    return next((one for one in differences if (one.mode or ANY) == mode), None)
+    return next((difference for difference in differences if (difference.mode or ANY) == mode), None)
 
 
-def _divergence_rows(groups: Sequence[GroupPart]) -> Iterable[Row]:
+def _divergence_rows(groups: Sequence[Group]) -> Iterable[Row]:
     failures = [group.failures for group in groups]
-    for label, found in (
-        ("given failure", [one.divergence if one is not None else None for one in failures]),
-        ("with messages that do not fail", [one.divergence_with_none if one is not None else None for one in failures]),
+    for label, divergences in (
+        ("given failure", [None if summary is None else summary.divergence for summary in failures]),
+        (
+            "with messages that do not fail",
+            [None if summary is None else summary.divergence_with_none for summary in failures],
+        ),
     ):
         yield Row(
             label=label,
             cells=tuple(
                 Cell()
-                if one is None
+                if divergence is None
                 else Cell(
-                    value=format_figure(one.jensen_shannon, 3), interval=format_interval(one.low, one.high, digits=3)
+                    value=format_figure(divergence.jensen_shannon, 3),
+                    interval=format_interval(divergence.low, divergence.high, digits=3),
                 )
-                for one in found
+                for divergence in divergences
             ),
         )
         yield Row(
             label=NULL_LABEL,
             cells=tuple(
                 Cell()
-                if one is None or one.p_value is None
-                else Cell(value=format_figure(one.null_high, 3), interval=f"p {one.p_value:.3f}")
-                for one in found
+                if divergence is None or divergence.p_value is None
+                else Cell(value=format_figure(divergence.null_high, 3), interval=f"p {divergence.p_value:.3f}")
+                for divergence in divergences
             ),
         )
 
 
-def _blame_rows(groups: Sequence[GroupPart]) -> Iterable[Row]:
+def _blame_rows(groups: Sequence[Group]) -> Iterable[Row]:
     blames = [group.failures.blame if group.failures is not None else None for group in groups]
-    for key in keys_of(dict.fromkeys(one.num_by_blame) for one in blames if one is not None):
+    for key in keys_of(blame.num_by_blame for blame in blames if blame is not None):
         yield counts_row(
             {"none": "no failure found"}.get(key, words(key)),
-            [None if one is None else one.num_by_blame.get(key, 0) for one in blames],
+            [None if blame is None else blame.num_by_blame.get(key, 0) for blame in blames],
         )
-    for key in keys_of(dict.fromkeys(one.num_by_fault) for one in blames if one is not None):
-        counts = [None if one is None else one.num_by_fault.get(key, 0) for one in blames]
+    for key in keys_of(blame.num_by_fault for blame in blames if blame is not None):
+        counts = [None if blame is None else blame.num_by_fault.get(key, 0) for blame in blames]
         yield counts_row(f"user side: {words(key)}", counts, is_detail=not any(counts))
-    rates = [None if one is None else one.rate_without_simulator_faults for one in blames]
+    rates = [None if blame is None else blame.rate_without_simulator_faults for blame in blames]
     yield Row(
         label="% failing without these",
         cells=tuple(
@@ -301,6 +310,6 @@ def _blame_rows(groups: Sequence[GroupPart]) -> Iterable[Row]:
     )
 
 
-def _severity_rows(groups: Sequence[GroupPart]) -> Iterable[Row]:
+def _severity_rows(groups: Sequence[Group]) -> Iterable[Row]:
     for key, label in SEVERITIES.items():
         yield counts_row(label, [None if g.failures is None else g.failures.severities.get(key, 0) for g in groups])

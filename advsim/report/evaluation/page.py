@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+from advsim.evaluation.results import Evaluation, Group
+from advsim.evaluation.summary import FailureExample
 from advsim.rates.rates import ANY
 from advsim.report.chatbots.figures import agreement_notes, chatbot_table
 from advsim.report.chatbots.pictures import draw_chatbots
 from advsim.report.evaluation.calibration import calibration_table, legend
 from advsim.report.evaluation.figures import SEVERITIES, evaluation_table, missing_notes
-from advsim.report.evaluation.metrics import EvaluationPart, ExamplePart, GroupPart, read_evaluation
 from advsim.report.evaluation.pictures import draw_evaluation
 from advsim.report.evaluation.tables import headline
 from advsim.report.page.figures import FigureTable, format_figure, format_interval, percent, percent_interval
@@ -52,16 +53,8 @@ class ShownChatbots:
     figures: FigureTable
 
 
-def render_evaluation(metrics: Mapping[str, object]) -> str:
-    """The page as HTML text. The same input gives the same text.
-
-    Args:
-        metrics: parsed ``metrics.json`` of an evaluation.
-
-    Raises:
-        RunError: a key holds something of another kind than the evaluation writes.
-    """
-    evaluation = read_evaluation(metrics)
+def render_evaluation(evaluation: Evaluation) -> str:
+    """The page as HTML text. The same evaluation gives the same text."""
     return render_page(
         "evaluation.html",
         evaluation=evaluation,
@@ -78,14 +71,14 @@ def render_evaluation(metrics: Mapping[str, object]) -> str:
     )
 
 
-def _key_figures(evaluation: EvaluationPart) -> tuple[KeyFigure, ...]:
-    found: list[KeyFigure] = []
-    shown = [group for group in evaluation.groups if group.failures is not None]
-    for group in [*shown[:1], *shown[1:][-2:]]:
+def _key_figures(evaluation: Evaluation) -> tuple[KeyFigure, ...]:
+    figures: list[KeyFigure] = []
+    judged = [group for group in evaluation.groups if group.failures is not None]
+    for group in [*judged[:1], *judged[1:][-2:]]:
         assert group.failures is not None
         rate = group.failures.rates[ANY]
         interval = percent_interval(rate.low, rate.high)
-        found.append(
+        figures.append(
             KeyFigure(
                 label=f"Failing messages, {group.name}",
                 value=percent(rate.estimate) + ("" if rate.estimate is None else " %"),
@@ -93,27 +86,27 @@ def _key_figures(evaluation: EvaluationPart) -> tuple[KeyFigure, ...]:
                 + f"{rate.num_messages:,} messages, {rate.num_dialogues:,} dialogues",
             )
         )
-    found.extend(_user_figures([group for group in evaluation.groups if group.users is not None][-1:]))
-    return tuple(found)
+    figures.extend(_user_figures([group for group in evaluation.groups if group.users is not None][-1:]))
+    return tuple(figures)
 
 
-def _user_figures(groups: Sequence[GroupPart]) -> list[KeyFigure]:
-    found: list[KeyFigure] = []
+def _user_figures(groups: Sequence[Group]) -> list[KeyFigure]:
+    figures: list[KeyFigure] = []
     for group in groups:
         users = group.users
         if users is None:
             continue
-        for one in users.realism[:1]:
-            interval = format_interval(one.auc.low, one.auc.high)
-            found.append(
+        for classifier in users.realism[:1]:
+            interval = format_interval(classifier.auc.low, classifier.auc.high)
+            figures.append(
                 KeyFigure(
-                    label=f"Users told apart, {one.family}",
-                    value=format_figure(one.auc.value),
+                    label=f"Users told apart, {classifier.family}",
+                    value=format_figure(classifier.auc.value),
                     note=f"AUC, {group.name}" + (f", interval {interval}" if interval else ", no interval"),
                 )
             )
         if users.mauve is not None and users.mauve.score is not None and users.mauve.ceiling is not None:
-            found.append(
+            figures.append(
                 KeyFigure(
                     label="MAUVE of user turns",
                     value=format_figure(users.mauve.score.mean),
@@ -121,48 +114,50 @@ def _user_figures(groups: Sequence[GroupPart]) -> list[KeyFigure]:
                     f"{users.mauve.num_turns:,} turns a side, {users.mauve.num_buckets} buckets",
                 )
             )
-    return found
+    return figures
 
 
-def _chatbots(evaluation: EvaluationPart) -> ShownChatbots | None:
-    part = evaluation.by_chatbot
-    if part is None:
+def _chatbots(evaluation: Evaluation) -> ShownChatbots | None:
+    by_chatbot = evaluation.by_chatbot
+    if by_chatbot is None:
         return None
     real = evaluation.reference.name if evaluation.reference is not None else None
     return ShownChatbots(
-        verdict=part.validity.sentence if part.validity is not None else "",
-        pictures=draw_chatbots(part, simulated=evaluation.name_of_simulated, real=real),
-        figures=chatbot_table({evaluation.name_of_simulated: part}, real=real, modes=evaluation.modes),
+        verdict=by_chatbot.validity.sentence if by_chatbot.validity is not None else "",
+        pictures=draw_chatbots(by_chatbot, simulated=evaluation.name_of_simulated, real=real),
+        figures=chatbot_table({evaluation.name_of_simulated: by_chatbot}, real=real, modes=evaluation.modes),
     )
 
 
-def _not_found(evaluation: EvaluationPart) -> str:
+def _not_found(evaluation: Evaluation) -> str:
     judged = [mode for mode in evaluation.modes_judged if mode in evaluation.modes]
     return ", ".join(evaluation.modes[mode].lower() for mode in judged if mode not in evaluation.modes_found)
 
 
-def _examples(evaluation: EvaluationPart) -> tuple[ShownExamples, ...]:
+def _examples(evaluation: Evaluation) -> tuple[ShownExamples, ...]:
     return tuple(
         ShownExamples(
             group=group.name,
             is_reference=group.is_reference,
-            examples=tuple(_example(one, evaluation) for one in group.examples),
+            examples=tuple(_example(example, evaluation) for example in group.examples),
         )
         for group in evaluation.groups
         if group.examples
     )
 
 
-def _example(one: ExamplePart, evaluation: EvaluationPart) -> ShownExample:
-    start = one.message.find(one.span) if one.span else -1
+def _example(example: FailureExample, evaluation: Evaluation) -> ShownExample:
+    start = example.message.find(example.span) if example.span else -1
     before, span, after = (
-        ("", "", one.message) if start < 0 else (one.message[:start], one.span, one.message[start + len(one.span) :])
+        ("", "", example.message)
+        if start < 0
+        else (example.message[:start], example.span, example.message[start + len(example.span) :])
     )
     return ShownExample(
-        mode=evaluation.modes.get(one.mode, one.mode),
-        severity=SEVERITIES.get(str(one.severity), str(one.severity)),
-        dialogue=f"{one.dialogue_id}, turn {one.turn}",
-        user=_start(one.user),
+        mode=evaluation.modes.get(example.mode, example.mode),
+        severity=SEVERITIES.get(example.severity, str(example.severity)),
+        dialogue=f"{example.dialogue_id}, turn {example.turn}",
+        user=_start(example.user),
         before=_end(before),
         span=span,
         after=_start(after),

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
-
 from matplotlib import rc_context
 
+from advsim.evaluation.results import Evaluation, Group
 from advsim.rates.rates import ANY
-from advsim.report.evaluation.metrics import EstimatePart, EvaluationPart, GroupPart
+from advsim.realism.free_dialogues import TwoSample
+from advsim.records import Estimate
 from advsim.report.evaluation.user_figures import HABIT_NAMES
 from advsim.report.page.figures import control_name
 from advsim.report.page.plots import Picture, Point, Series
@@ -16,14 +15,14 @@ from advsim.report.page.rows_picture import rows_picture
 from advsim.report.page.svg import STYLE
 
 
-def draw_evaluation(evaluation: EvaluationPart) -> tuple[Picture, ...]:
+def draw_evaluation(evaluation: Evaluation) -> tuple[Picture, ...]:
     """Every picture that there are figures for."""
     with rc_context(STYLE):
         drawn = (_rates(evaluation), _spread(evaluation), _told_apart(evaluation))
     return tuple(picture for picture in drawn if picture is not None)
 
 
-def _rates(evaluation: EvaluationPart) -> Picture | None:
+def _rates(evaluation: Evaluation) -> Picture | None:
     keys = (ANY, *evaluation.modes_found)
     names = ["any failure", *(evaluation.modes[mode].lower() for mode in evaluation.modes_found)]
     series = []
@@ -52,16 +51,21 @@ def _rates(evaluation: EvaluationPart) -> Picture | None:
     )
 
 
-def _spread(evaluation: EvaluationPart) -> Picture | None:
+def _spread(evaluation: Evaluation) -> Picture | None:
     habits = list(HABIT_NAMES)
     series = []
     for style, group in enumerate(evaluation.groups):
         if group.users is None or group.users.spread is None:
             continue
         points = tuple(
-            Point(place=habits.index(one.habit), value=one.std_ratio, low=one.std_ratio_low, high=one.std_ratio_high)
-            for one in group.users.spread.habits
-            if one.std_ratio is not None and one.habit in habits
+            Point(
+                place=habits.index(habit.habit),
+                value=habit.std_ratio,
+                low=habit.std_ratio_low,
+                high=habit.std_ratio_high,
+            )
+            for habit in group.users.spread.habits
+            if habit.std_ratio is not None and habit.habit in habits
         )
         series.append(Series(label=group.name, points=points, style=style))
     return rows_picture(
@@ -76,26 +80,27 @@ def _spread(evaluation: EvaluationPart) -> Picture | None:
     )
 
 
-def _told_apart(evaluation: EvaluationPart) -> Picture | None:
+def _told_apart(evaluation: Evaluation) -> Picture | None:
     compared = [group for group in evaluation.groups if group.users is not None and group.users.realism]
-    families = list(dict.fromkeys(one.family for group in compared for one in _realism(group)))
+    families = list(dict.fromkeys(classifier.family for group in compared for classifier in _realism(group)))
     rows: list[tuple[str, str]] = []
     for family in families:
         rows += [(family, ""), (family, "length"), (family, "user")]
         controls = [
-            control for group in compared for one in _realism(group) if one.family == family for control in one.power
+            control
+            for group in compared
+            for classifier in _realism(group)
+            if classifier.family == family
+            for control in classifier.power
         ]
         rows += [(family, control) for control in dict.fromkeys(controls)]
     series = []
     for group in compared:
         points = []
-        for row, (family, what) in enumerate(rows):
-            one = next((each for each in _realism(group) if each.family == family), None)
-            if one is None:
-                continue
-            estimates = {**one.power, "": one.auc, "length": one.length_only, "user": one.user_only}
-            estimate = estimates.get(what, EstimatePart())
-            if estimate.value is not None:
+        for row, (name, what) in enumerate(rows):
+            classifier = next((each for each in _realism(group) if each.family == name), None)
+            estimate = None if classifier is None else _estimates(classifier).get(what)
+            if estimate is not None and estimate.value is not None:
                 points.append(
                     Point(place=row, value=estimate.value, low=estimate.low, high=estimate.high, is_solid=not what)
                 )
@@ -117,5 +122,15 @@ def _told_apart(evaluation: EvaluationPart) -> Picture | None:
     )
 
 
-def _realism(group: GroupPart) -> Sequence[Any]:
+def _realism(group: Group) -> tuple[TwoSample, ...]:
     return group.users.realism if group.users is not None else ()
+
+
+def _estimates(classifier: TwoSample) -> dict[str, Estimate | None]:
+    """AUC by what the classifier was shown: controls by name, nothing for the turns themselves."""
+    return {
+        **classifier.power,
+        "": classifier.auc,
+        "length": classifier.length_only,
+        "user": classifier.user_only,
+    }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 
 from rich import box
@@ -12,13 +11,13 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from advsim.evaluation.results import Evaluation, Group
 from advsim.rates.rates import ANY
 from advsim.report.chatbots.figures import agreement_notes, chatbot_table
-from advsim.report.chatbots.metrics import ByChatbotPart
 from advsim.report.evaluation.calibration import calibration_table, legend
 from advsim.report.evaluation.figures import evaluation_table, missing_notes
-from advsim.report.evaluation.metrics import EvaluationPart, GroupPart, read_evaluation
 from advsim.report.page.figures import Cell, FigureTable, percent, percent_interval
+from advsim.validity.by_chatbot import ByChatbot
 
 MAX_COLUMNS = 100
 _COLUMNS_A_TABLE = 5
@@ -26,16 +25,8 @@ _COLUMNS_ON_ONE_LINE = 3
 """Up to so many, figure and interval fit on one line."""
 
 
-def evaluation_tables(metrics: Mapping[str, object]) -> tuple[RenderableType, ...]:
-    """A sentence, tables of at most 100 columns, notes and a legend; each for ``console.print``.
-
-    Args:
-        metrics: parsed ``metrics.json`` of an evaluation, or :meth:`advsim.evaluation.Evaluation.to_json`.
-
-    Raises:
-        RunError: a key holds something of another kind than the evaluation writes.
-    """
-    evaluation = read_evaluation(metrics)
+def evaluation_tables(evaluation: Evaluation) -> tuple[RenderableType, ...]:
+    """A sentence, tables of at most 100 columns, notes and a legend; each for ``console.print``."""
     table = evaluation_table(evaluation)
     if not table.groups:
         return (Text("No figures."),)
@@ -59,14 +50,14 @@ def evaluation_tables(metrics: Mapping[str, object]) -> tuple[RenderableType, ..
     )
 
 
-def _chatbot_tables(evaluation: EvaluationPart, part: ByChatbotPart) -> list[RenderableType]:
+def _chatbot_tables(evaluation: Evaluation, by_chatbot: ByChatbot) -> list[RenderableType]:
     reference = evaluation.reference
     figures = chatbot_table(
-        {evaluation.name_of_simulated: part},
+        {evaluation.name_of_simulated: by_chatbot},
         real=reference.name if reference is not None else None,
         modes=evaluation.modes,
     )
-    verdict = part.validity.sentence if part.validity is not None else ""
+    verdict = by_chatbot.validity.sentence if by_chatbot.validity is not None else ""
     said = [Constrain(Padding(Text(verdict, style="bold"), (1, 1, 0, 1)), MAX_COLUMNS)] if verdict else []
     return [*said, *figure_tables(figures)]
 
@@ -76,7 +67,7 @@ def figure_tables(figures: FigureTable) -> list[RenderableType]:
     return [_table(part) for part in _parts(figures)]
 
 
-def headline(evaluation: EvaluationPart) -> str:
+def headline(evaluation: Evaluation) -> str:
     """One sentence a group on how often its chatbot fails."""
     said = []
     for group in evaluation.groups:
@@ -95,16 +86,16 @@ def headline(evaluation: EvaluationPart) -> str:
     return " ".join(said) or "No dialogue with a chatbot message."
 
 
-def _corrected(group: GroupPart) -> str:
-    one = group.failures.corrected.get(ANY) if group.failures is not None else None
-    if one is None or one.estimate is None:
+def _corrected(group: Group) -> str:
+    rate = group.failures.corrected.get(ANY) if group.failures is not None else None
+    if rate is None or rate.estimate is None:
         return ""
-    interval = percent_interval(one.low, one.high)
-    if one.estimate == 0 and one.high is not None:
+    interval = percent_interval(rate.low, rate.high)
+    if rate.estimate == 0 and rate.high is not None:
         # "0 %" would be read as a finding of no failure; it is one of too many false alarms.
-        at_most = f"(corrected: at most {percent(one.high)} %)"
+        at_most = f"(corrected: at most {percent(rate.high)} %)"
         return f", no more than its false alarms on labelled messages explain {at_most}"
-    return f"; without its errors on labelled messages {percent(one.estimate)} %" + (
+    return f"; without its errors on labelled messages {percent(rate.estimate)} %" + (
         f" [{interval}]" if interval else ""
     )
 

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 
-from advsim.report.evaluation.metrics import (
-    AtUserTurnPart,
-    EstimatePart,
-    GroupPart,
-    HabitComparisonPart,
-    TwoSamplePart,
-    UsersPart,
-)
+from advsim.evaluation.results import Group
+from advsim.evaluation.summary import UserSummary
+from advsim.realism.free_dialogues import AtUserTurn, TwoSample
+from advsim.realism.habits import HabitComparison, HabitSummary
+from advsim.realism.mauve import OverSeeds
+from advsim.realism.permutation import Null
+from advsim.records import Estimate
 from advsim.report.page.figures import (
     DIVERSITY_NAMES,
     NULL_LABEL,
@@ -20,11 +19,10 @@ from advsim.report.page.figures import (
     control_name,
     counts_row,
     estimate_cell,
+    figure_row,
     format_figure,
     format_interval,
-    keys_of,
     null_cell,
-    turn_number,
 )
 
 HABIT_NAMES = {
@@ -40,18 +38,21 @@ HABIT_NAMES = {
 SHARES = ("lowercase_start", "no_end_punctuation", "question", "short", "emoji")
 
 
-def habit_rows(users: Sequence[UsersPart | None]) -> Iterable[Row]:
+def habit_rows(users: Sequence[UserSummary | None]) -> Iterable[Row]:
     """Mean of each typing habit over dialogues, with the standard deviation between them."""
     for habit, label in HABIT_NAMES.items():
-        cells = []
-        for one in users:
-            found = next((each for each in one.habits if each.habit == habit), None) if one is not None else None
-            if found is None or found.mean is None:
-                cells.append(Cell())
-                continue
-            std = "" if found.std is None else f"sd {_habit(habit, found.std)}"
-            cells.append(Cell(value=_habit(habit, found.mean), interval=std))
-        yield Row(label=label, cells=tuple(cells))
+        yield Row(label=label, cells=tuple(_mean_and_spread(_described(group, habit)) for group in users))
+
+
+def _described(users: UserSummary | None, habit: str) -> HabitSummary | None:
+    return None if users is None else next((summary for summary in users.habits if summary.habit == habit), None)
+
+
+def _mean_and_spread(summary: HabitSummary | None) -> Cell:
+    if summary is None or summary.mean is None:
+        return Cell()
+    std = "" if summary.std is None else f"sd {_habit(summary.habit, summary.std)}"
+    return Cell(value=_habit(summary.habit, summary.mean), interval=std)
 
 
 def _habit(habit: str, value: float) -> str:
@@ -60,124 +61,126 @@ def _habit(habit: str, value: float) -> str:
     return format_figure(value, 2 if habit == "type_token" else 1)
 
 
-def _compared(users: Sequence[UsersPart | None], habit: str) -> list[HabitComparisonPart | None]:
+def _compared(users: Sequence[UserSummary | None], habit: str) -> list[HabitComparison | None]:
+    spreads = [None if group is None else group.spread for group in users]
     return [
-        next((each for each in one.spread.habits if each.habit == habit), None)
-        if one is not None and one.spread is not None
-        else None
-        for one in users
+        None if spread is None else next((each for each in spread.habits if each.habit == habit), None)
+        for spread in spreads
     ]
 
 
-def ratio_rows(users: Sequence[UsersPart | None]) -> Iterable[Row]:
+def ratio_rows(users: Sequence[UserSummary | None]) -> Iterable[Row]:
     """How much users differ from each other, relative to those of the reference."""
     for habit, label in HABIT_NAMES.items():
         yield Row(
             label=label,
             cells=tuple(
                 Cell()
-                if one is None
+                if comparison is None
                 else Cell(
-                    value=format_figure(one.std_ratio), interval=format_interval(one.std_ratio_low, one.std_ratio_high)
+                    value=format_figure(comparison.std_ratio),
+                    interval=format_interval(comparison.std_ratio_low, comparison.std_ratio_high),
                 )
-                for one in _compared(users, habit)
+                for comparison in _compared(users, habit)
             ),
         )
 
 
-def distance_rows(users: Sequence[UsersPart | None]) -> Iterable[Row]:
+def distance_rows(users: Sequence[UserSummary | None]) -> Iterable[Row]:
     """The p of the distance of each habit's distribution from the reference's."""
     for habit, label in HABIT_NAMES.items():
         cells = []
-        for one in _compared(users, habit):
-            if one is None or one.p_adjusted is None or one.wasserstein is None:
+        for comparison in _compared(users, habit):
+            if comparison is None or comparison.p_adjusted is None or comparison.wasserstein is None:
                 cells.append(Cell())
                 continue
-            distance = f"distance {_habit(habit, one.wasserstein)}"
-            cells.append(Cell(value=format_figure(one.p_adjusted, 3), interval=distance))
+            distance = f"distance {_habit(habit, comparison.wasserstein)}"
+            cells.append(Cell(value=format_figure(comparison.p_adjusted, 3), interval=distance))
         yield Row(label=label, cells=tuple(cells))
 
 
-def diversity_rows(users: Sequence[UsersPart | None]) -> Iterable[Row]:
+def diversity_rows(users: Sequence[UserSummary | None]) -> Iterable[Row]:
     """Lexical diversity."""
     for key, label in DIVERSITY_NAMES.items():
         digits = 1 if key in ("mtld", "mean_turn_words") else 2
-        values = [None if one is None else getattr(one.diversity, key) for one in users]
+        values = [None if group is None else getattr(group.diversity, key) for group in users]
         yield Row(label=label, cells=tuple(Cell(value=format_figure(value, digits)) for value in values))
 
 
-def families_of(groups: Sequence[GroupPart]) -> list[str]:
+def families_of(groups: Sequence[Group]) -> list[str]:
     """Families of classifiers, in order of appearance."""
-    found = [one.family for group in groups if group.users is not None for one in group.users.realism]
-    return list(dict.fromkeys(found))
+    classifiers = [classifier for group in groups if group.users is not None for classifier in group.users.realism]
+    return list(dict.fromkeys(classifier.family for classifier in classifiers))
 
 
-def realism_rows(groups: Sequence[GroupPart], family: str) -> Iterable[Row]:
+def realism_rows(groups: Sequence[Group], family: str) -> Iterable[Row]:
     """What one family of classifiers found, with its null, its ablations and its power."""
-    found = [
-        next((one for one in group.users.realism if one.family == family), None) if group.users is not None else None
+    classifiers = [
+        None if group.users is None else next((each for each in group.users.realism if each.family == family), None)
         for group in groups
     ]
 
-    def row(label: str, value: Callable[[TwoSamplePart], Cell], *, is_detail: bool = False) -> Row:
-        return Row(
-            label=label, cells=tuple(Cell() if one is None else value(one) for one in found), is_detail=is_detail
-        )
+    def row(label: str, value: Callable[[TwoSample], Cell], *, is_detail: bool = False) -> Row:
+        cells = tuple(Cell() if classifier is None else value(classifier) for classifier in classifiers)
+        return Row(label=label, cells=cells, is_detail=is_detail)
 
-    yield row("by turn", lambda one: _estimate(one.auc))
-    yield row(NULL_LABEL, lambda one: null_cell(one.nulls.auc.high, one.nulls.auc.p_value))
-    yield row("by dialogue", lambda one: _estimate(one.auc_dialogue))
-    at_turns = [dict(figures_at_turn(one)) if one is not None else {} for one in found]
-    turns = sorted({turn for at_turn in at_turns for turn in at_turn}, key=turn_number)
+    def at_turn(turn: int, value: Callable[[AtUserTurn], Estimate]) -> tuple[Cell, ...]:
+        at_turns = [None if classifier is None else classifier.at_turn.get(turn) for classifier in classifiers]
+        return tuple(Cell() if at is None else _estimate_and_n(value(at)) for at in at_turns)
+
+    yield row("by turn", lambda classifier: _estimate(classifier.auc))
+    yield row(NULL_LABEL, lambda classifier: _null(classifier.nulls.auc if classifier.nulls else None))
+    yield row("by dialogue", lambda classifier: _estimate(classifier.auc_dialogue))
+    turns = sorted({turn for classifier in classifiers if classifier is not None for turn in classifier.at_turn})
     for turn in turns:
-        estimates = [at_turn[turn].auc if turn in at_turn else EstimatePart() for at_turn in at_turns]
-        yield Row(label=f"at user turn {turn}", cells=tuple(_estimate_and_n(one) for one in estimates))
-    yield row("by length alone", lambda one: Cell(value=format_figure(one.length_only.value)))
-    yield row("by user turns alone", lambda one: _estimate(one.user_only))
-    yield row("accuracy by turn", lambda one: _estimate(one.accuracy))
-    yield row(NULL_LABEL, lambda one: null_cell(one.nulls.accuracy.high, one.nulls.accuracy.p_value), is_detail=True)
+        yield Row(label=f"at user turn {turn}", cells=at_turn(turn, lambda at: at.auc))
+    yield row("by length alone", lambda classifier: Cell(value=format_figure(classifier.length_only.value)))
+    yield row(
+        "by user turns alone", lambda classifier: _estimate(classifier.user_only) if classifier.user_only else Cell()
+    )
+    yield row("accuracy by turn", lambda classifier: _estimate(classifier.accuracy))
+    yield row(
+        NULL_LABEL, lambda classifier: _null(classifier.nulls.accuracy if classifier.nulls else None), is_detail=True
+    )
     for turn in turns:
-        estimates = [at_turn[turn].accuracy if turn in at_turn else EstimatePart() for at_turn in at_turns]
-        cells = tuple(_estimate_and_n(one) for one in estimates)
+        cells = at_turn(turn, lambda at: at.accuracy)
         yield Row(label=f"accuracy at user turn {turn}", cells=cells, is_detail=True)
-    for control in keys_of(dict.fromkeys(one.power) for one in found if one is not None):
-        values = [one.power[control].value if one is not None and control in one.power else None for one in found]
-        yield Row(
-            label=f"power: {control_name(control)}", cells=tuple(Cell(value=format_figure(value)) for value in values)
-        )
+    powers = [{} if classifier is None else classifier.power for classifier in classifiers]
+    for control in dict.fromkeys(control for power in powers for control in power):
+        values = [power[control].value if control in power else None for power in powers]
+        yield figure_row(f"power: {control_name(control)}", values)
 
 
-def figures_at_turn(classifier: TwoSamplePart) -> list[tuple[str, AtUserTurnPart]]:
+def figures_at_turn(classifier: TwoSample) -> list[tuple[int, AtUserTurn]]:
     """Figures by user turn number, in order."""
-    return sorted(classifier.at_turn.items(), key=lambda item: turn_number(item[0]))
+    return sorted(classifier.at_turn.items())
 
 
-def _estimate(one: EstimatePart) -> Cell:
-    return estimate_cell(one.value, one.low, one.high)
+def _null(null: Null | None) -> Cell:
+    return Cell() if null is None else null_cell(null.high, null.p_value)
 
 
-def _estimate_and_n(one: EstimatePart) -> Cell:
-    return estimate_cell(one.value, one.low, one.high, n=one.num_turns or None)
+def _estimate(estimate: Estimate) -> Cell:
+    return estimate_cell(estimate.value, estimate.low, estimate.high)
 
 
-def mauve_rows(users: Sequence[UsersPart | None]) -> Iterable[Row]:
+def _estimate_and_n(estimate: Estimate) -> Cell:
+    return estimate_cell(estimate.value, estimate.low, estimate.high, n=estimate.num_turns or None)
+
+
+def mauve_rows(users: Sequence[UserSummary | None]) -> Iterable[Row]:
     """MAUVE, its ceiling, and what both rest on."""
-    for key, label in (("score", "MAUVE"), ("ceiling", "ceiling: real with real")):
-        cells = []
-        for one in users:
-            seeds = getattr(one.mauve, key) if one is not None and one.mauve is not None else None
-            cells.append(
-                Cell()
-                if seeds is None
-                else Cell(value=format_figure(seeds.mean), interval=format_interval(seeds.low, seeds.high))
-            )
-        yield Row(label=label, cells=tuple(cells))
-    yield counts_row("turns a side", _mauve_counts(users, "num_turns"), is_detail=True)
-    yield counts_row("buckets", _mauve_counts(users, "num_buckets"), is_detail=True)
+    mauves = [None if group is None else group.mauve for group in users]
+    scores = [None if mauve is None else mauve.score for mauve in mauves]
+    yield Row(label="MAUVE", cells=tuple(_over_seeds(score) for score in scores))
+    ceilings = [None if mauve is None else mauve.ceiling for mauve in mauves]
+    yield Row(label="ceiling: real with real", cells=tuple(_over_seeds(ceiling) for ceiling in ceilings))
+    measured = [mauve if mauve is not None and mauve.score is not None else None for mauve in mauves]
+    yield counts_row("turns a side", [None if mauve is None else mauve.num_turns for mauve in measured], is_detail=True)
+    yield counts_row("buckets", [None if mauve is None else mauve.num_buckets for mauve in measured], is_detail=True)
 
 
-def _mauve_counts(users: Sequence[UsersPart | None], key: str) -> list[int | None]:
-    return [
-        getattr(one.mauve, key) if one is not None and one.mauve is not None and one.mauve.score is not None else None
-        for one in users
-    ]
+def _over_seeds(seeds: OverSeeds | None) -> Cell:
+    if seeds is None:
+        return Cell()
+    return Cell(value=format_figure(seeds.mean), interval=format_interval(seeds.low, seeds.high))

@@ -90,11 +90,6 @@ def control_name(control: str) -> str:
     return CONTROL_NAMES.get(control, words(control))
 
 
-def turn_number(key: str) -> tuple[int, str]:
-    """Sort key of user turn numbers that are JSON keys."""
-    return (int(key) if key.isdecimal() else 10**6, key)
-
-
 def words(key: str) -> str:
     """A JSON key as words."""
     return _SPELLED.get(key, key.replace("_", " "))

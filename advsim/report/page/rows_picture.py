@@ -36,21 +36,21 @@ def rows_picture(
     Returns:
         None where there is no point.
     """
-    filled = sorted({point.place for one in series for point in one.points})
+    filled = sorted({point.place for line in series for point in line.points})
     if not filled:
         return None
     place_of = {row: place for place, row in enumerate(filled)}
     names = [names[row] for row in filled]
     series = [
-        replace(one, points=tuple(replace(point, place=place_of[point.place]) for point in one.points))
-        for one in series
-        if one.points
+        replace(line, points=tuple(replace(point, place=place_of[point.place]) for point in line.points))
+        for line in series
+        if line.points
     ]
     figure, axes = panel(1.1 + (0.24 + 0.11 * len(series)) * len(names))
-    for index, one in enumerate(series):
-        colour = SERIES[one.style % len(SERIES)]
+    for index, line in enumerate(series):
+        colour = SERIES[line.style % len(SERIES)]
         shift = 0.17 * (index - (len(series) - 1) / 2)
-        for point in one.points:
+        for point in line.points:
             place = -point.place - shift
             if point.low is not None and point.high is not None:
                 axes.plot([point.low, point.high], [place, place], color=colour, linewidth=1.2, zorder=3)
@@ -58,13 +58,13 @@ def rows_picture(
                 point.value,
                 place,
                 color=colour,
-                marker=MARKERS[one.style % len(MARKERS)],
+                marker=MARKERS[line.style % len(MARKERS)],
                 markerfacecolor=colour if point.is_solid else PAPER,
                 markeredgewidth=1.3,
                 markersize=4.8,
                 zorder=4,
             )
-        axes.plot([], [], color=colour, marker=MARKERS[one.style % len(MARKERS)], linestyle="none", label=one.label)
+        axes.plot([], [], color=colour, marker=MARKERS[line.style % len(MARKERS)], linestyle="none", label=line.label)
     if reference is not None:
         axes.axvline(reference, color=INK, linewidth=1, linestyle=(0, (4, 3)), zorder=1)
     axes.set_yticks([-row for row in range(len(names))], names)
@@ -77,7 +77,7 @@ def rows_picture(
         axes.set_xlim(max(-0.015 * (high - low), low), high)  # a mark at 0 is a whole mark
     if len(series) > 1:
         legend(axes, len(series))
-    text = "; ".join(f"{one.label}: {_describe(one, names, digits)}" for one in series)
+    text = "; ".join(f"{line.label}: {_describe(line, names, digits)}" for line in series)
     return Picture(
         name=name,
         title=title,

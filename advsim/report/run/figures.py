@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 
+from advsim.realism.diversity import Diversity
 from advsim.report.page.figures import (
     CONTROL_NAMES,
     DIVERSITY_NAMES,
@@ -22,12 +23,13 @@ from advsim.report.page.figures import (
     format_interval,
     keys_of,
     null_cell,
-    turn_number,
     words,
 )
-from advsim.report.run.metrics import AtTurn, Before, Classifier, Diversity, RoundMetrics, Run
+from advsim.report.run.metrics import RunMetrics
+from advsim.training.metrics import ClassifierMetrics, TurnAccuracy, TurnEstimate
+from advsim.training.run_metrics import RoundMetrics, SftBaseline
 
-_NOTHING_BEFORE = Before()
+_NO_SFT = SftBaseline()
 _NO_ROUND = RoundMetrics(round=0)
 FAMILY_QUESTIONS = {
     "surface": "reads the turn alone (character n-grams)",
@@ -69,17 +71,13 @@ class Column:
     """One state of the user side: real users, zero-shot, SFT, or the outcome of a round."""
 
     label: str
-    before: Before = _NOTHING_BEFORE
+    sft: SftBaseline = _NO_SFT
     metrics: RoundMetrics = _NO_ROUND
+    held_out: Mapping[str, ClassifierMetrics] = field(default_factory=dict)  # by family
     diversity: Diversity
 
-    @property
-    def held_out(self) -> dict[str, Classifier]:
-        """Held-out classifiers by family."""
-        return self.metrics.held_out or self.before.held_out
 
-
-def figure_table(run: Run, *, rounds: Sequence[RoundMetrics] | None = None) -> FigureTable:
+def figure_table(run: RunMetrics, *, rounds: Sequence[RoundMetrics] | None = None) -> FigureTable:
     """All figures of a run, or of some of its rounds beside the baseline."""
     columns = run_columns(run, rounds=rounds)
     groups = (
@@ -96,79 +94,94 @@ def figure_table(run: Run, *, rounds: Sequence[RoundMetrics] | None = None) -> F
     return FigureTable(columns=tuple(c.label for c in columns), groups=tuple(group for group in groups if group.rows))
 
 
-def run_columns(run: Run, *, rounds: Sequence[RoundMetrics] | None = None) -> tuple[Column, ...]:
+def run_columns(run: RunMetrics, *, rounds: Sequence[RoundMetrics] | None = None) -> tuple[Column, ...]:
     """Real, zero-shot, SFT and the given rounds (None: all)."""
     before = run.baseline
     return (
-        Column(label="real", before=before.real, diversity=before.real.diversity),
-        Column(label="zero-shot", before=before.zero_shot, diversity=before.zero_shot.diversity),
-        Column(label="SFT", before=before.sft, diversity=before.sft.diversity),
+        Column(label="real", diversity=before.real.diversity),
+        Column(label="zero-shot", held_out=before.zero_shot.held_out, diversity=before.zero_shot.diversity),
+        Column(label="SFT", sft=before.sft, held_out=before.sft.held_out, diversity=before.sft.diversity),
         *(
-            Column(label=f"round {metrics.round}", metrics=metrics, diversity=metrics.diversity.simulated)
+            Column(
+                label=f"round {metrics.round}",
+                metrics=metrics,
+                held_out=metrics.held_out,
+                diversity=metrics.diversity.simulated,
+            )
             for metrics in (run.rounds if rounds is None else rounds)
         ),
     )
 
 
-def families(run: Run) -> tuple[str, ...]:
+def families(run: RunMetrics) -> tuple[str, ...]:
     """Held-out families that a run measured: surface and context first, then others by name."""
-    found = {family for column in run_columns(run) for family in column.held_out}
-    known = [family for family in FAMILY_QUESTIONS if family in found]
-    return (*known, *sorted(found - set(known)))
+    measured = {family for column in run_columns(run) for family in column.held_out}
+    known = [family for family in FAMILY_QUESTIONS if family in measured]
+    return (*known, *sorted(measured - set(known)))
 
 
-def controls(found: Iterable[Classifier]) -> list[str]:
+def controls(classifiers: Iterable[ClassifierMetrics]) -> list[str]:
     """Controls on which any of the classifiers was tried, known ones first."""
-    tried = keys_of(classifier.power for classifier in found)
+    tried = keys_of(classifier.power for classifier in classifiers)
     known = [control for control in CONTROL_NAMES if control in tried]
     return [*known, *(control for control in tried if control not in CONTROL_NAMES)]
 
 
 def _discriminator_rows(columns: Sequence[Column]) -> Iterable[Row]:
-    found = [column.metrics.discriminator for column in columns]
-    yield figure_row("accuracy", [one.accuracy for one in found])
-    yield figure_row("AUC", [one.auc for one in found])
-    yield figure_row("F1", [one.f1 for one in found], is_detail=True)
-    yield figure_row("MCC", [one.mcc for one in found], is_detail=True)
-    yield from _at_turn_rows([one.accuracy_at_turn for one in found])
+    trained = [column.metrics.discriminator for column in columns]
+    yield figure_row("accuracy", [discriminator.accuracy for discriminator in trained])
+    yield figure_row("AUC", [discriminator.auc for discriminator in trained])
+    yield figure_row("F1", [discriminator.f1 for discriminator in trained], is_detail=True)
+    yield figure_row("MCC", [discriminator.mcc for discriminator in trained], is_detail=True)
+    yield from _at_turn_rows([discriminator.accuracy_at_turn for discriminator in trained])
 
 
 def _family_rows(columns: Sequence[Column], family: str) -> Iterable[Row]:
-    found = [column.held_out.get(family, Classifier()) for column in columns]
+    classifiers = [column.held_out.get(family, ClassifierMetrics()) for column in columns]
     yield Row(
         label="accuracy",
-        cells=tuple(Cell(value=format_figure(c.accuracy), interval=format_interval(c.low, c.high)) for c in found),
+        cells=tuple(
+            Cell(value=format_figure(c.accuracy), interval=format_interval(c.low, c.high)) for c in classifiers
+        ),
     )
-    yield Row(label=NULL_LABEL, cells=tuple(null_cell(c.null_high, c.p_value) for c in found))
+    yield Row(label=NULL_LABEL, cells=tuple(null_cell(c.null_high, c.p_value) for c in classifiers))
     yield Row(
         label="AUC",
-        cells=tuple(Cell(value=format_figure(c.auc), interval=format_interval(c.auc_low, c.auc_high)) for c in found),
+        cells=tuple(
+            Cell(value=format_figure(c.auc), interval=format_interval(c.auc_low, c.auc_high)) for c in classifiers
+        ),
     )
-    nulls = tuple(null_cell(c.auc_null_high, c.auc_p_value) for c in found)
+    nulls = tuple(null_cell(c.auc_null_high, c.auc_p_value) for c in classifiers)
     yield Row(label=NULL_LABEL, cells=nulls, is_detail=True)
     answers = {True: "yes", False: "no", None: MISSING}
-    yield Row(label="measurable", cells=tuple(Cell(value=answers[c.measurable]) for c in found))
-    for control in controls(found):
+    yield Row(label="measurable", cells=tuple(Cell(value=answers[c.measurable]) for c in classifiers))
+    for control in controls(classifiers):
         yield figure_row(
             f"power: {control_name(control)}",
-            [c.power.get(control) for c in found],
+            [c.power.get(control) for c in classifiers],
             is_detail=control not in ("zero_shot", "shuffled"),
         )
-    yield figure_row("accuracy by length alone", [c.length_only for c in found])
-    yield figure_row("accuracy by user turns alone", [c.user_only for c in found])
-    yield from _at_turn_rows([c.accuracy_at_turn for c in found])
-    yield from _at_turn_rows([c.auc_at_turn for c in found], measure="AUC")
-    yield figure_row("prefixes", [c.num_prefixes for c in found], digits=0, is_detail=True)
-    yield figure_row("dialogues", [c.num_dialogues for c in found], digits=0, is_detail=True)
+    yield figure_row("accuracy by length alone", [c.length_only for c in classifiers])
+    yield figure_row("accuracy by user turns alone", [c.user_only for c in classifiers])
+    yield from _at_turn_rows([c.accuracy_at_turn for c in classifiers])
+    yield from _at_turn_rows([c.auc_at_turn for c in classifiers], measure="AUC")
+    yield figure_row("prefixes", [c.num_prefixes for c in classifiers], digits=0, is_detail=True)
+    yield figure_row("dialogues", [c.num_dialogues for c in classifiers], digits=0, is_detail=True)
 
 
-def _at_turn_rows(found: Sequence[dict[str, AtTurn]], *, measure: str = "accuracy") -> Iterable[Row]:
-    for turn in sorted({turn for at_turn in found for turn in at_turn}, key=turn_number):
-        cells = []
-        for at_turn in found:
-            at = at_turn.get(turn, AtTurn())
-            cells.append(estimate_cell(at.value, at.low, at.high, n=at.n if at.value is not None else None))
-        yield Row(label=f"{measure} at user turn {turn}", cells=tuple(cells), is_detail=True)
+def _at_turn_rows(
+    measured: Sequence[Mapping[int, TurnAccuracy] | Mapping[int, TurnEstimate]], *, measure: str = "accuracy"
+) -> Iterable[Row]:
+    for turn in sorted({turn for at_turn in measured for turn in at_turn}):
+        cells = tuple(_at_turn_cell(at_turn.get(turn)) for at_turn in measured)
+        yield Row(label=f"{measure} at user turn {turn}", cells=cells, is_detail=True)
+
+
+def _at_turn_cell(at: TurnAccuracy | TurnEstimate | None) -> Cell:
+    if at is None or at.value is None:
+        return Cell()
+    low, high = (at.low, at.high) if isinstance(at, TurnEstimate) else (None, None)
+    return estimate_cell(at.value, low, high, n=at.n)
 
 
 def _diversity_rows(columns: Sequence[Column]) -> Iterable[Row]:
@@ -178,34 +191,34 @@ def _diversity_rows(columns: Sequence[Column]) -> Iterable[Row]:
 
 
 def _training_rows(columns: Sequence[Column]) -> Iterable[Row]:
-    pairs = [column.metrics.preference for column in columns]
+    preferences = [column.metrics.preference for column in columns]
     dpo = [column.metrics.dpo for column in columns]
-    yield figure_row("SFT loss, first step", [column.before.train_loss_first for column in columns])
-    yield figure_row("SFT loss, last step", [column.before.train_loss_last for column in columns])
-    yield figure_row("preference pairs", [one.num_pairs for one in pairs], digits=0)
-    yield figure_row("mean margin", [one.mean_margin for one in pairs])
-    yield figure_row("DPO loss, first step", [one.first_step_loss for one in dpo], digits=3)
-    yield figure_row("DPO loss, last step", [one.last_step_loss for one in dpo], digits=3)
-    yield figure_row("DPO reward accuracy", [one.reward_accuracy for one in dpo])
-    yield figure_row("DPO steps", [one.num_steps for one in dpo], digits=0, is_detail=True)
+    yield figure_row("SFT loss, first step", [column.sft.train_loss_first for column in columns])
+    yield figure_row("SFT loss, last step", [column.sft.train_loss_last for column in columns])
+    yield figure_row("preference pairs", [preference.num_pairs for preference in preferences], digits=0)
+    yield figure_row("mean margin", [preference.mean_margin for preference in preferences])
+    yield figure_row("DPO loss, first step", [training.first_step_loss for training in dpo], digits=3)
+    yield figure_row("DPO loss, last step", [training.last_step_loss for training in dpo], digits=3)
+    yield figure_row("DPO reward accuracy", [training.reward_accuracy for training in dpo])
+    yield figure_row("DPO steps", [training.num_steps for training in dpo], digits=0, is_detail=True)
 
 
 def _rollout_rows(columns: Sequence[Column]) -> Iterable[Row]:
     rollouts = [column.metrics.rollout for column in columns]
     pushes = [column.metrics.push for column in columns]
-    yield figure_row("conversations", [one.num_conversations for one in rollouts], digits=0)
-    yield figure_row("failed conversations", [one.num_failed for one in rollouts], digits=0)
-    yield figure_row("user turns drawn again", [one.num_regenerated for one in rollouts], digits=0)
-    yield figure_row("output tokens a second", [one.output_tokens_per_s for one in rollouts], digits=0)
-    for reason in keys_of(one.stop_reasons for one in rollouts):
-        counts = [one.stop_reasons.get(reason) for one in rollouts]
+    yield figure_row("conversations", [rollout.num_conversations for rollout in rollouts], digits=0)
+    yield figure_row("failed conversations", [rollout.num_failed for rollout in rollouts], digits=0)
+    yield figure_row("user turns drawn again", [rollout.num_regenerated for rollout in rollouts], digits=0)
+    yield figure_row("output tokens a second", [rollout.output_tokens_per_s for rollout in rollouts], digits=0)
+    for reason in keys_of(rollout.stop_reasons for rollout in rollouts):
+        counts = [rollout.stop_reasons.get(reason) for rollout in rollouts]
         yield figure_row(f"ended by {words(reason)}", counts, digits=0, is_detail=True)
-    yield figure_row("engines pushed to", [one.num_engines for one in pushes], digits=0)
-    yield figure_row("slowest push (ms)", [one.max_ms for one in pushes], digits=0)
+    yield figure_row("engines pushed to", [push.num_engines for push in pushes], digits=0)
+    yield figure_row("slowest push (ms)", [push.max_ms for push in pushes], digits=0)
     yield figure_row(
-        "canary difference (nats)", [one.max_canary_difference for one in pushes], digits=3, is_detail=True
+        "canary difference (nats)", [push.max_canary_difference for push in pushes], digits=3, is_detail=True
     )
-    digests = tuple(Cell(value=one.sha256[:8]) if one.sha256 else Cell() for one in pushes)
+    digests = tuple(Cell(value=push.sha256[:8]) if push.sha256 else Cell() for push in pushes)
     yield Row(label="adapter SHA-256", cells=digests, is_detail=True)
 
 
@@ -216,5 +229,5 @@ def _seconds_rows(columns: Sequence[Column]) -> Iterable[Row]:
     totals = []
     for column in columns:
         known = [seconds for seconds in column.metrics.seconds.values() if seconds is not None]
-        totals.append(sum(known) if known else column.before.seconds)
+        totals.append(sum(known) if known else column.sft.seconds)
     yield figure_row("together", totals, digits=1)

@@ -7,7 +7,8 @@ from enum import StrEnum
 
 from advsim.report.page.figures import format_figure, format_interval
 from advsim.report.run.figures import Column, families, run_columns
-from advsim.report.run.metrics import Classifier, Run
+from advsim.report.run.metrics import RunMetrics
+from advsim.training.metrics import ClassifierMetrics
 
 _JOINER = "\N{WORD JOINER}"  # keeps an interval on one line
 
@@ -38,7 +39,7 @@ class Headline:
     unknown: tuple[str, ...]
 
 
-def make_headline(run: Run) -> Headline:
+def make_headline(run: RunMetrics) -> Headline:
     """Compare zero-shot, SFT and the last round by the intervals of the measurable held-out classifiers.
 
     Intervals that do not overlap count as movement; this is stricter than a test of the difference, so that "no change
@@ -50,11 +51,11 @@ def make_headline(run: Run) -> Headline:
     unknown: list[str] = []
     clauses: list[str] = []
     for family in families(run):
-        found = [column for column in [sft, *rounds] if family in column.held_out]
-        if not found:
+        tried = [column for column in [sft, *rounds] if family in column.held_out]
+        if not tried:
             continue
         last = next(
-            (column for column in reversed(found) if _classifier(column, family).accuracy is not None), found[-1]
+            (column for column in reversed(tried) if _classifier(column, family).accuracy is not None), tried[-1]
         )
         unknown.extend(f"Realism by {family}: {note}." for note in _classifier(last, family).notes)
         reason = _unmeasurable(_classifier(last, family))
@@ -73,7 +74,7 @@ def make_headline(run: Run) -> Headline:
             )
             (unmoved if direction is Direction.UNDECIDED else moved).append(text)
             by_rounds = direction if cause == "the rounds" else by_rounds
-        standing = _standing(_classifier(last, family), chance_margin=run.manifest.chance_margin)
+        standing = _standing(_classifier(last, family), chance_margin=run.chance_margin)
         if standing is None:
             unknown.append(f"Realism by {family}: too few dialogues for an interval.")
             continue
@@ -84,7 +85,7 @@ def make_headline(run: Run) -> Headline:
     )
 
 
-def _sentence(run: Run, clauses: list[str]) -> str:
+def _sentence(run: RunMetrics, clauses: list[str]) -> str:
     measured = any(
         classifier.accuracy is not None for column in run_columns(run) for classifier in column.held_out.values()
     )
@@ -110,7 +111,7 @@ def _clause(family: str, standing: Standing, by_rounds: Direction | None) -> str
     return f"by {family}, the simulator {change}, and {standing}"
 
 
-def _unmeasurable(classifier: Classifier) -> str:
+def _unmeasurable(classifier: ClassifierMetrics) -> str:
     if classifier.measurable:
         return ""
     if classifier.measurable is None:
@@ -119,7 +120,7 @@ def _unmeasurable(classifier: Classifier) -> str:
     return f"{why[0].upper()}{why[1:]}, so that an accuracy near chance means nothing."
 
 
-def _direction(before: Classifier, after: Classifier) -> Direction | None:
+def _direction(before: ClassifierMetrics, after: ClassifierMetrics) -> Direction | None:
     if before.low is None or before.high is None or after.low is None or after.high is None:
         return None
     if after.high < before.low:
@@ -129,7 +130,7 @@ def _direction(before: Classifier, after: Classifier) -> Direction | None:
     return Direction.UNDECIDED
 
 
-def _standing(classifier: Classifier, *, chance_margin: float) -> Standing | None:
+def _standing(classifier: ClassifierMetrics, *, chance_margin: float) -> Standing | None:
     if classifier.low is None or classifier.high is None:
         return None
     if classifier.high <= 0.5 + chance_margin:
@@ -137,23 +138,23 @@ def _standing(classifier: Classifier, *, chance_margin: float) -> Standing | Non
     return Standing.TOLD_APART if classifier.low > 0.5 + chance_margin else Standing.UNDECIDED
 
 
-def _without_interval(run: Run, sft: Column, rounds: list[Column]) -> list[str]:
-    found: list[str] = []
+def _without_interval(run: RunMetrics, sft: Column, rounds: list[Column]) -> list[str]:
+    said: list[str] = []
     judged = _first_to_last([column.metrics.discriminator.accuracy for column in rounds], digits=2)
     if judged:
-        found.append(
+        said.append(
             f"The discriminator trained against had accuracy {judged}. It is trained anew each round and the simulator "
             "is optimised against it, so this shows the process, not realism."
         )
     real = run.baseline.real.diversity
     diversities = [column.diversity for column in [sft, *rounds]]
-    spoken = _first_to_last([one.mean_turn_words for one in diversities], digits=1)
+    spoken = _first_to_last([diversity.mean_turn_words for diversity in diversities], digits=1)
     if spoken and real.mean_turn_words is not None:
-        found.append(f"Words a turn: {spoken} (real {real.mean_turn_words:.1f}), given without interval.")
-    varied = _first_to_last([one.mattr for one in diversities], digits=2)
+        said.append(f"Words a turn: {spoken} (real {real.mean_turn_words:.1f}), given without interval.")
+    varied = _first_to_last([diversity.mattr for diversity in diversities], digits=2)
     if varied and real.mattr is not None:
-        found.append(f"Lexical diversity (MATTR): {varied} (real {real.mattr:.2f}), given without interval.")
-    return found
+        said.append(f"Lexical diversity (MATTR): {varied} (real {real.mattr:.2f}), given without interval.")
+    return said
 
 
 def _first_to_last(values: list[float | None], *, digits: int) -> str:
@@ -161,8 +162,8 @@ def _first_to_last(values: list[float | None], *, digits: int) -> str:
     return " → ".join(known if len(known) <= 3 else [known[0], "…", known[-1]])
 
 
-def _classifier(column: Column, family: str) -> Classifier:
-    return column.held_out.get(family, Classifier())
+def _classifier(column: Column, family: str) -> ClassifierMetrics:
+    return column.held_out.get(family, ClassifierMetrics())
 
 
 def _accuracy(column: Column, family: str) -> str:

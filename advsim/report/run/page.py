@@ -12,32 +12,21 @@ from advsim.report.page.figures import format_figure, format_interval
 from advsim.report.page.render import KeyFigure, render_page
 from advsim.report.run.figures import FAMILY_QUESTIONS, LEGEND, families, figure_table, run_columns
 from advsim.report.run.headline import make_headline
-from advsim.report.run.metrics import Run, read_metrics
+from advsim.report.run.metrics import RunMetrics
 from advsim.report.run.pictures import draw_pictures
 from advsim.report.run.transcripts import compare_transcripts
 
 
 def render_run(
-    *,
-    manifest: Mapping[str, object],
-    baseline: Mapping[str, object] | None,
-    rounds: Sequence[Mapping[str, object]],
-    conversations: Mapping[int, Sequence[Conversation]],
-    reals: Mapping[str, Dialogue],
+    run: RunMetrics, *, conversations: Mapping[int, Sequence[Conversation]], reals: Mapping[str, Dialogue]
 ) -> str:
     """The page as HTML text; whatever is missing in an unfinished run is left out. The same input gives the same text.
 
     Args:
-        manifest: parsed ``manifest.json``.
-        baseline: parsed ``baseline.json``, or None.
-        rounds: parsed ``rounds/NN/metrics.json``, in any order.
+        run: its figures.
         conversations: simulated conversations by round number; one of the first and one of the last round are shown.
         reals: real dialogues by id, to stand beside the conversations of the same scenario.
-
-    Raises:
-        RunError: a key of the metrics holds something of another kind than the run writes.
     """
-    run = read_metrics(manifest=manifest, baseline=baseline, rounds=rounds)
     return render_page(
         "report.html",
         run=run,
@@ -51,22 +40,20 @@ def render_run(
         family_questions=FAMILY_QUESTIONS,
         facts=_facts(run),
         config_yaml=yaml.safe_dump(_plain(run.manifest.config), sort_keys=False, allow_unicode=True, width=100),
-        versions={str(name): str(version) for name, version in run.manifest.versions.items()},
+        versions=run.manifest.versions,
     )
 
 
-def _key_figures(run: Run) -> tuple[KeyFigure, ...]:
+def _key_figures(run: RunMetrics) -> tuple[KeyFigure, ...]:
     """Latest held-out accuracies, the discriminator trained against, and words a turn."""
     columns = run_columns(run)[1:]
-    found: list[KeyFigure] = []
+    shown: list[KeyFigure] = []
     for family in families(run):
         measured = [(c.label, c.held_out[family]) for c in columns if family in c.held_out]
-        label, classifier = next(
-            ((label, one) for label, one in reversed(measured) if one.accuracy is not None), measured[-1]
-        )
+        label, classifier = next((last for last in reversed(measured) if last[1].accuracy is not None), measured[-1])
         interval = format_interval(classifier.low, classifier.high)
         verdict = "" if classifier.measurable else "not measurable, "
-        found.append(
+        shown.append(
             KeyFigure(
                 label=f"Held-out accuracy, {family}",
                 value=format_figure(classifier.accuracy),
@@ -75,7 +62,7 @@ def _key_figures(run: Run) -> tuple[KeyFigure, ...]:
         )
     judged = [metrics for metrics in run.rounds if metrics.discriminator.accuracy is not None]
     if judged:
-        found.append(
+        shown.append(
             KeyFigure(
                 label="Discriminator trained against",
                 value=format_figure(judged[-1].discriminator.accuracy),
@@ -85,25 +72,25 @@ def _key_figures(run: Run) -> tuple[KeyFigure, ...]:
     spoken = [column for column in columns if column.diversity.mean_turn_words is not None]
     if spoken:
         real = run.baseline.real.diversity.mean_turn_words
-        found.append(
+        shown.append(
             KeyFigure(
                 label="Words a user turn",
                 value=format_figure(spoken[-1].diversity.mean_turn_words, 1),
                 note=spoken[-1].label + ("" if real is None else f", real users {real:.1f}"),
             )
         )
-    return tuple(found)
+    return tuple(shown)
 
 
-def _facts(run: Run) -> tuple[tuple[str, str], ...]:
+def _facts(run: RunMetrics) -> tuple[tuple[str, str], ...]:
     manifest = run.manifest
     splits = ", ".join(f"{format_figure(count, 0)} {split}" for split, count in manifest.corpus.splits.items())
     dialogues = manifest.corpus.num_dialogues
     facts = (
         ("Started", _moment(manifest.started_at)),
         ("Rounds", str(len(run.rounds))),
-        ("Real dialogues", "" if dialogues is None else f"{dialogues:,.0f}" + (f" ({splits})" if splits else "")),
-        ("Corpus SHA-256", (manifest.corpus.sha256 or "")[:12]),
+        ("Real dialogues", "" if dialogues is None else f"{dialogues:,}" + (f" ({splits})" if splits else "")),
+        ("Corpus SHA-256", manifest.corpus.sha256[:12]),
         ("Model", _configured(manifest.config, "model", "path")),
         ("Chatbot", _configured(manifest.config, "chatbot", "name")),
         ("Seed", "" if manifest.seed is None else str(manifest.seed)),
@@ -111,12 +98,12 @@ def _facts(run: Run) -> tuple[tuple[str, str], ...]:
     return tuple((name, value) for name, value in facts if value)
 
 
-def _moment(text: str | None) -> str:
+def _moment(text: str) -> str:
     """An ISO 8601 time to the minute; other text as it is."""
     try:
-        return datetime.fromisoformat(text or "").strftime("%Y-%m-%d %H:%M %Z").strip()
+        return datetime.fromisoformat(text).strftime("%Y-%m-%d %H:%M %Z").strip()
     except ValueError:
-        return text or ""
+        return text
 
 
 def _configured(config: Mapping[str, object], section: str, key: str) -> str:

@@ -8,7 +8,8 @@ from typing import Any
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
-from advsim.report.page.figures import DIVERSITY_NAMES, control_name, format_figure, turn_number, words
+from advsim.realism.diversity import Diversity
+from advsim.report.page.figures import DIVERSITY_NAMES, control_name, format_figure, words
 from advsim.report.page.plots import (
     MARKERS,
     SMALL,
@@ -26,14 +27,15 @@ from advsim.report.page.plots import (
 )
 from advsim.report.page.svg import INK, MUTED, RULE, SERIES, STYLE, inline_svg
 from advsim.report.run.figures import controls, families, run_columns
-from advsim.report.run.metrics import AtTurn, Classifier, Diversity, Run
+from advsim.report.run.metrics import RunMetrics
+from advsim.training.metrics import ClassifierMetrics, TurnAccuracy, TurnEstimate
 
 _RELATIVE = ("mattr", "mtld", "distinct_1", "distinct_2", "entropy")
 _TRAINED_AGAINST = 0  # colour and marker of the discriminator; families follow, the same in all pictures
 _FIRST_FAMILY = 1
 
 
-def draw_pictures(run: Run) -> tuple[Picture, ...]:
+def draw_pictures(run: RunMetrics) -> tuple[Picture, ...]:
     """Every picture that the run has figures for, in reading order."""
     with rc_context(STYLE):
         drawn = (
@@ -49,7 +51,7 @@ def draw_pictures(run: Run) -> tuple[Picture, ...]:
     return tuple(picture for picture in drawn if picture is not None)
 
 
-def _realism(run: Run) -> Picture | None:
+def _realism(run: RunMetrics) -> Picture | None:
     judged = tuple(
         Point(
             place=metrics.round, value=metrics.discriminator.accuracy
@@ -60,9 +62,15 @@ def _realism(run: Run) -> Picture | None:
     lines = [Series(label="trained against", points=judged, style=_TRAINED_AGAINST)]
     for style, family in enumerate(families(run), start=_FIRST_FAMILY):
         points = tuple(
-            Point(place=x, value=found.accuracy, low=found.low, high=found.high, is_solid=bool(found.measurable))
-            for x, found in _by_adapter(run, family)
-            if found.accuracy is not None
+            Point(
+                place=x,
+                value=classifier.accuracy,
+                low=classifier.low,
+                high=classifier.high,
+                is_solid=bool(classifier.measurable),
+            )
+            for x, classifier in _by_adapter(run, family)
+            if classifier.accuracy is not None
         )
         lines.append(Series(label=f"held-out {family}", points=points, style=style))
     lines = [line for line in lines if line.points]
@@ -87,14 +95,14 @@ def _realism(run: Run) -> Picture | None:
     )
 
 
-def _power(run: Run) -> Picture | None:
-    found = [(family, _latest(run, family)) for family in families(run)]
-    names = controls(classifier for _, classifier in found)
+def _power(run: RunMetrics) -> Picture | None:
+    latest = [(family, _latest(run, family)) for family in families(run)]
+    names = controls(classifier for _, classifier in latest)
     if not names:
         return None
     figure, axes = panel(1.35 + 0.36 * len(names))
-    for index, (family, classifier) in enumerate(found, start=_FIRST_FAMILY):
-        shift = 0.3 * (index - _FIRST_FAMILY - (len(found) - 1) / 2)  # equal figures stay visible side by side
+    for index, (family, classifier) in enumerate(latest, start=_FIRST_FAMILY):
+        shift = 0.3 * (index - _FIRST_FAMILY - (len(latest) - 1) / 2)  # equal figures stay visible side by side
         dots = [(auc, shift - row) for row, name in enumerate(names) if (auc := classifier.power.get(name)) is not None]
         axes.plot(
             [x for x, _ in dots],
@@ -109,18 +117,18 @@ def _power(run: Run) -> Picture | None:
         )
     for row in range(len(names)):
         axes.axhline(-row, color=RULE, linewidth=0.7, zorder=0)
-    threshold = run.manifest.min_control_auc
+    threshold = run.min_control_auc
     _upright(axes, 0.5, "chance", colour=INK)
     _upright(axes, threshold, f"needed {threshold:.2f}", colour=MUTED)
-    known = [auc for _, classifier in found for auc in classifier.power.values() if auc is not None]
+    known = [auc for _, classifier in latest for auc in classifier.power.values() if auc is not None]
     axes.set_xlim(min(0.45, min(known, default=0.5) - 0.03), 1.0)
     axes.set_ylim(-len(names) + 0.4, 1.0)
     axes.set_yticks([-row for row in range(len(names))], [control_name(name) for name in names])
     axes.set_xlabel("AUC on a control that is known not to be real")
-    legend(axes, len(found))
+    legend(axes, len(latest))
     by_control = (
         f"{control_name(name)}: "
-        + ", ".join(f"{family} {format_figure(classifier.power.get(name))}" for family, classifier in found)
+        + ", ".join(f"{family} {format_figure(classifier.power.get(name))}" for family, classifier in latest)
         for name in names
     )
     return _picture(
@@ -133,18 +141,18 @@ def _power(run: Run) -> Picture | None:
     )
 
 
-def _at_turns(run: Run) -> Picture | None:
+def _at_turns(run: RunMetrics) -> Picture | None:
     judged = [metrics.discriminator.accuracy_at_turn for metrics in run.rounds]
-    found: list[tuple[str, int, Mapping[str, AtTurn]]] = [
+    latest: list[tuple[str, int, Mapping[int, TurnAccuracy] | Mapping[int, TurnEstimate]]] = [
         ("trained against", _TRAINED_AGAINST, next((at_turn for at_turn in reversed(judged) if at_turn), {})),
         *(
             (f"held-out {family}", style, _latest(run, family).accuracy_at_turn)
             for style, family in enumerate(families(run), start=_FIRST_FAMILY)
         ),
     ]
-    turns = sorted({turn for *_, at_turn in found for turn in at_turn}, key=turn_number)
+    turns = sorted({turn for *_, at_turn in latest for turn in at_turn})
     lines = []
-    for label, style, at_turn in found:
+    for label, style, at_turn in latest:
         values = [(x, at_turn[turn].value) for x, turn in enumerate(turns) if turn in at_turn]
         points = tuple(Point(place=x, value=value) for x, value in values if value is not None)
         if points:
@@ -156,7 +164,7 @@ def _at_turns(run: Run) -> Picture | None:
     reference_line(axes, 0.5, "chance")
     axes.set_ylim(min(0.4, min(point.value for line in lines for point in line.points) - 0.03), 1.02)
     axes.set_ylabel("accuracy")
-    sparse_ticks(axes, turns)
+    sparse_ticks(axes, [str(turn) for turn in turns])
     axes.set_xlim(-0.35, max(len(turns) - 1, 1) + 0.35)
     axes.set_xlabel("user turn")
     legend(axes, len(lines))
@@ -170,7 +178,7 @@ def _at_turns(run: Run) -> Picture | None:
     )
 
 
-def _diversity(run: Run) -> Picture | None:
+def _diversity(run: RunMetrics) -> Picture | None:
     lines = []
     for style, key in enumerate(_RELATIVE):
         points = []
@@ -199,7 +207,7 @@ def _diversity(run: Run) -> Picture | None:
     )
 
 
-def _turn_words(run: Run) -> Picture | None:
+def _turn_words(run: RunMetrics) -> Picture | None:
     measured = [(x, simulated.mean_turn_words) for x, simulated, _ in _diversities(run)]
     points = tuple(Point(place=x, value=value) for x, value in measured if value is not None)
     if not points:
@@ -225,37 +233,37 @@ def _turn_words(run: Run) -> Picture | None:
     )
 
 
-def _margins(run: Run) -> Picture | None:
-    found = [
+def _margins(run: RunMetrics) -> Picture | None:
+    margins = [
         (metrics.round, metrics.preference.mean_margin, metrics.preference.num_pairs)
         for metrics in run.rounds
         if metrics.preference.mean_margin is not None
     ]
-    if not found:
+    if not margins:
         return None
     figure, axes = panel(2.6)
-    axes.bar(range(len(found)), [margin for _, margin, _ in found], width=0.5, color=SERIES[3])
-    for x, (_, margin, num_pairs) in enumerate(found):
-        with_pairs = num_pairs is not None and len(found) <= 4
+    axes.bar(range(len(margins)), [margin for _, margin, _ in margins], width=0.5, color=SERIES[3])
+    for x, (_, margin, num_pairs) in enumerate(margins):
+        with_pairs = num_pairs is not None and len(margins) <= 4
         label_above(axes, x, margin, f"{margin:.1f}" + (f", {num_pairs:.0f} pairs" if with_pairs else ""))
-    axes.set_ylim(0, max(max(margin for _, margin, _ in found) * 1.2, 0.1))
+    axes.set_ylim(0, max(max(margin for _, margin, _ in margins) * 1.2, 0.1))
     axes.set_ylabel("logits")
-    sparse_ticks(axes, [f"round {number}" if len(found) <= 5 else f"{number}" for number, *_ in found])
-    axes.set_xlim(-0.6, max(len(found) - 1, 1) + 0.6)
+    sparse_ticks(axes, [f"round {number}" if len(margins) <= 5 else f"{number}" for number, *_ in margins])
+    axes.set_xlim(-0.6, max(len(margins) - 1, 1) + 0.6)
     return _picture(
         figure,
         name="margins",
         title="Reward margin of the preference pairs",
         caption="Reward of the chosen less the rejected text, by that round's own discriminator. A margin that shrinks "
         "leaves less to learn from.",
-        text=" ".join(f"Round {number}: {margin:.2f}." for number, margin, _ in found),
+        text=" ".join(f"Round {number}: {margin:.2f}." for number, margin, _ in margins),
     )
 
 
-def _stop_reasons(run: Run) -> Picture | None:
+def _stop_reasons(run: RunMetrics) -> Picture | None:
     rows = []
     for metrics in run.rounds:
-        counts = {reason: count or 0.0 for reason, count in metrics.rollout.stop_reasons.items()}
+        counts = metrics.rollout.stop_reasons
         total = sum(counts.values())
         if total:
             rows.append((f"round {metrics.round}", {reason: count / total for reason, count in counts.items()}))
@@ -269,7 +277,7 @@ def _stop_reasons(run: Run) -> Picture | None:
     )
 
 
-def _seconds(run: Run) -> Picture | None:
+def _seconds(run: RunMetrics) -> Picture | None:
     before = {"SFT": run.baseline.sft.seconds} if run.baseline.sft.seconds else {}
     spent = [
         ("before", before),
@@ -321,19 +329,19 @@ def _upright(axes: Any, value: float, label: str, *, colour: str) -> None:
     )
 
 
-def _adapter_labels(run: Run) -> list[str]:
+def _adapter_labels(run: RunMetrics) -> list[str]:
     last = max((metrics.round for metrics in run.rounds), default=0)
     return ["zero-shot", "SFT", *(f"round {number}" for number in range(1, last + 1))]
 
 
-def _adapter_axis(axes: Any, run: Run) -> None:
+def _adapter_axis(axes: Any, run: RunMetrics) -> None:
     labels = _adapter_labels(run)
     sparse_ticks(axes, labels if len(labels) <= 6 else [label.removeprefix("round ") for label in labels])
     axes.set_xlim(-0.35, len(labels) - 0.65)
     axes.set_xlabel("simulator")
 
 
-def _by_adapter(run: Run, family: str) -> Iterable[tuple[int, Classifier]]:
+def _by_adapter(run: RunMetrics, family: str) -> Iterable[tuple[int, ClassifierMetrics]]:
     """(position on the axis of simulators, classifier): 0 is zero-shot, 1 is SFT, r + 1 is the adapter of round r."""
     zero_shot, sft, *rounds = run_columns(run)[1:]
     for position, column in ((0, zero_shot), (1, sft), *((column.metrics.round + 1, column) for column in rounds)):
@@ -341,12 +349,12 @@ def _by_adapter(run: Run, family: str) -> Iterable[tuple[int, Classifier]]:
             yield position, column.held_out[family]
 
 
-def _latest(run: Run, family: str) -> Classifier:
-    found = [classifier for _, classifier in _by_adapter(run, family)]
-    return found[-1] if found else Classifier()
+def _latest(run: RunMetrics, family: str) -> ClassifierMetrics:
+    measured = [classifier for _, classifier in _by_adapter(run, family)]
+    return measured[-1] if measured else ClassifierMetrics()
 
 
-def _diversities(run: Run) -> Iterable[tuple[int, Diversity, Diversity]]:
+def _diversities(run: RunMetrics) -> Iterable[tuple[int, Diversity, Diversity]]:
     """(position as above, simulated turns, real turns measured alike)."""
     real = run.baseline.real.diversity
     yield 0, run.baseline.zero_shot.diversity, real

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-
 from rich import box
 from rich.console import RenderableType
 from rich.constrain import Constrain
@@ -13,25 +11,14 @@ from rich.text import Text
 
 from advsim.report.page.figures import Cell, FigureTable
 from advsim.report.run.figures import LEGEND, figure_table
-from advsim.report.run.metrics import read_metrics
+from advsim.report.run.metrics import RunMetrics
 
 MAX_COLUMNS = 100
 _ROUNDS_PER_TABLE = 3
 
 
-def round_tables(
-    baseline: Mapping[str, object] | None, rounds: Sequence[Mapping[str, object]]
-) -> tuple[RenderableType, ...]:
-    """Tables of at most 100 columns, one for every three rounds, then a legend; each for ``console.print``.
-
-    Args:
-        baseline: parsed ``baseline.json``, or None.
-        rounds: parsed ``rounds/NN/metrics.json``.
-
-    Raises:
-        RunError: a key holds something of another kind than the run writes.
-    """
-    run = read_metrics(baseline=baseline, rounds=rounds)
+def round_tables(run: RunMetrics) -> tuple[RenderableType, ...]:
+    """Tables of at most 100 columns, one for every three rounds, then a legend; each for ``console.print``."""
     if not figure_table(run).groups:
         return (Text("No figures yet."),)
     starts = range(0, max(len(run.rounds), 1), _ROUNDS_PER_TABLE)

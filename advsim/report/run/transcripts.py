@@ -58,16 +58,18 @@ def compare_transcripts(
         conversations: by round number.
         reals: real dialogues by id, which is the scenario's id.
     """
-    filled = {number: found for number, found in sorted(conversations.items()) if found}
+    filled = {number: of_round for number, of_round in sorted(conversations.items()) if of_round}
     if not filled:
         return None
     numbers = sorted({min(filled), max(filled)})
     by_scenario = [{c.scenario_id: c for c in sorted(filled[n], key=_rank, reverse=True)} for n in numbers]
-    shared = set.intersection(*(set(found) for found in by_scenario))
+    shared = set.intersection(*(set(of_round) for of_round in by_scenario))
     chosen = [min(filled[numbers[0]], key=_rank), min(filled[numbers[-1]], key=_rank)][: len(numbers)]
     if shared:
-        scenario_id = min(shared, key=lambda one: (one not in reals, any(_failed(f[one]) for f in by_scenario), one))
-        chosen = [found[scenario_id] for found in by_scenario]
+        scenario_id = min(
+            shared, key=lambda name: (name not in reals, any(_failed(of_round[name]) for of_round in by_scenario), name)
+        )
+        chosen = [of_round[scenario_id] for of_round in by_scenario]
     real = reals.get(chosen[0].scenario_id)
     transcripts = [_simulated(conversation, number) for conversation, number in zip(chosen, numbers, strict=True)]
     if real is not None:

@@ -20,8 +20,8 @@ from advsim.config import DiscriminatorConfig, ModelConfig
 from advsim.models.base import resolve_model
 from advsim.records import ScoredTurn
 from advsim.training.discriminator.inputs import CandidateRequest, UserView
-from advsim.training.discriminator.metrics import DiscriminatorMetrics
 from advsim.training.discriminator.model import Discriminator
+from advsim.training.metrics import DiscriminatorMetrics
 
 
 class DiscriminatorActor:

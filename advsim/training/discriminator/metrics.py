@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 from sklearn.metrics import accuracy_score, f1_score, matthews_corrcoef, roc_auc_score
 
+from advsim.training.metrics import DiscriminatorMetrics, TurnAccuracy
+
 REPORTED_USER_TURNS = (1, 2, 5, 10)
 
 
@@ -17,35 +19,6 @@ class JudgedTurn:
     user_turn: int  # counts user turns from 1
     label: int
     p_real: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TurnAccuracy:
-    """Accuracy over the held-out dialogues' ``user_turn``-th user turns; None where there are none."""
-
-    user_turn: int
-    accuracy: float | None
-    num_turns: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DiscriminatorMetrics:
-    """Over held-out user turns, decided at p_real >= .5. None where a figure is undefined, never NaN.
-
-    ``real_fraction`` is the share of real turns: without skill accuracy reaches ``max(real_fraction, 1 -
-    real_fraction)`` and AUC .5. F1 is that of the class real. AUC and MCC need both classes among the held-out turns.
-    """
-
-    accuracy: float | None
-    f1: float | None
-    mcc: float | None
-    auc: float | None
-    real_fraction: float | None
-    accuracy_at_turn: tuple[TurnAccuracy, ...]
-    num_train_turns: int
-    num_held_out_turns: int
-    num_held_out_scenarios: int
-    seconds: float  # wall-clock time of training and held-out scoring
 
 
 def measure(
@@ -62,7 +35,7 @@ def measure(
         mcc=float(matthews_corrcoef(labels, decisions)) if both_classes else None,
         auc=float(roc_auc_score(labels, p_real)) if both_classes else None,
         real_fraction=sum(labels) / len(labels) if labels else None,
-        accuracy_at_turn=tuple(_accuracy_at(judged, user_turn) for user_turn in REPORTED_USER_TURNS),
+        accuracy_at_turn={user_turn: _accuracy_at(judged, user_turn) for user_turn in REPORTED_USER_TURNS},
         num_train_turns=num_train_turns,
         num_held_out_turns=len(judged),
         num_held_out_scenarios=num_held_out_scenarios,
@@ -72,6 +45,4 @@ def measure(
 
 def _accuracy_at(judged: Sequence[JudgedTurn], user_turn: int) -> TurnAccuracy:
     correct = [(turn.p_real >= 0.5) == bool(turn.label) for turn in judged if turn.user_turn == user_turn]
-    return TurnAccuracy(
-        user_turn=user_turn, accuracy=sum(correct) / len(correct) if correct else None, num_turns=len(correct)
-    )
+    return TurnAccuracy(value=sum(correct) / len(correct) if correct else None, n=len(correct))

@@ -36,7 +36,8 @@ from advsim.training.discriminator.inputs import (
     build_candidate_inputs,
     build_inputs,
 )
-from advsim.training.discriminator.metrics import DiscriminatorMetrics, JudgedTurn, measure
+from advsim.training.discriminator.metrics import JudgedTurn, measure
+from advsim.training.metrics import DiscriminatorMetrics
 
 OnStep = Callable[[int, int, float], None]
 """Called after each optimizer step with step (from 1), number of steps, and the step's loss."""

@@ -12,7 +12,7 @@ from advsim.runtime.placement import Pools, map_unordered, pool_requests, start_
 from advsim.training.discriminator.actors import DiscriminatorActor
 from advsim.training.discriminator.inputs import CandidateRequest as ScoreRequest
 from advsim.training.discriminator.inputs import UserView
-from advsim.training.discriminator.metrics import DiscriminatorMetrics
+from advsim.training.metrics import DiscriminatorMetrics
 
 
 class ScorerPool:

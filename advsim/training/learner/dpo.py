@@ -21,12 +21,14 @@ from advsim.records import PreferencePair
 from advsim.training.learner.shared_prompt import can_share_prompts, share_prompts
 from advsim.training.learner.workers import (
     OnStep,
+    TrainedAdapter,
     quiet_libraries,
     run_on_workers,
     train_steps,
     trainer_settings,
     training_dtype,
 )
+from advsim.training.metrics import DpoMetrics
 
 if TYPE_CHECKING:
     from peft import PeftModel
@@ -34,23 +36,6 @@ if TYPE_CHECKING:
 
 REFERENCE_ADAPTER = "ref"
 """TRL's name of the frozen copy."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DpoResult:
-    """What a round of preference optimisation gave. Rewards are implicit: beta x log-ratio to the reference."""
-
-    files: Mapping[str, bytes]  # the adapter
-    adapter_sha256: str
-    first_step_loss: float  # ln 2 by construction
-    last_step_loss: float
-    first_step_margin: float  # mean chosen - rejected reward of the first step; 0 by construction
-    reward_accuracy: float  # share of pairs with chosen > rejected reward, mean over the last quarter of the steps
-    reward_margin: float  # chosen - rejected reward, mean over the last quarter of the steps
-    num_steps: int  # optimizer steps
-    num_pairs: int
-    seconds: float  # on the worker: loading, training, saving
-    canary_logprobs: tuple[float, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,7 +62,7 @@ def train_dpo(
     canary: Canary,
     log_dir: Path,
     on_step: OnStep,
-) -> DpoResult:
+) -> TrainedAdapter[DpoMetrics]:
     """Train the current adapter on preference pairs.
 
     Args:
@@ -119,7 +104,7 @@ def train_dpo(
     return run_on_workers(train_on_worker, job, name="dpo", config=learner, log_dir=log_dir, on_step=on_step)
 
 
-def train_on_worker(job: _Job, on_step: OnStep) -> DpoResult | None:
+def train_on_worker(job: _Job, on_step: OnStep) -> TrainedAdapter[DpoMetrics] | None:
     """One worker's part of :func:`train_dpo`; rank 0 returns the result."""
     started_s = time.monotonic()
     quiet_libraries()
@@ -135,17 +120,19 @@ def train_on_worker(job: _Job, on_step: OnStep) -> DpoResult | None:
         return None
     files, sha256 = adapter_files(peft_model)
     last_quarter = steps[-max(1, len(steps) // 4) :]
-    return DpoResult(
+    return TrainedAdapter(
         files=files,
         adapter_sha256=sha256,
-        first_step_loss=steps[0]["loss"],
-        last_step_loss=steps[-1]["loss"],
-        first_step_margin=steps[0]["rewards/margins"],
-        reward_accuracy=sum(step["rewards/accuracies"] for step in last_quarter) / len(last_quarter),
-        reward_margin=sum(step["rewards/margins"] for step in last_quarter) / len(last_quarter),
-        num_steps=len(steps),
-        num_pairs=len(job.pairs),
-        seconds=time.monotonic() - started_s,
+        metrics=DpoMetrics(
+            first_step_loss=steps[0]["loss"],
+            last_step_loss=steps[-1]["loss"],
+            first_step_margin=steps[0]["rewards/margins"],
+            reward_accuracy=sum(step["rewards/accuracies"] for step in last_quarter) / len(last_quarter),
+            reward_margin=sum(step["rewards/margins"] for step in last_quarter) / len(last_quarter),
+            num_steps=len(steps),
+            num_pairs=len(job.pairs),
+            seconds=time.monotonic() - started_s,
+        ),
         canary_logprobs=completion_logprobs(peft_model, job.canary),
     )
 

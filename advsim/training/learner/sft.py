@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,31 +16,19 @@ from advsim.prompts.text import IGNORED_LABEL
 from advsim.records import TrainingExample
 from advsim.training.learner.workers import (
     OnStep,
+    TrainedAdapter,
     quiet_libraries,
     run_on_workers,
     train_steps,
     trainer_settings,
     training_dtype,
 )
+from advsim.training.metrics import SftMetrics
 
 if TYPE_CHECKING:
     import torch
     from peft import PeftModel
     from trl import SFTTrainer
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SftResult:
-    """What a training run of adapter 0 gave. Losses are means in nats over the trained tokens of a step."""
-
-    files: Mapping[str, bytes]  # the adapter
-    adapter_sha256: str
-    first_step_loss: float
-    last_step_loss: float
-    num_steps: int  # optimizer steps
-    num_tokens: int  # tokens with loss, summed over all steps and workers
-    seconds: float  # on the worker: loading, training, saving
-    canary_logprobs: tuple[float, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,7 +55,7 @@ def train_sft(
     canary: Canary,
     log_dir: Path,
     on_step: OnStep,
-) -> SftResult:
+) -> TrainedAdapter[SftMetrics]:
     """Train a fresh adapter on the examples.
 
     Args:
@@ -102,7 +90,7 @@ def train_sft(
     return run_on_workers(train_on_worker, job, name="sft", config=learner, log_dir=log_dir, on_step=on_step)
 
 
-def train_on_worker(job: _Job, on_step: OnStep) -> SftResult | None:
+def train_on_worker(job: _Job, on_step: OnStep) -> TrainedAdapter[SftMetrics] | None:
     """One worker's part of :func:`train_sft`; rank 0 returns the result."""
     started_s = time.monotonic()
     quiet_libraries()
@@ -113,14 +101,16 @@ def train_on_worker(job: _Job, on_step: OnStep) -> SftResult | None:
     if not trainer.is_world_process_zero():
         return None
     files, sha256 = adapter_files(peft_model)
-    return SftResult(
+    return TrainedAdapter(
         files=files,
         adapter_sha256=sha256,
-        first_step_loss=steps[0]["loss"],
-        last_step_loss=steps[-1]["loss"],
-        num_steps=len(steps),
-        num_tokens=int(num_tokens),
-        seconds=time.monotonic() - started_s,
+        metrics=SftMetrics(
+            first_step_loss=steps[0]["loss"],
+            last_step_loss=steps[-1]["loss"],
+            num_steps=len(steps),
+            num_tokens=int(num_tokens),
+            seconds=time.monotonic() - started_s,
+        ),
         canary_logprobs=completion_logprobs(peft_model, job.canary),
     )
 

@@ -17,8 +17,9 @@ import os
 import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import ray
 import ray.exceptions
@@ -28,11 +29,13 @@ from ray.train.torch import TorchTrainer
 from advsim.config import DpoConfig, LearnerConfig, ModelConfig, SftConfig
 from advsim.errors import RunError
 from advsim.training.learner.step_board import Step, StepBoard
+from advsim.training.metrics import DpoMetrics, SftMetrics
 
 if TYPE_CHECKING:
     from transformers import Trainer
 
 JobT = TypeVar("JobT")
+MetricsT = TypeVar("MetricsT", SftMetrics, DpoMetrics)
 ResultT = TypeVar("ResultT")
 OnStep = Callable[[int, int, Mapping[str, float]], None]
 """Called after each optimizer step with the step (from 1), the number of steps, and the figures logged for it."""
@@ -45,6 +48,23 @@ WORKER_ENVIRONMENT = {
     "TRANSFORMERS_VERBOSITY": "error",
 }
 """Of the workers: no word to the outside about a training run, and no chatter on the driver's console."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainedAdapter(Generic[MetricsT]):
+    """What a training gave: the adapter, and what is known of it.
+
+    Attributes:
+        files: the adapter's, by name.
+        adapter_sha256: of its weights.
+        metrics: how the training went.
+        canary_logprobs: of the canary's completion under the final weights, in nats a token.
+    """
+
+    files: Mapping[str, bytes]
+    adapter_sha256: str
+    metrics: MetricsT
+    canary_logprobs: tuple[float, ...]
 
 
 def run_on_workers(

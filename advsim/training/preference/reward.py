@@ -67,3 +67,14 @@ def _logit(p: float) -> float:
         raise ValueError(f"got probability {p}, expected a number from 0 to 1; the discriminator's output is broken")
     clipped = min(max(p, _CLIP), 1.0 - _CLIP)
     return math.log(clipped) - math.log1p(-clipped)
+
+
+def p_real_before(scores: Sequence[ScoredTurn]) -> dict[tuple[str, int], float | None]:
+    """p(real) of the user turn before each scored one, None before the first."""
+    before: dict[tuple[str, int], float | None] = {}
+    last: tuple[str, float] | None = None
+    for score in sorted(scores, key=lambda score: (score.conversation_id, score.turn)):
+        same = last is not None and last[0] == score.conversation_id
+        before[score.conversation_id, score.turn] = last[1] if same and last is not None else None
+        last = (score.conversation_id, score.p_real)
+    return before

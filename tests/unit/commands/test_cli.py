@@ -10,6 +10,7 @@ from advsim.config import parse_config
 from advsim.corpus.load import load_corpus
 from advsim.errors import ConfigError
 from advsim.run_folder.folder import RunDir
+from advsim.run_folder.results import plain_values
 from advsim.training.manifest import check_unchanged, manifest
 
 
@@ -84,7 +85,7 @@ def test_run_of_an_older_version_resumes_where_keys_came_since_and_not_where_key
     config = parse_config({"name": "r", "output_dir": str(tmp_path), "model": {"path": str(tiny_model)}})
     corpus = load_corpus(config.corpus)
     run = RunDir(config.run_path)
-    old = manifest(config, corpus, tiny_model)
+    old = plain_values(manifest(config, corpus, tiny_model))
     del old["config"]["held_out"]["num_permutations"]
     run.write_json("manifest.json", old)
     check_unchanged(run, config, corpus, allow_changed=[])
@@ -100,7 +101,7 @@ def test_run_of_an_older_version_resumes_where_keys_came_since_and_not_where_key
 def test_manifest_holds_no_secret_of_the_environment(tmp_path, tiny_model, monkeypatch):
     monkeypatch.setenv("HF_TOKEN", "hf_very_secret")
     config = parse_config({"output_dir": str(tmp_path), "model": {"path": str(tiny_model)}})
-    assert "very_secret" not in json.dumps(manifest(config, load_corpus(config.corpus), tiny_model))
+    assert "very_secret" not in json.dumps(plain_values(manifest(config, load_corpus(config.corpus), tiny_model)))
 
 
 def test_corpus_stats_prints_json_for_the_sample(capsys):

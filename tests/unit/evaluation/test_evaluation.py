@@ -16,10 +16,12 @@ from advsim.detectors.judge.engine import EngineJudgeClient
 from advsim.detectors.judge.judge import Judge
 from advsim.detectors.taxonomy import load_taxonomy
 from advsim.errors import ConfigError, CorpusError, EngineError, RunError
+from advsim.evaluation.results import Evaluation
 from advsim.records import Conversation, NextTurn, Split, StopReason, chatbot_turns, user_turns
 from advsim.report.evaluation.tables import evaluation_tables
 from advsim.run_folder.folder import RunDir
 from advsim.run_folder.reader import Run
+from advsim.run_folder.results import plain_values, read_values
 from advsim.run_folder.tables import conversations_table, to_table, turns_table
 from advsim.runtime.progress import Reporter
 from advsim.training.manifest import manifest
@@ -36,9 +38,9 @@ def evaluate(conversations, **options):
             reporter=Reporter(force_plain=True),
             **options,
         )
-        for _ in evaluation_tables(found.to_json()):
+        for _ in evaluation_tables(found):
             pass
-    json.dumps(found.to_json(), allow_nan=False)
+    json.dumps(plain_values(found), allow_nan=False)
     return found
 
 
@@ -55,7 +57,9 @@ def test_file_alone_gives_rates_with_intervals_and_writes_its_folder(tmp_path):
         "failures.parquet",
         "evaluation.html",
     }
-    assert json.loads((tmp_path / "out" / "metrics.json").read_text()) == found.to_json()
+    written = json.loads((tmp_path / "out" / "metrics.json").read_text())
+    assert written == plain_values(found)
+    assert read_values(Evaluation, written, where="metrics.json", remedy="evaluate again") == found
 
 
 def test_labels_keep_whether_the_message_alone_shows_the_failure(tmp_path):

@@ -12,12 +12,13 @@ from advsim.detectors.labelled import LabelledMessage
 from advsim.detectors.taxonomy import load_taxonomy
 from advsim.errors import ConfigError
 from advsim.evaluation.calibration import SHIPPED, LabelledSet, calibrate, corrected_rates, load_calibration
+from advsim.evaluation.results import Evaluation
 from advsim.records import Rate, Speaker, Turn
 from advsim.report.evaluation.calibration import calibration_table
 from advsim.report.evaluation.figures import evaluation_table, missing_notes
-from advsim.report.evaluation.metrics import read_evaluation
 from advsim.report.evaluation.page import render_evaluation
 from advsim.report.evaluation.tables import evaluation_tables, headline
+from advsim.run_folder.results import read_values
 from advsim.runtime.progress import Reporter
 
 TAXONOMY = load_taxonomy()
@@ -125,7 +126,7 @@ def test_modes_that_the_detector_never_judges_have_no_row_of_errors(tmp_path):
         "reporter": QUIET,
     }
     found = [evaluate_files(conversations, detector=one, **options) for one in (FindsShould(), NeverOnBoundary())]
-    shown = [calibration_table(read_evaluation(one.to_json())).groups[0].rows for one in found]
+    shown = [calibration_table(one).groups[0].rows for one in found]
     every, judged = ([row.label for row in rows] for rows in shown)
     assert set(every) - set(judged) == {TAXONOMY.mode("boundary").name.lower()}
 
@@ -164,8 +165,8 @@ def test_corrected_rates_stand_beside_the_raw_ones_in_json_tables_and_page(tmp_p
     assert corrected.low < failures.rates["any"].low and corrected.high > failures.rates["any"].high
     assert any("labels.jsonl (60 unstated)" in note for note in found.notes)
     assert any("one calibration with all labelled messages" in note for note in found.notes)
-    metrics = json.loads((tmp_path / "out" / "metrics.json").read_text())
-    part = read_evaluation(metrics)
+    values = json.loads((tmp_path / "out" / "metrics.json").read_text())
+    part = read_values(Evaluation, values, where="metrics.json", remedy="evaluate again")
     (rows,) = [group.rows for group in evaluation_table(part).groups if group.title.startswith("Corrected")]
     assert rows[0].cells[0].value == "37.8"
     (errors,) = calibration_table(part).groups
@@ -174,15 +175,15 @@ def test_corrected_rates_stand_beside_the_raw_ones_in_json_tables_and_page(tmp_p
     assert "without its errors on labelled messages 37.8 %" in headline(part)
     page = (tmp_path / "out" / "evaluation.html").read_text()
     assert "How the detector errs on labelled messages" in page and "37.8" in page
-    assert page == render_evaluation(found.to_json())
-    assert len(evaluation_tables(found.to_json())) == 4
+    assert page == render_evaluation(found)
+    assert len(evaluation_tables(found)) == 4
 
 
 def test_a_rate_within_the_false_alarms_is_not_headed_as_none(tmp_path):
     labels = file_of(tmp_path / "labels.jsonl", of_advice(16, 4, 20, 20))
     found = evaluate(write(tmp_path / "a.jsonl", advice=1 / 3), calibration=labels)
     assert found.groups[0].failures.corrected["any"].estimate == 0
-    said = headline(read_evaluation(found.to_json()))
+    said = headline(found)
     assert "no more than its false alarms on labelled messages explain (corrected: at most " in said
     assert "0.0 %" not in said
 
@@ -190,7 +191,7 @@ def test_a_rate_within_the_false_alarms_is_not_headed_as_none(tmp_path):
 def test_without_calibration_nothing_is_corrected(tmp_path):
     found = evaluate(write(tmp_path / "a.jsonl"))
     assert found.calibration is None and not found.groups[0].failures.corrected
-    page = render_evaluation(found.to_json())
+    page = render_evaluation(found)
     assert "Corrected for detector errors" not in page and "labelled messages" not in page
 
 
@@ -203,7 +204,7 @@ def test_without_calibration_nothing_is_corrected(tmp_path):
 )
 def test_where_no_correction_is_possible_the_reason_stands_in_its_place(tmp_path, cells, reason):
     labels = file_of(tmp_path / "labels.jsonl", of_advice(*cells))
-    part = read_evaluation(evaluate(write(tmp_path / "a.jsonl"), calibration=labels).to_json())
+    part = evaluate(write(tmp_path / "a.jsonl"), calibration=labels)
     (rows,) = [group.rows for group in evaluation_table(part).groups if group.title.startswith("Corrected")]
     assert rows[0].cells[0].value == "see notes"
     assert any(reason in note for note in missing_notes(part))

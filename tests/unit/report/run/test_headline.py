@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from typing import Any
 
-import conftest as made
+import made_up_run as made
 
 from advsim.report.run.headline import Headline, make_headline
 from advsim.report.run.metrics import read_metrics
@@ -13,9 +13,9 @@ def headline(baseline: Any, rounds: Any) -> Headline:
 
 
 def test_overlapping_intervals_are_no_movement(baseline: Any, rounds: Any) -> None:
-    found = headline(baseline, rounds)
-    assert any("context, SFT to round 2" in text for text in found.unmoved)
-    assert not any("context" in text for text in found.moved)
+    said = headline(baseline, rounds)
+    assert any("context, SFT to round 2" in text for text in said.unmoved)
+    assert not any("context" in text for text in said.moved)
 
 
 def test_disjoint_intervals_are_movement_with_its_direction(baseline: Any, rounds: Any) -> None:
@@ -34,38 +34,38 @@ def test_near_chance_needs_the_whole_interval(baseline: Any, rounds: Any) -> Non
 
 
 def test_accuracy_without_interval_makes_no_claim(baseline: Any, rounds: Any) -> None:
-    for one in (baseline["zero_shot"], baseline["sft"], *rounds):
-        for family in one["held_out"].values():
+    for measured in (baseline["zero_shot"], baseline["sft"], *rounds):
+        for family in measured["held_out"].values():
             family["low"] = family["high"] = None
-    found = headline(baseline, rounds)
-    assert not found.moved
-    assert not found.unmoved
-    assert any("too few dialogues for an interval" in text for text in found.unknown)
-    assert "near chance" not in found.sentence
+    said = headline(baseline, rounds)
+    assert not said.moved
+    assert not said.unmoved
+    assert any("too few dialogues for an interval" in text for text in said.unknown)
+    assert "near chance" not in said.sentence
 
 
 def test_unknown_measurability_counts_as_not_measurable(baseline: Any, rounds: Any) -> None:
     for family in rounds[1]["held_out"].values():
         family["measurable"] = None
-    found = headline(baseline, rounds)
-    assert "not measurable" in found.sentence
-    assert not found.moved
+    said = headline(baseline, rounds)
+    assert "not measurable" in said.sentence
+    assert not said.moved
 
 
 def test_discriminator_trained_against_is_never_evidence(baseline: Any, rounds: Any) -> None:
-    found = headline(baseline, rounds)
-    assert any("0.93 → 0.74" in text for text in found.unknown)
-    assert not any("trained against" in text for text in (*found.moved, *found.unmoved, found.sentence))
+    said = headline(baseline, rounds)
+    assert any("0.93 → 0.74" in text for text in said.unknown)
+    assert not any("trained against" in text for text in (*said.moved, *said.unmoved, said.sentence))
 
 
 def test_family_that_could_not_be_measured_says_why(baseline: Any) -> None:
     baseline["sft"]["held_out"]["context"] = {"accuracy": None, "measurable": False, "notes": ["only one user"]}
-    found = headline(baseline, [])
-    assert any("context: not measurable" in text for text in found.unknown)
-    assert any("context: only one user" in text for text in found.unknown)
+    said = headline(baseline, [])
+    assert any("context: not measurable" in text for text in said.unknown)
+    assert any("context: only one user" in text for text in said.unknown)
 
 
 def test_adapter_without_rounds_is_read_from_sft(baseline: Any) -> None:
-    found = headline(baseline, [])
-    assert "By surface, the simulator was compared with real users and it is still told apart" in found.sentence
-    assert "No round is finished yet" in found.sentence
+    said = headline(baseline, [])
+    assert "By surface, the simulator was compared with real users and it is still told apart" in said.sentence
+    assert "No round is finished yet" in said.sentence

@@ -4,11 +4,12 @@ import re
 from html.parser import HTMLParser
 from typing import Any
 
-import conftest as made
+import made_up_run as made
 import pytest
 
 from advsim.errors import RunError
 from advsim.report.page.render import CONTENT_POLICY
+from advsim.report.run.metrics import read_metrics
 from advsim.report.run.page import render_run
 
 ATTACK = "<script>alert(1)</script><img src=x onerror=alert(2)>"
@@ -28,42 +29,48 @@ class Tags(HTMLParser):
         self.attributes += [(name, value or "") for name, value in attrs]
 
 
+def render(*, manifest: Any, baseline: Any, rounds: Any, conversations: Any, reals: Any) -> str:
+    """The page of a run that wrote this JSON."""
+    metrics = read_metrics(manifest=manifest, baseline=baseline, rounds=rounds)
+    return render_run(metrics, conversations=conversations, reals=reals)
+
+
 @pytest.fixture
 def page(manifest: Any, baseline: Any, rounds: Any, conversations: Any, reals: Any) -> str:
-    return render_run(manifest=manifest, baseline=baseline, rounds=rounds, conversations=conversations, reals=reals)
+    return render(manifest=manifest, baseline=baseline, rounds=rounds, conversations=conversations, reals=reals)
 
 
 def test_text_of_models_users_and_files_is_escaped(manifest: Any, baseline: Any, rounds: Any, reals: Any) -> None:
     manifest["name"] = manifest["config"]["name"] = manifest["versions"]["torch"] = manifest["started_at"] = ATTACK
-    rounds[1]["stop"] = {"reason": ATTACK, "explanation": ATTACK, "notes": [ATTACK]}
+    rounds[1]["stop"] |= {"explanation": ATTACK, "notes": [ATTACK]}
     rounds[1]["rollout"]["stop_reasons"][ATTACK] = 12
     rounds[1]["seconds"][ATTACK] = 300.0
     rounds[1]["held_out"][ATTACK] = rounds[1]["held_out"]["surface"]
     conversations = {n: [made.conversation(n, "d-1", text=ATTACK)] for n in (1, 2)}
-    page = render_run(manifest=manifest, baseline=baseline, rounds=rounds, conversations=conversations, reals=reals)
-    found = Tags(page)
+    page = render(manifest=manifest, baseline=baseline, rounds=rounds, conversations=conversations, reals=reals)
+    tags = Tags(page)
     assert "&lt;script&gt;" in page
-    assert "script" not in found.tags
-    assert "img" not in found.tags
-    assert not [name for name, _ in found.attributes if name.startswith("on")]
+    assert "script" not in tags.tags
+    assert "img" not in tags.tags
+    assert not [name for name, _ in tags.attributes if name.startswith("on")]
 
 
 def test_page_loads_nothing(page: str) -> None:
     assert "http://" not in page
     assert "https://" not in page
-    found = Tags(page)
-    assert not {"script", "link", "iframe", "img", "object", "base"} & set(found.tags)
-    assert not [value for name, value in found.attributes if name in ("src", "href") and not value.startswith("#")]
-    assert ("content", CONTENT_POLICY) in found.attributes
+    tags = Tags(page)
+    assert not {"script", "link", "iframe", "img", "object", "base"} & set(tags.tags)
+    assert not [value for name, value in tags.attributes if name in ("src", "href") and not value.startswith("#")]
+    assert ("content", CONTENT_POLICY) in tags.attributes
     assert not re.findall(r"@import|url\((?!#)", page)
 
 
 def test_ids_are_unique_and_references_resolve(page: str) -> None:
-    found = Tags(page)
-    ids = [value for name, value in found.attributes if name == "id"]
+    tags = Tags(page)
+    ids = [value for name, value in tags.attributes if name == "id"]
     assert len(ids) == len(set(ids))
-    wanted = {value[1:] for name, value in found.attributes if name == "href"}
-    wanted |= {one for name, value in found.attributes if name == "aria-labelledby" for one in value.split()}
+    wanted = {value[1:] for name, value in tags.attributes if name == "href"}
+    wanted |= {part for name, value in tags.attributes if name == "aria-labelledby" for part in value.split()}
     wanted |= set(re.findall(r"url\(#([^)]+)\)", page))
     assert wanted
     assert wanted <= set(ids)
@@ -91,17 +98,29 @@ def test_discriminator_is_drawn_at_the_simulator_it_judged(page: str) -> None:
 
 
 def test_not_measurable_is_said_where_no_family_is(manifest: Any, baseline: Any, rounds: Any) -> None:
-    for one in (baseline["zero_shot"], baseline["sft"], *rounds):
-        one["held_out"] = made.held_out(0.52, 0.5, measurable=False)
-    page = render_run(manifest=manifest, baseline=baseline, rounds=rounds, conversations={}, reals={})
+    for measured in (baseline["zero_shot"], baseline["sft"], *rounds):
+        measured["held_out"] = made.held_out(0.52, 0.5, measurable=False)
+    page = render(manifest=manifest, baseline=baseline, rounds=rounds, conversations={}, reals={})
     standfirst = page[page.index('class="standfirst"') :][:200]
     assert "not measurable" in standfirst
     assert "now near chance" not in page
     assert "The classifier finds its control with AUC 0.66 (&lt; 0.85)" in page
 
 
+def test_text_in_place_of_a_verdict_is_refused_and_not_printed(manifest: Any, baseline: Any, rounds: Any) -> None:
+    rounds[1]["stop"]["reason"] = ATTACK
+    with pytest.raises(RunError, match=r"round 2, key stop\.reason"):
+        render(manifest=manifest, baseline=baseline, rounds=rounds, conversations={}, reals={})
+
+
+def test_run_without_a_verdict_renders(manifest: Any, baseline: Any, rounds: Any) -> None:
+    rounds[1]["stop"] = None
+    page = render(manifest=manifest, baseline=baseline, rounds=rounds, conversations={}, reals={})
+    assert "After round" not in page and ">None<" not in page
+
+
 def test_unfinished_run_renders(manifest: Any) -> None:
-    page = render_run(manifest=manifest, baseline=None, rounds=[], conversations={}, reals={})
+    page = render(manifest=manifest, baseline=None, rounds=[], conversations={}, reals={})
     assert "No round is finished yet" in page
     assert "<svg" not in page
 
@@ -112,7 +131,7 @@ def test_page_renders_without_a_part(
 ) -> None:
     rounds[0][part] = None
     del rounds[1][part]
-    page = render_run(manifest=manifest, baseline=baseline, rounds=rounds, conversations=conversations, reals=reals)
+    page = render(manifest=manifest, baseline=baseline, rounds=rounds, conversations=conversations, reals=reals)
     assert page.count("<svg") >= 5
     assert ">None<" not in page
 
@@ -127,11 +146,11 @@ def test_held_out_classifiers_are_shown_with_their_null_and_without_the_chatbots
 
 
 def test_run_from_before_the_null_was_measured_renders(manifest: Any, baseline: Any, rounds: Any) -> None:
-    for one in (baseline["zero_shot"], baseline["sft"], *rounds):
-        for family in one["held_out"].values():
+    for measured in (baseline["zero_shot"], baseline["sft"], *rounds):
+        for family in measured["held_out"].values():
             for key in ("p_value", "null_high", "auc_p_value", "auc_null_high", "user_only", "auc_at_turn"):
                 del family[key]
-    page = render_run(manifest=manifest, baseline=baseline, rounds=rounds, conversations={}, reals={})
+    page = render(manifest=manifest, baseline=baseline, rounds=rounds, conversations={}, reals={})
     assert "95 % of relabelled, and p" not in page and "accuracy by user turns alone" not in page
     assert "accuracy by length alone" in page and ">None<" not in page
 
@@ -144,27 +163,27 @@ def test_null_and_nan_figures_render(manifest: Any, baseline: Any, rounds: Any) 
             return None if isinstance(value, float) else float("nan")
         return value
 
-    emptied = [{**hollow(one), "round": one["round"]} for one in rounds]
-    page = render_run(manifest=manifest, baseline=hollow(baseline), rounds=emptied, conversations={}, reals={})
+    emptied = [{**hollow(metrics), "round": metrics["round"]} for metrics in rounds]
+    page = render(manifest=manifest, baseline=hollow(baseline), rounds=emptied, conversations={}, reals={})
     assert ">nan<" not in page
     assert ">None<" not in page
 
 
 def test_wrong_kind_of_figure_names_its_key(manifest: Any, baseline: Any, rounds: Any) -> None:
     rounds[1]["dpo"]["last_step_loss"] = "low"
-    with pytest.raises(RunError, match=r"rounds\.1\.dpo\.last_step_loss: got 'low'"):
-        render_run(manifest=manifest, baseline=baseline, rounds=rounds, conversations={}, reals={})
+    with pytest.raises(
+        RunError, match=r"metrics\.json of round 2, key dpo\.last_step_loss: got 'low'.*run the stage again"
+    ):
+        render(manifest=manifest, baseline=baseline, rounds=rounds, conversations={}, reals={})
 
 
 def test_same_run_gives_the_same_page(manifest: Any, baseline: Any, rounds: Any, page: str, reals: Any) -> None:
     conversations = {1: [made.conversation(1, "d-2")], 2: [made.conversation(2, "d-2")]}
-    again = render_run(
-        manifest=manifest, baseline=baseline, rounds=rounds[::-1], conversations=conversations, reals=reals
-    )
+    again = render(manifest=manifest, baseline=baseline, rounds=rounds[::-1], conversations=conversations, reals=reals)
     assert again == page
 
 
 def test_names_with_dollars_are_no_mathematics(manifest: Any, rounds: Any) -> None:
     rounds[0]["seconds"]["cost in $x$"] = 500.0
-    page = render_run(manifest=manifest, baseline=None, rounds=rounds, conversations={}, reals={})
+    page = render(manifest=manifest, baseline=None, rounds=rounds, conversations={}, reals={})
     assert "cost in $x$</text>" in page

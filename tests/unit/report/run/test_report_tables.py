@@ -3,17 +3,18 @@ from __future__ import annotations
 import io
 from typing import Any
 
-import conftest as made
+import made_up_run as made
 import pytest
 from rich.console import Console
 
+from advsim.report.run.metrics import read_metrics
 from advsim.report.run.tables import MAX_COLUMNS, round_tables
 
 
 def shown(baseline: Any, rounds: Any, width: int = 200) -> list[str]:
     stream = io.StringIO()
     console = Console(file=stream, width=width, force_terminal=False, legacy_windows=False)
-    for part in round_tables(baseline, rounds):
+    for part in round_tables(read_metrics(baseline=baseline, rounds=rounds)):
         console.print(part)
     return [line.rstrip() for line in stream.getvalue().splitlines()]
 

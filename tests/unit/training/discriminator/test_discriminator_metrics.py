@@ -22,7 +22,7 @@ def test_metrics_of_known_decisions():
 
 def test_accuracy_at_a_user_turn_counts_that_turn_alone():
     metrics = measured((1, 1, 0.9), (1, 0, 0.1), (2, 1, 0.4), (5, 0, 0.4))
-    at = {entry.user_turn: (entry.accuracy, entry.num_turns) for entry in metrics.accuracy_at_turn}
+    at = {user_turn: (share.value, share.n) for user_turn, share in metrics.accuracy_at_turn.items()}
     assert at == {1: (1.0, 2), 2: (0.0, 1), 5: (1.0, 1), 10: (None, 0)}
 
 
