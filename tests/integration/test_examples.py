@@ -24,7 +24,7 @@ def run_example(name: str, *arguments: str, folder: Path) -> str:
         env=environment,
         capture_output=True,
         text=True,
-        timeout=600,
+        timeout=1200,
     )
     assert finished.returncode == 0, finished.stderr[-3000:]
     return finished.stdout
