@@ -7,8 +7,8 @@ import pytest
 from scipy.stats import ks_2samp, wasserstein_distance
 
 from advsim.realism.habits import Habit, _distances, compare_spread, describe_habits
-from advsim.realism.user_texts import UserTexts, num_user_turns_in_common, user_texts
-from advsim.records import Dialogue, Speaker, Split, Turn
+from advsim.realism.user_texts import UserTexts, next_turn_texts, num_user_turns_in_common, user_texts
+from advsim.records import Dialogue, NextTurn, Speaker, Split, Turn
 
 
 def person(name, lowercase_share, *, turns=12, seed=0, user=None):
@@ -149,8 +149,24 @@ def test_odd_input_gives_figures_or_none_without_warning(real, simulated):
 
 def test_dialogues_without_user_turns_are_left_out_and_users_are_named_where_known():
     said = Turn(speaker=Speaker.USER, text="hi")
-    holders = [
-        Dialogue(id="a", source="t", split=Split.TEST, turns=(said,)),
+    dialogues = [
+        Dialogue(id="a", source="t", split=Split.TEST, user_id="ann", turns=(said,)),
+        Dialogue(id="ann", source="t", split=Split.TEST, turns=(said,)),
         Dialogue(id="b", source="t", split=Split.TEST, turns=(Turn(speaker=Speaker.CHATBOT, text="hi"),)),
     ]
-    assert user_texts(holders, {"a": "ann"}) == [UserTexts(dialogue_id="a", user="ann", texts=("hi",))]
+    made = user_texts(dialogues)
+    assert [(texts.dialogue_id, texts.texts) for texts in made] == [("a", ("hi",)), ("ann", ("hi",))]
+    assert len({texts.user for texts in made}) == 2  # a user is never taken for the dialogue of the same name
+
+
+def test_next_turns_are_grouped_by_dialogue_in_their_order_there_and_named_after_its_user():
+    said = Turn(speaker=Speaker.USER, text="hi")
+    by_id = {
+        name: Dialogue(id=name, source="t", split=Split.TEST, user_id="ann", turns=(said,)) for name in ("a", "b", "c")
+    }
+    turns = [
+        NextTurn(dialogue_id=name, turn=turn, text=f"{name}{turn}") for name, turn in [("b", 4), ("a", 0), ("b", 2)]
+    ]
+    made = next_turn_texts(turns, by_id)
+    assert [(texts.dialogue_id, texts.texts) for texts in made] == [("b", ("b2", "b4")), ("a", ("a0",))]
+    assert {texts.user for texts in made} == {texts.user for texts in user_texts([by_id["c"]])}
