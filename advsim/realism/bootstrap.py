@@ -7,7 +7,7 @@ import numpy as np
 from advsim.models.embedder import FloatArray
 from advsim.rates.intervals import LEVEL
 
-_PERCENTILES = (50 - 50 * LEVEL, 50 + 50 * LEVEL)
+_PERCENTILES = (50 - 50 * LEVEL, 50 + 50 * LEVEL)  # exactly 2.5 and 97.5: (1 - LEVEL) / 2 is not
 
 
 def cluster_draws(num_clusters: int, *, num_samples: int, rng: np.random.Generator) -> FloatArray:

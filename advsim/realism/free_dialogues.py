@@ -37,9 +37,6 @@ GATE_CONTROL: Mapping[Family, Control] = {Family.SURFACE: Control.TRUNCATED, Fam
 """The control that a family must find for "not told apart" to mean anything. There is no base model here, so SURFACE
 has to find turns cut in half."""
 
-_SIDES = ("first ", "second ")
-"""Before the ids of the dialogues of each set, which may be the same."""
-
 MAX_TURNS = 400
 """User turns a side at most, spread over dialogues and turn numbers."""
 
@@ -122,33 +119,14 @@ def compare_dialogues(
         embedder: read by CONTEXT only.
         max_turns: turns a side at most.
     """
-    sides = [{dialogue.id: _cut(dialogue, turn_budget) for dialogue in side} for side in (real, others)]
-    chosen = [choose_prefixes(list(side.values()), num_prefixes=max_turns, seed=seed) for side in sides]
-    num_turns = min(map(len, chosen))
-    prefixes = [side[:num_turns] for side in chosen]
-    examples = [
-        example
-        for name, side, there in zip(_SIDES, sides, prefixes, strict=True)
-        for example in _examples(side, there, side_name=name)
-    ]
-    users = [user_of(side[name]) for side, there in zip(sides, prefixes, strict=True) for name, _ in there]
-    is_first = np.repeat([True, False], num_turns)
-    folds = assign_folds(users, num_folds=config.num_folds, seed=seed, is_first=is_first)
-    if folds is None:
-        return _unmeasured(family, examples, turn_budget)
-    trial = Trial(
-        examples=examples,
-        is_first=is_first,
-        users=users,
-        folds=folds,
-        is_paired=False,
-        num_bootstrap=config.num_bootstrap,
-        seed=seed,
-    )
+    first, second = _sides(real, others, turn_budget=turn_budget, max_turns=max_turns, seed=seed)
+    trial = _trial(first, second, config=config, seed=seed)
+    if trial is None:
+        return _unmeasured(family, [*first.examples(), *second.examples()], turn_budget)
     result = run_trial(
         trial,
         family,
-        controls=_controls(sides[0], prefixes[0], config=config, seed=seed),
+        controls=_controls(first, config=config, seed=seed),
         gate_control=GATE_CONTROL[family],
         config=config,
         embedder=embedder,
@@ -172,6 +150,41 @@ def compare_dialogues(
     )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Side:
+    """One set of dialogues, by id, and the turns chosen of it. ``name`` stands before ids, which both sets may have."""
+
+    name: str
+    dialogues: Mapping[str, Dialogue]
+    prefixes: Sequence[Prefix]
+
+    def examples(self) -> list[TurnExample]:
+        """The turns as they stand."""
+        named = {name: replace(self.dialogues[name], id=f"{self.name} {name}") for name, _ in self.prefixes}
+        return [
+            TurnExample(dialogue=named[name], turn=turn, text=named[name].turns[turn].text)
+            for name, turn in self.prefixes
+        ]
+
+    def users(self) -> list[str]:
+        """User of each turn, of one name on both sides."""
+        return [user_of(self.dialogues[name]) for name, _ in self.prefixes]
+
+
+def _sides(
+    real: Sequence[Dialogue], others: Sequence[Dialogue], *, turn_budget: int, max_turns: int, seed: int
+) -> tuple[_Side, _Side]:
+    """Equally many turns of both sets."""
+    sets = [{dialogue.id: _cut(dialogue, turn_budget) for dialogue in dialogues} for dialogues in (real, others)]
+    chosen = [choose_prefixes(list(by_id.values()), num_prefixes=max_turns, seed=seed) for by_id in sets]
+    num_turns = min(map(len, chosen))
+    first, second = (
+        _Side(name=name, dialogues=by_id, prefixes=prefixes[:num_turns])
+        for name, by_id, prefixes in zip(("first", "second"), sets, chosen, strict=True)
+    )
+    return first, second
+
+
 def _cut(dialogue: Dialogue, num_user_turns: int) -> Dialogue:
     """The dialogue up to its ``num_user_turns``-th user turn."""
     num_seen = 0
@@ -182,19 +195,30 @@ def _cut(dialogue: Dialogue, num_user_turns: int) -> Dialogue:
     return dialogue
 
 
-def _examples(dialogues: Mapping[str, Dialogue], prefixes: Sequence[Prefix], *, side_name: str) -> list[TurnExample]:
-    """Turns as they stand; the name of the side keeps dialogues of one id on the two sides apart."""
-    named = {name: replace(dialogues[name], id=side_name + name) for name, _ in prefixes}
-    return [TurnExample(dialogue=named[name], turn=turn, text=named[name].turns[turn].text) for name, turn in prefixes]
+def _trial(first: _Side, second: _Side, *, config: HeldOutConfig, seed: int) -> Trial | None:
+    """Both sides on their folds; None where there are too few users."""
+    users = [*first.users(), *second.users()]
+    is_first = np.repeat([True, False], [len(first.prefixes), len(second.prefixes)])
+    folds = assign_folds(users, num_folds=config.num_folds, seed=seed, is_first=is_first)
+    if folds is None:
+        return None
+    return Trial(
+        examples=[*first.examples(), *second.examples()],
+        is_first=is_first,
+        users=users,
+        folds=folds,
+        is_paired=False,
+        num_bootstrap=config.num_bootstrap,
+        seed=seed,
+    )
 
 
-def _controls(
-    real: Mapping[str, Dialogue], prefixes: Sequence[Prefix], *, config: HeldOutConfig, seed: int
-) -> Mapping[Control, Trial]:
+def _controls(side: _Side, *, config: HeldOutConfig, seed: int) -> Mapping[Control, Trial]:
     """Trials of the real turns against turns known not to be real."""
-    folds = dialogue_folds([real[name] for name, _ in prefixes], num_folds=config.num_folds, seed=seed)
-    pairing = Pairing(dialogues=real, folds=folds, num_bootstrap=config.num_bootstrap, seed=seed)
-    return pairing.control_trials(pairing.controls(prefixes))
+    dialogues = [side.dialogues[name] for name, _ in side.prefixes]
+    folds = dialogue_folds(dialogues, num_folds=config.num_folds, seed=seed)
+    pairing = Pairing(dialogues=side.dialogues, folds=folds, num_bootstrap=config.num_bootstrap, seed=seed)
+    return pairing.control_trials(pairing.controls(side.prefixes))
 
 
 def _at_user_turn(scores: Scores) -> AtUserTurn:
