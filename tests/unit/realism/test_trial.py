@@ -22,14 +22,14 @@ def test_all_turns_of_a_user_are_in_one_fold():
 
 
 def test_folds_of_two_sides_keep_users_whole_and_hold_both_sides():
-    users = np.array([f"u{i // 4}" for i in range(96)])
-    is_first = np.arange(96) % 8 < 4
+    users = np.array([f"u{i // 4}" for i in range(32)])
+    is_first = np.arange(32) % 8 < 4
     folds = assign_folds(list(users), num_folds=4, seed=0, is_first=is_first)
     assert all(len(set(folds[users == user])) == 1 for user in users)
     assert all(set(is_first[folds == fold]) == {True, False} for fold in range(4))
 
 
-@pytest.mark.parametrize(("users", "is_first"), [("aaaa", None), ("", None), ("abcd", "1000"), ("aabc", "1100")])
+@pytest.mark.parametrize(("users", "is_first"), [("aaaa", None), ("", None), ("abcd", "1000"), ("aabc", "1100"), ("abcc", "1100")])
 def test_one_user_of_a_side_gives_no_folds(users, is_first):
     sides = None if is_first is None else np.array([side == "1" for side in is_first])
     assert assign_folds(list(users), num_folds=3, seed=0, is_first=sides) is None
