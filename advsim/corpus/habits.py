@@ -1,4 +1,4 @@
-"""Typing habits: what a turn's text shows of how its user types. Every figure of habits is made of these functions."""
+"""Typing habits of one user turn, as yes or no or a number. All figures of habits are made of these functions."""
 
 from __future__ import annotations
 

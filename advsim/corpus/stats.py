@@ -1,4 +1,4 @@
-"""What a corpus looks like: sizes, how its users type, and how much they differ from each other.
+"""Statistics of a corpus: sizes, how its users type, and how much they differ from each other.
 
 People differ (some never punctuate, some always do), and a simulator that only meets the mean is not like them; so the
 spread of typing habits over dialogues stands beside the pooled shares.

@@ -1,4 +1,4 @@
-"""Can the users of two sets of free dialogues be told apart? A classifier two-sample test (arXiv 1610.06545).
+"""Two-sample test of the users of two sets of free dialogues, by classifiers (arXiv 1610.06545): the unpaired design.
 
 On free dialogues nothing is held fixed: both the users and the chatbots that they talk to can differ. The surface
 family reads the user's turn alone, so that it sees the chatbot only through what it made the user say. The context
@@ -55,7 +55,7 @@ class AtUserTurn:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TwoSample:
-    """What one family of classifiers found between two sets of dialogues, by grouped cross-validation.
+    """Results of one family of classifiers on two sets of dialogues, by grouped cross-validation.
 
     Attributes:
         family: the family.

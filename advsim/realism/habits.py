@@ -1,4 +1,4 @@
-"""How users differ from each other: typing habits as distributions over dialogues, real against simulated.
+"""Spread of typing habits over users: distributions over dialogues, real against simulated.
 
 A simulator can have the mean of every habit right and still be one and the same person: some people never punctuate,
 some always do, and a chatbot that fails with the first group is only found by a simulator that has both. So a dialogue
@@ -37,7 +37,7 @@ MIN_DIALOGUES = 5
 
 
 class Habit(StrEnum):
-    """What is counted of a dialogue's user turns."""
+    """Typing habits; a dialogue's user turns give one value of each."""
 
     LOWERCASE_START = "lowercase_start"
     NO_END_PUNCTUATION = "no_end_punctuation"
@@ -254,7 +254,7 @@ def _permutation_p(real: _Values, simulated: _Values, *, num_permutations: int, 
 
 
 def _distances(pooled: FloatArray, is_real: npt.NDArray[np.bool_]) -> FloatArray:
-    """What ``wasserstein_distance`` gives, for each row of ``is_real`` (deals, dialogues): area between two steps."""
+    """Distances as of ``wasserstein_distance``, for each row of ``is_real`` (deals, dialogues): area between two steps."""
     order = np.argsort(pooled)
     gaps = np.diff(pooled[order])
     real = is_real[:, order]

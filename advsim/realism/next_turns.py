@@ -1,4 +1,4 @@
-"""Realism: can a classifier that was never trained against tell simulated user turns from real ones?
+"""Two-sample test of simulated against real next turns, by classifiers never trained against: the paired design.
 
 Classifier two-sample test (arXiv 1610.06545) on next turns: for the same real prefix there is the real user turn and a
 simulated one, so that the chatbot's turns are the same on both sides and only the user's differs. Every result carries
@@ -27,7 +27,7 @@ the base model's turns are the difference that it is there for. CONTEXT is there
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClassifierResult:
-    """What one family of classifiers found. ``num_turns`` of an estimate counts real and not-real turns together.
+    """Results of one family of classifiers. ``num_turns`` of an estimate counts real and not-real turns together.
 
     Intervals are 95 % percentile intervals of a bootstrap over dialogues of the out-of-fold predictions: they carry the
     choice of the dialogues, not that of the folds. Where every prediction is right they have no width.

@@ -314,7 +314,7 @@ class Pairing:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrialResult:
-    """What one family of classifiers found in a trial.
+    """Results of one family of classifiers on a trial.
 
     Attributes:
         scores: of the family.

@@ -1,4 +1,4 @@
-"""What users wrote, dialogue by dialogue, and its words: the input of the comparisons between two groups of users."""
+"""User turns by dialogue, and the words of a text: the input of the comparisons between two groups of users."""
 
 from __future__ import annotations
 

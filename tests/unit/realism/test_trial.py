@@ -29,7 +29,9 @@ def test_folds_of_two_sides_keep_users_whole_and_hold_both_sides():
     assert all(set(is_first[folds == fold]) == {True, False} for fold in range(4))
 
 
-@pytest.mark.parametrize(("users", "is_first"), [("aaaa", None), ("", None), ("abcd", "1000"), ("aabc", "1100"), ("abcc", "1100")])
+@pytest.mark.parametrize(
+    ("users", "is_first"), [("aaaa", None), ("", None), ("abcd", "1000"), ("aabc", "1100"), ("abcc", "1100")]
+)
 def test_one_user_of_a_side_gives_no_folds(users, is_first):
     sides = None if is_first is None else np.array([side == "1" for side in is_first])
     assert assign_folds(list(users), num_folds=3, seed=0, is_first=sides) is None
