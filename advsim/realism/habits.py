@@ -254,7 +254,7 @@ def _permutation_p(real: _Values, simulated: _Values, *, num_permutations: int, 
 
 
 def _distances(pooled: FloatArray, is_real: npt.NDArray[np.bool_]) -> FloatArray:
-    """Distances as by ``wasserstein_distance`` for the rows of ``is_real`` (deals, dialogues): area between two steps."""
+    """Distances as by ``wasserstein_distance``, of the rows of ``is_real`` (deals, dialogues): area between steps."""
     order = np.argsort(pooled)
     gaps = np.diff(pooled[order])
     real = is_real[:, order]
