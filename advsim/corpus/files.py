@@ -1,4 +1,4 @@
-"""Dialogue files that are only looked at, not trained on: no splits, and nothing has to be left for training."""
+"""Reads dialogue files that nothing is trained on: no splits, and nothing has to be left for training."""
 
 from __future__ import annotations
 

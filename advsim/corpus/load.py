@@ -1,4 +1,4 @@
-"""The corpus of a run: read, checked, split."""
+"""Loads the corpus of a run: reads, checks and splits its dialogues."""
 
 from __future__ import annotations
 
@@ -138,7 +138,7 @@ def _converted(row: Row, convert: Callable[[Mapping[str, Any]], Mapping[str, Any
 
 
 def _number_repeats(rows: Iterable[Row]) -> Iterator[Row]:
-    """Ids made from content are the same for two dialogues of the same words: later ones get ``-2``, ``-3``."""
+    """Number ids made from content that repeat (two dialogues of the same words): later ones get ``-2``, ``-3``."""
     num_seen: Counter[str] = Counter()
     for row in rows:
         if row.problem:
@@ -151,7 +151,7 @@ def _number_repeats(rows: Iterable[Row]) -> Iterator[Row]:
 
 
 def _parse_rows(rows: Iterable[Row], config: CorpusConfig) -> tuple[list[Dialogue], list[str]]:
-    """Good dialogues, and a sentence for each bad one."""
+    """Parse rows into the good dialogues, and a sentence for each bad one."""
     source = "sample" if config.source == "sample" else _stem(config.path or "")
     dialogues: list[Dialogue] = []
     problems: list[str] = []
@@ -184,7 +184,7 @@ def _report(problems: Sequence[str], config: CorpusConfig) -> str:
 
 
 def _check_users(dialogues: Iterable[Dialogue]) -> None:
-    """A user in two splits would leak; possible only where a file names splits itself."""
+    """Refuse a user in two splits, which would leak; possible only where a file names splits itself."""
     first_of: dict[str, Dialogue] = {}
     for dialogue in dialogues:
         if dialogue.user_id is None:

@@ -17,7 +17,7 @@ def user_turn_number(dialogue: Dialogue, turn: int) -> int:
 
 
 def user_of(dialogue: Dialogue) -> str:
-    """The user who wrote, where known, else the dialogue: what must not be on both sides of a split."""
+    """Whose dialogue it is: the user where known, else the dialogue itself. A cluster, whole on one side of a split."""
     return f"user {dialogue.user_id}" if dialogue.user_id is not None else f"dialogue {dialogue.id}"
 
 

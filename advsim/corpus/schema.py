@@ -297,7 +297,7 @@ def _checked(text: str, *, where: str) -> str:
 
 
 def _explain(detail: Any) -> str:
-    """One defect found by pydantic: where, what was got, what was expected, what to do."""
+    """Explain one defect that pydantic reports: where, what was got, what was expected, what to do."""
     location: Sequence[str | int] = detail["loc"]
     key = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location).removeprefix(".")
     if detail["type"] == "missing":

@@ -1,4 +1,4 @@
-"""Where rows come from: dialogue files shipped or given, parquet tables, hub data sets. Content is checked elsewhere.
+"""Reads rows of dialogue files (shipped or given), parquet tables and hub data sets. Content is checked elsewhere.
 
 A defect of one line is a :class:`Row` with a ``problem``; a source that cannot be read at all is a CorpusError.
 """

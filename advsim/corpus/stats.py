@@ -1,4 +1,4 @@
-"""What a corpus looks like: sizes, how its users type, and how much they differ from each other.
+"""Statistics of a corpus: sizes, how its users type, and how much they differ from each other.
 
 People differ (some never punctuate, some always do), and a simulator that only meets the mean is not like them; so the
 spread of typing habits over dialogues stands beside the pooled shares.
@@ -6,22 +6,22 @@ spread of typing habits over dialogues stands beside the pooled shares.
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from advsim.corpus.habits import (
+    has_all_caps,
+    has_emoji,
+    is_short,
+    lacks_end_punctuation,
+    num_words,
+    starts_lowercase,
+)
 from advsim.errors import CorpusError
 from advsim.records import Dialogue, Speaker, Split, user_turns
-
-EMOJI = re.compile("[\u2600-\u27bf\u2b50\u2b55\U0001f000-\U0001faff]")
-"""Unicode's pictograph blocks; arrows, box drawing and signs such as (c) stand outside."""
-
-ALL_CAPS = re.compile(r"\b[^\W\d_]{3,}\b")
-CLOSING = "\"'”’»)]}*_~"
-END_PUNCTUATION = (".", "!", "?", "…", "。", "！", "？", "؟", "।")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,7 +70,7 @@ class CorpusStats:
     all_caps_share: float
     """Turns with an all-caps word of three letters or more; abbreviations (PTSD) are among them."""
     short_share: float
-    """Turns of one to three words."""
+    """Turns of three words at most."""
     newline_share: float
     user_opens_share: float
     """Of dialogues."""
@@ -94,7 +94,7 @@ def corpus_stats(dialogues: Sequence[Dialogue]) -> CorpusStats:
         raise CorpusError("corpus statistics: got no dialogues, expected at least one; check corpus.path")
     texts_of = [[turn.text for _, turn in user_turns(dialogue)] for dialogue in dialogues]
     texts = [text for of_dialogue in texts_of for text in of_dialogue]
-    words = [_num_words(text) for text in texts]
+    words = [num_words(text) for text in texts]
     users = {dialogue.user_id for dialogue in dialogues} - {None}
 
     def share(holds: Callable[[str], bool]) -> float:
@@ -117,20 +117,20 @@ def corpus_stats(dialogues: Sequence[Dialogue]) -> CorpusStats:
         words_mean=_mean(words),
         words_median=float(np.median(words)),
         words_p90=float(np.percentile(words, 90)),
-        lowercase_start_share=share(_starts_lowercase),
-        no_end_punctuation_share=share(_lacks_end_punctuation),
-        emoji_share=share(lambda text: EMOJI.search(text) is not None),
-        all_caps_share=share(lambda text: any(word.isupper() for word in ALL_CAPS.findall(text))),
-        short_share=share(lambda text: 1 <= _num_words(text) <= 3),
+        lowercase_start_share=share(starts_lowercase),
+        no_end_punctuation_share=share(lacks_end_punctuation),
+        emoji_share=share(has_emoji),
+        all_caps_share=share(has_all_caps),
+        short_share=share(is_short),
         newline_share=share(lambda text: "\n" in text),
         user_opens_share=layer_share(lambda dialogue: dialogue.turns[0].speaker is Speaker.USER),
         profile_share=layer_share(lambda dialogue: bool(dialogue.context.profile)),
         themes_share=layer_share(lambda dialogue: bool(dialogue.context.themes)),
         earlier_sessions_share=layer_share(lambda dialogue: bool(dialogue.context.earlier_sessions)),
         session_share=layer_share(lambda dialogue: bool(dialogue.context.session)),
-        lowercase_start_spread=spread(_starts_lowercase),
-        no_end_punctuation_spread=spread(_lacks_end_punctuation),
-        words_spread=spread(_num_words),
+        lowercase_start_spread=spread(starts_lowercase),
+        no_end_punctuation_spread=spread(lacks_end_punctuation),
+        words_spread=spread(num_words),
     )
 
 
@@ -151,15 +151,3 @@ def _spread(values: Sequence[float]) -> Spread:
 
 def _mean(values: Sequence[float]) -> float:
     return sum(values) / len(values)
-
-
-def _num_words(text: str) -> int:
-    return len(text.split())
-
-
-def _starts_lowercase(text: str) -> bool:
-    return text[:1].islower()
-
-
-def _lacks_end_punctuation(text: str) -> bool:
-    return not text.rstrip(CLOSING).endswith(END_PUNCTUATION)

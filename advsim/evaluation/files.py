@@ -11,7 +11,7 @@ from advsim.config import Config
 from advsim.corpus.files import read_dialogues
 from advsim.detectors.protocol import Detector
 from advsim.evaluation.chatbots import choose_pairs
-from advsim.evaluation.inputs import GroupInput, users_of
+from advsim.evaluation.inputs import GroupInput
 from advsim.evaluation.instruments import build_instruments
 from advsim.evaluation.measure import Measured, measure
 from advsim.evaluation.notes import ONE_CHATBOT
@@ -73,7 +73,6 @@ def _from_file(name: str, dialogues: Sequence[Dialogue], *, text: str, is_refere
         text=text,
         dialogues=tuple(dialogues),
         conversations=() if is_reference else tuple(_as_conversation(dialogue) for dialogue in dialogues),
-        users=users_of(dialogues),
     )
 
 

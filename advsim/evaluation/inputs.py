@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from advsim.realism.user_texts import UserTexts, user_texts
@@ -20,7 +20,6 @@ class GroupInput:
         text: ``real`` or ``simulated``; empty where it is not known.
         dialogues: judged and described.
         conversations: the same, where somebody is to be blamed.
-        users: by dialogue id, where known.
         stop_reasons: conversations by why they ended.
         next_turns: user turns written on real held-out prefixes.
         instructions: the simulator's; it must not repeat them.
@@ -32,7 +31,6 @@ class GroupInput:
     text: str = ""
     dialogues: tuple[Dialogue, ...] = ()
     conversations: tuple[Conversation, ...] = ()
-    users: Mapping[str, str] = dataclasses.field(default_factory=dict)
     stop_reasons: Mapping[str, int] = dataclasses.field(default_factory=dict)
     next_turns: tuple[UserTexts, ...] = ()
     instructions: str = ""
@@ -41,14 +39,14 @@ class GroupInput:
     @property
     def texts(self) -> list[UserTexts]:
         """User turns of the dialogues."""
-        return user_texts(self.dialogues, self.users)
+        return user_texts(self.dialogues)
+
+    @property
+    def users(self) -> dict[str, str]:
+        """Known users by dialogue id."""
+        return {dialogue.id: dialogue.user_id for dialogue in self.dialogues if dialogue.user_id is not None}
 
     @property
     def chatbots(self) -> dict[str, str]:
         """Named chatbots by dialogue id."""
         return {dialogue.id: dialogue.chatbot for dialogue in self.dialogues if dialogue.chatbot is not None}
-
-
-def users_of(dialogues: Sequence[Dialogue]) -> dict[str, str]:
-    """Known users by dialogue id."""
-    return {dialogue.id: dialogue.user_id for dialogue in dialogues if dialogue.user_id is not None}

@@ -11,7 +11,7 @@ from advsim.config import Config
 from advsim.corpus.load import Corpus, load_corpus
 from advsim.detectors.protocol import Detector
 from advsim.errors import ConfigError, RunError
-from advsim.evaluation.inputs import GroupInput, users_of
+from advsim.evaluation.inputs import GroupInput
 from advsim.evaluation.instruments import build_instruments
 from advsim.evaluation.measure import Measured, measure
 from advsim.evaluation.notes import ONE_CHATBOT
@@ -102,15 +102,13 @@ def _real_of(run: Run, corpus: Corpus, notes: list[str]) -> GroupInput:
         is_reference=True,
         text="real",
         dialogues=dialogues,
-        users=users_of(dialogues),
-        next_turns=tuple(next_turn_texts(said, users_of(corpus.dialogues))),
+        next_turns=tuple(next_turn_texts(said, by_id)),
     )
 
 
 def _simulated_of(run: Run, corpus: Corpus, instructions: str) -> list[GroupInput]:
     """Zero-shot, SFT and the adapter of every round, as far as there is anything of them."""
     by_id = {dialogue.id: dialogue for dialogue in corpus.dialogues}
-    users = users_of(corpus.dialogues)
     groups = []
     num_rounds = run.num_rollouts
     for version in range(-1, num_rounds + 1):
@@ -126,12 +124,11 @@ def _simulated_of(run: Run, corpus: Corpus, instructions: str) -> list[GroupInpu
                 dialogues=dialogues,
                 conversations=tuple(conversations),
                 instructions=instructions,
-                users=users_of(dialogues),
                 openings=frozenset(
                     (conversation.id, 0) for conversation in conversations if by_id[conversation.scenario_id].opening
                 ),
                 stop_reasons=Counter(conversation.stop_reason.value for conversation in conversations),
-                next_turns=tuple(next_turn_texts(turns, users)),
+                next_turns=tuple(next_turn_texts(turns, by_id)),
             )
         )
     return groups

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from functools import partial
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -20,7 +22,7 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from advsim.models.embedder import Embedder, FloatArray
-from advsim.realism.words import words_of
+from advsim.realism.user_texts import words_of
 from advsim.records import Dialogue, Speaker
 
 _START, _END = "\x02", "\x03"
@@ -35,7 +37,7 @@ class Family(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Example:
+class TurnExample:
     """A text as the user turn at index ``turn`` of a real dialogue; what the dialogue says there is not looked at."""
 
     dialogue: Dialogue
@@ -43,7 +45,7 @@ class Example:
     text: str
 
 
-def surface_inputs(examples: Sequence[Example]) -> npt.NDArray[np.object_]:
+def surface_inputs(examples: Sequence[TurnExample]) -> npt.NDArray[np.object_]:
     """The texts with their ends marked, shape (examples,)."""
     return np.array([_START + example.text + _END for example in examples], dtype=object)
 
@@ -56,12 +58,12 @@ def surface_estimator() -> Pipeline:
     )
 
 
-def length_inputs(examples: Sequence[Example]) -> FloatArray:
+def length_inputs(examples: Sequence[TurnExample]) -> FloatArray:
     """Logarithms of 1 + characters and 1 + words, shape (examples, 2)."""
     return np.array([_lengths(example.text) for example in examples], dtype=np.float64).reshape(len(examples), 2)
 
 
-def context_inputs(examples: Sequence[Example], embedder: Embedder) -> FloatArray:
+def context_inputs(examples: Sequence[TurnExample], embedder: Embedder) -> FloatArray:
     """How each turn fits what was said before, shape (examples, 21).
 
     Cosines of embeddings: turn with the session's summary, the previous user turn, the previous chatbot turn and the
@@ -91,7 +93,7 @@ def context_inputs(examples: Sequence[Example], embedder: Embedder) -> FloatArra
     ).reshape(len(examples), 21)
 
 
-def user_only_inputs(examples: Sequence[Example], embedder: Embedder) -> FloatArray:
+def user_only_inputs(examples: Sequence[TurnExample], embedder: Embedder) -> FloatArray:
     """:func:`context_inputs` of dialogues without the chatbot's turns, shape (examples, 21).
 
     An ablation: what this finds too needs no chatbot to be seen (the turn's length, its words, how it fits the user's
@@ -103,6 +105,32 @@ def user_only_inputs(examples: Sequence[Example], embedder: Embedder) -> FloatAr
 def scalar_estimator() -> Pipeline:
     """Standardised features, logistic regression; of C = .03, .1 and 1, .1 was best or equal (64 to 1,000 prefixes)."""
     return make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=2000, class_weight="balanced"))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Classifier:
+    """What a classifier is shown of examples (first axis the examples), and the estimator fitted on that, unfitted."""
+
+    represent: Callable[[Sequence[TurnExample]], npt.NDArray[Any]]
+    estimator: Callable[[], Pipeline]
+
+
+LENGTH_ONLY = Classifier(represent=length_inputs, estimator=scalar_estimator)
+"""An ablation: what this finds too is in the turn's length."""
+
+
+def classifier_of(family: Family, embedder: Embedder) -> Classifier:
+    """The classifier of a family; ``embedder`` is read by CONTEXT only."""
+    if family is Family.SURFACE:
+        return Classifier(represent=surface_inputs, estimator=surface_estimator)
+    return Classifier(represent=partial(context_inputs, embedder=embedder), estimator=scalar_estimator)
+
+
+def user_only_classifier(family: Family, embedder: Embedder) -> Classifier | None:
+    """The same family without the chatbot's turns; None for SURFACE, which never reads them."""
+    if family is Family.SURFACE:
+        return None
+    return Classifier(represent=partial(user_only_inputs, embedder=embedder), estimator=scalar_estimator)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,13 +152,13 @@ class _Context:
         return (self.session, self.last_user, self.last_chatbot, *self.by_user, *self.by_chatbot)
 
 
-def _without_chatbot(example: Example) -> Example:
+def _without_chatbot(example: TurnExample) -> TurnExample:
     history = [turn for turn in example.dialogue.turns[: example.turn] if turn.speaker is Speaker.USER]
     turns = (*history, *example.dialogue.turns[example.turn :])
-    return Example(dialogue=replace(example.dialogue, turns=turns), turn=len(history), text=example.text)
+    return TurnExample(dialogue=replace(example.dialogue, turns=turns), turn=len(history), text=example.text)
 
 
-def _context(example: Example) -> _Context:
+def _context(example: TurnExample) -> _Context:
     history = example.dialogue.turns[: example.turn]
     return _Context(
         session=example.dialogue.context.session or example.dialogue.context.profile,

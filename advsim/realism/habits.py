@@ -1,4 +1,4 @@
-"""How users differ from each other: typing habits as distributions over dialogues, real against simulated.
+"""Spread of typing habits over users: distributions over dialogues, real against simulated.
 
 A simulator can have the mean of every habit right and still be one and the same person: some people never punctuate,
 some always do, and a chatbot that fails with the first group is only found by a simulator that has both. So a dialogue
@@ -7,7 +7,6 @@ counts once, whatever its length, and what is compared are distributions over di
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -17,10 +16,18 @@ import numpy.typing as npt
 from scipy.stats import ks_2samp, wasserstein_distance
 from statsmodels.stats.multitest import multipletests
 
-from advsim.realism.user_texts import UserTexts, num_user_turns_in_common
-from advsim.realism.words import words_of
-
-FloatArray = npt.NDArray[np.float64]
+from advsim.corpus.habits import (
+    has_emoji,
+    has_question_mark,
+    is_short,
+    lacks_end_punctuation,
+    num_words,
+    starts_lowercase,
+)
+from advsim.models.embedder import FloatArray
+from advsim.rates.intervals import LEVEL, MIN_CLUSTERS_FOR_BOUNDS
+from advsim.realism.bootstrap import cluster_draws, percentile_bounds
+from advsim.realism.user_texts import UserTexts, num_user_turns_in_common, words_of
 
 TYPE_TOKEN_BUDGET = 50
 """Words of a dialogue's user on which its type-token ratio is taken; dialogues with fewer have none."""
@@ -28,16 +35,9 @@ TYPE_TOKEN_BUDGET = 50
 MIN_DIALOGUES = 5
 """A side with fewer dialogues is described, but not compared."""
 
-MIN_USERS_FOR_BOUNDS = 10
-"""A cluster bootstrap over fewer users gives no interval worth printing."""
-
-_CLOSING = "\"'”’»)]}*_~"
-_END_PUNCTUATION = (".", "!", "?", "…", "。", "！", "？", "؟", "।")
-_EMOJI = re.compile("[☀-➿⭐⭕\U0001f000-\U0001faff]")
-
 
 class Habit(StrEnum):
-    """What is counted of a dialogue's user turns."""
+    """Typing habits; a dialogue's user turns give one value of each."""
 
     LOWERCASE_START = "lowercase_start"
     NO_END_PUNCTUATION = "no_end_punctuation"
@@ -50,12 +50,12 @@ class Habit(StrEnum):
 
 
 PER_TURN: Mapping[Habit, Callable[[str], float]] = {
-    Habit.LOWERCASE_START: lambda text: float(text.lstrip()[:1].islower()),
-    Habit.NO_END_PUNCTUATION: lambda text: float(not text.rstrip().rstrip(_CLOSING).endswith(_END_PUNCTUATION)),
-    Habit.QUESTION: lambda text: float("?" in text or "？" in text or "؟" in text),
-    Habit.SHORT: lambda text: float(len(text.split()) <= 3),
-    Habit.EMOJI: lambda text: float(_EMOJI.search(text) is not None),
-    Habit.TURN_WORDS: lambda text: float(len(text.split())),
+    Habit.LOWERCASE_START: starts_lowercase,
+    Habit.NO_END_PUNCTUATION: lacks_end_punctuation,
+    Habit.QUESTION: has_question_mark,
+    Habit.SHORT: is_short,
+    Habit.EMOJI: has_emoji,
+    Habit.TURN_WORDS: num_words,
 }
 """Habits that every turn shows; words are separated by white space. A dialogue's value is the mean over its turns."""
 
@@ -147,7 +147,7 @@ def compare_spread(
         seed: of both.
     """
     budget = num_user_turns_in_common(real, simulated)
-    found = [
+    compared = [
         _compare(
             habit,
             _values(habit, real, turn_budget=budget),
@@ -159,12 +159,12 @@ def compare_spread(
         for habit in habits
     ]
     return SpreadComparison(
-        habits=_adjusted(found),
+        habits=_adjusted(compared),
         turn_budget=budget,
         num_real=len(real),
         num_simulated=len(simulated),
-        num_real_users=len({one.user for one in real}),
-        num_simulated_users=len({one.user for one in simulated}),
+        num_real_users=len({dialogue.user for dialogue in real}),
+        num_simulated_users=len({dialogue.user for dialogue in simulated}),
         num_permutations=num_permutations,
         num_bootstrap=num_bootstrap,
     )
@@ -184,30 +184,30 @@ def _values(habit: Habit, dialogues: Sequence[UserTexts], *, turn_budget: int | 
     values: list[float] = []
     noises: list[float] = []
     users: list[str] = []
-    for one in dialogues:
+    for dialogue in dialogues:
         if habit in PER_TURN:
-            if turn_budget is not None and len(one.texts) < turn_budget:
+            if turn_budget is not None and len(dialogue.texts) < turn_budget:
                 continue
-            each = np.array([PER_TURN[habit](text) for text in one.texts[:turn_budget]])
+            each = np.array([PER_TURN[habit](text) for text in dialogue.texts[:turn_budget]], dtype=np.float64)
             values.append(float(each.mean()))
             noises.append(float(each.var(ddof=1)) / len(each) if len(each) > 1 else 0.0)
         elif habit is Habit.USER_TURNS:
-            values.append(float(len(one.texts)))
+            values.append(float(len(dialogue.texts)))
             noises.append(0.0)
         else:
-            words = [word for text in one.texts for word in words_of(text)][:TYPE_TOKEN_BUDGET]
+            words = [word for text in dialogue.texts for word in words_of(text)][:TYPE_TOKEN_BUDGET]
             if len(words) < TYPE_TOKEN_BUDGET:
                 continue
             values.append(len(set(words)) / len(words))
             noises.append(0.0)
-        users.append(one.user)
+        users.append(dialogue.user)
     names, numbers = np.unique(np.array(users, dtype=str), return_inverse=True)
     return _Values(value=np.array(values), noise=np.array(noises), user=numbers, num_users=len(names))
 
 
 def _summary(habit: Habit, values: _Values) -> HabitSummary:
     num = len(values.value)
-    p10, p50, p90 = (float(each) for each in np.percentile(values.value, [10, 50, 90])) if num else (None, None, None)
+    p10, p50, p90 = (float(value) for value in np.percentile(values.value, [10, 50, 90])) if num else (None, None, None)
     return HabitSummary(
         habit=habit,
         mean=float(values.value.mean()) if num else None,
@@ -254,7 +254,7 @@ def _permutation_p(real: _Values, simulated: _Values, *, num_permutations: int, 
 
 
 def _distances(pooled: FloatArray, is_real: npt.NDArray[np.bool_]) -> FloatArray:
-    """What ``wasserstein_distance`` gives, for each row of ``is_real`` (deals, dialogues): area between two steps."""
+    """Distances as by ``wasserstein_distance``, of the rows of ``is_real`` (deals, dialogues): area between steps."""
     order = np.argsort(pooled)
     gaps = np.diff(pooled[order])
     real = is_real[:, order]
@@ -272,21 +272,16 @@ def _std_ratio(
     if value <= 0.0:
         return None, None, None, "real users differ by no more than chance here, so there is no ratio"
     ratio = float(other / value)
-    if min(real.num_users, simulated.num_users) < MIN_USERS_FOR_BOUNDS:
-        return ratio, None, None, f"no interval: fewer than {MIN_USERS_FOR_BOUNDS} users on a side"
+    if min(real.num_users, simulated.num_users) < MIN_CLUSTERS_FOR_BOUNDS:
+        return ratio, None, None, f"no interval: fewer than {MIN_CLUSTERS_FOR_BOUNDS} users on a side"
     rng = np.random.default_rng(seed)
-    below = _between_std(real, _draws(real.num_users, num_bootstrap, rng))
-    above = _between_std(simulated, _draws(simulated.num_users, num_bootstrap, rng))
+    below = _between_std(real, cluster_draws(real.num_users, num_samples=num_bootstrap, rng=rng))
+    above = _between_std(simulated, cluster_draws(simulated.num_users, num_samples=num_bootstrap, rng=rng))
     kept = below > 0.0
-    if kept.mean() < 0.975:  # an upper end would be an infinite ratio
+    if kept.mean() < (1 + LEVEL) / 2:  # an upper end would be an infinite ratio
         return None, None, None, "real users differ hardly more than by chance here, so the ratio could be anything"
-    low, high = np.quantile(above[kept] / below[kept], [0.025, 0.975])
-    return ratio, float(low), float(high), ""
-
-
-def _draws(num_users: int, num_samples: int, rng: np.random.Generator) -> FloatArray:
-    """How often each user is in each bootstrap sample, shape (samples, users)."""
-    return rng.multinomial(num_users, np.full(num_users, 1.0 / num_users), size=num_samples).astype(np.float64)
+    low, high = percentile_bounds(above[kept] / below[kept])
+    return ratio, low, high, ""
 
 
 def _between_std(values: _Values, draws: FloatArray) -> FloatArray:
@@ -300,7 +295,9 @@ def _between_std(values: _Values, draws: FloatArray) -> FloatArray:
     return std
 
 
-def _adjusted(found: Sequence[HabitComparison]) -> tuple[HabitComparison, ...]:
-    tested = [one.p_value for one in found if one.p_value is not None]
+def _adjusted(compared: Sequence[HabitComparison]) -> tuple[HabitComparison, ...]:
+    tested = [habit.p_value for habit in compared if habit.p_value is not None]
     adjusted = iter(multipletests(tested, method="holm")[1] if tested else [])
-    return tuple(one if one.p_value is None else replace(one, p_adjusted=float(next(adjusted))) for one in found)
+    return tuple(
+        habit if habit.p_value is None else replace(habit, p_adjusted=float(next(adjusted))) for habit in compared
+    )

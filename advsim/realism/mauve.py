@@ -13,9 +13,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
-from advsim.models.embedder import Embedder
+from advsim.models.embedder import Embedder, FloatArray
 from advsim.realism.user_texts import UserTexts
 
 MIN_TURNS = 50
@@ -92,11 +91,14 @@ def measure_mauve(
         seed: of the first; the others follow.
     """
     texts = {"real": _flat(real), "simulated": _flat(simulated)}
-    users = sorted({one.user for one in real})
+    users = sorted({dialogue.user for dialogue in real})
     rng = np.random.default_rng(seed)
     halves = [_halves(real, users, rng) for _ in range(num_seeds)] if len(users) > 1 else []
-    is_paired = {one.dialogue_id for one in simulated} <= {one.dialogue_id for one in real}
-    instead = [_flat([one for one in simulated if not is_paired or one.dialogue_id in second]) for _, second in halves]
+    is_paired = {dialogue.dialogue_id for dialogue in simulated} <= {dialogue.dialogue_id for dialogue in real}
+    instead = [
+        _flat([dialogue for dialogue in simulated if not is_paired or dialogue.dialogue_id in second])
+        for _, second in halves
+    ]
     sizes = [
         min(len(_of(real, first)), len(_of(real, second)), len(others), max_turns)
         for (first, second), others in zip(halves, instead, strict=True)
@@ -146,16 +148,16 @@ def _halves(
     """Dialogue ids of two halves of the users."""
     order = rng.permutation(len(users))
     first_users = {users[place] for place in order[: len(users) // 2]}
-    first = frozenset(one.dialogue_id for one in real if one.user in first_users)
-    return first, frozenset(one.dialogue_id for one in real) - first
+    first = frozenset(dialogue.dialogue_id for dialogue in real if dialogue.user in first_users)
+    return first, frozenset(dialogue.dialogue_id for dialogue in real) - first
 
 
-def _flat(groups: Sequence[UserTexts]) -> list[str]:
-    return [text for one in groups for text in one.texts]
+def _flat(dialogues: Sequence[UserTexts]) -> list[str]:
+    return [text for dialogue in dialogues for text in dialogue.texts]
 
 
-def _of(groups: Sequence[UserTexts], ids: frozenset[str]) -> list[str]:
-    return _flat([one for one in groups if one.dialogue_id in ids])
+def _of(dialogues: Sequence[UserTexts], ids: frozenset[str]) -> list[str]:
+    return _flat([dialogue for dialogue in dialogues if dialogue.dialogue_id in ids])
 
 
 def _draw(texts: Sequence[str], num: int, rng: np.random.Generator) -> list[str]:
@@ -175,13 +177,13 @@ def _reason(*, num_users: int, num_turns: int, num_buckets: int, texts: dict[str
     return ""
 
 
-def _mauve(left: npt.NDArray[np.float64], right: npt.NDArray[np.float64], *, num_buckets: int, seed: int) -> float:
+def _mauve(left: FloatArray, right: FloatArray, *, num_buckets: int, seed: int) -> float:
     from mauve import compute_mauve  # an extra of its own: its licence is the GPL
 
-    found = compute_mauve(
+    result = compute_mauve(
         p_features=left, q_features=right, num_buckets=num_buckets, kmeans_max_iter=100, verbose=False, seed=seed
     )
-    return float(found.mauve)
+    return float(result.mauve)
 
 
 def _over_seeds(values: Sequence[float]) -> OverSeeds:

@@ -133,7 +133,7 @@ def relabelled(labels: Bools, *, units: Ints, folds: Ints, rng: np.random.Genera
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Fold:
-    """What is read without labels: ``test`` of shape (examples,); inputs of shape (rows, dimensions)."""
+    """Inputs of one fold, made without labels: ``test`` of shape (examples,); inputs of shape (rows, dimensions)."""
 
     test: Bools
     train_inputs: FloatArray

@@ -5,7 +5,7 @@ import pytest
 from lexicalrichness import LexicalRichness
 
 from advsim.realism.diversity import common_token_budget, measure_diversity
-from advsim.realism.words import words_of
+from advsim.realism.user_texts import words_of
 
 VARIED = [f"word{i} and another{i % 7} thing" for i in range(60)]
 
@@ -24,31 +24,31 @@ def test_words_keep_inner_apostrophes_and_lose_case_and_punctuation():
 
 
 def test_figures_of_a_known_text():
-    found = measure_diversity(["a b a b", "c a"], token_budget=None, seed=0)
-    assert found.num_tokens == 6 and found.num_turns == 2
-    assert found.ttr == found.distinct_1 == pytest.approx(3 / 6)
-    assert found.mean_turn_words == pytest.approx(3.0)
-    assert found.entropy == pytest.approx(
+    diversity = measure_diversity(["a b a b", "c a"], token_budget=None, seed=0)
+    assert diversity.num_tokens == 6 and diversity.num_turns == 2
+    assert diversity.ttr == diversity.distinct_1 == pytest.approx(3 / 6)
+    assert diversity.mean_turn_words == pytest.approx(3.0)
+    assert diversity.entropy == pytest.approx(
         -(3 / 6 * math.log2(3 / 6) + 2 / 6 * math.log2(2 / 6) + 1 / 6 * math.log2(1 / 6))
     )
 
 
 def test_ngrams_do_not_cross_turns():
-    found = measure_diversity(["a b a b", "c a"], token_budget=None, seed=0)
-    assert found.distinct_2 == pytest.approx(3 / 4)  # ab ba ab | ca
-    assert found.distinct_3 == pytest.approx(2 / 2)  # aba bab
+    diversity = measure_diversity(["a b a b", "c a"], token_budget=None, seed=0)
+    assert diversity.distinct_2 == pytest.approx(3 / 4)  # ab ba ab | ca
+    assert diversity.distinct_3 == pytest.approx(2 / 2)  # aba bab
 
 
 def test_library_measures_are_taken_on_the_same_tokens():
-    found = measure_diversity(
+    diversity = measure_diversity(
         ["Don't stop! " * 3 + " ".join(f"w{i % 31}" for i in range(90))], token_budget=None, seed=0
     )
     tokens = ["don't", "stop"] * 3 + [f"w{i % 31}" for i in range(90)]
     expected = LexicalRichness(tokens, preprocessor=None, tokenizer=None)
-    assert found.num_tokens == len(tokens)
-    assert found.ttr == expected.ttr
-    assert found.mattr == expected.mattr(window_size=50)
-    assert found.mtld == expected.mtld()
+    assert diversity.num_tokens == len(tokens)
+    assert diversity.ttr == expected.ttr
+    assert diversity.mattr == expected.mattr(window_size=50)
+    assert diversity.mtld == expected.mtld()
 
 
 def test_too_few_tokens_give_none_and_never_nan():
@@ -59,7 +59,7 @@ def test_too_few_tokens_give_none_and_never_nan():
     short = measure_diversity(["one two"], token_budget=None, seed=0)
     assert short.ttr == 1.0 and short.distinct_2 == 1.0
     assert (short.mattr, short.mtld, short.distinct_3) == (None, None, None)
-    figures = [value for found in (empty, short) for value in dataclasses.astuple(found) if value is not None]
+    figures = [value for few in (empty, short) for value in dataclasses.astuple(few) if value is not None]
     assert not any(math.isnan(value) for value in figures)
 
 
@@ -75,10 +75,10 @@ def test_budget_does_not_shorten_the_mean_turn():
 
 def test_turns_inside_the_budget_are_drawn_by_seed():
     texts = ["same same same same"] * 50 + [f"a{i} b{i} c{i} d{i}" for i in range(50)]
-    found = {seed: measure_diversity(texts, token_budget=40, seed=seed) for seed in (0, 1, 2)}
-    assert found[0] == measure_diversity(texts, token_budget=40, seed=0)
-    assert len({result.ttr for result in found.values()}) > 1
-    assert all(result.ttr is not None and result.ttr > 0.1 for result in found.values())  # not the first turns alone
+    by_seed = {seed: measure_diversity(texts, token_budget=40, seed=seed) for seed in (0, 1, 2)}
+    assert by_seed[0] == measure_diversity(texts, token_budget=40, seed=0)
+    assert len({result.ttr for result in by_seed.values()}) > 1
+    assert all(result.ttr is not None and result.ttr > 0.1 for result in by_seed.values())  # not the first turns alone
 
 
 def test_negative_budget_is_refused():

@@ -51,16 +51,16 @@ def compare(real, others, family=Family.SURFACE, *, config=CONFIG):
 
 
 def test_users_who_type_otherwise_are_told_apart_by_turn_and_by_dialogue():
-    found = compare(dialogues("r"), dialogues("s", ending=" !!"))
-    assert found.auc.low > 0.9
-    assert found.auc_dialogue.value > 0.95
+    result = compare(dialogues("r"), dialogues("s", ending=" !!"))
+    assert result.auc.low > 0.9
+    assert result.auc_dialogue.value > 0.95
 
 
 def test_users_of_one_kind_are_near_chance_and_the_control_shows_the_power():
-    found = [compare(dialogues("r", seed=seed), dialogues("s", seed=seed)) for seed in range(6)]
-    assert np.mean([one.auc.value for one in found]) == pytest.approx(0.5, abs=0.07)
-    assert sum(one.auc.low < 0.5 < one.auc.high for one in found) >= 4
-    assert all(one.measurable and one.power["truncated"].value > 0.85 for one in found)
+    results = [compare(dialogues("r", seed=seed), dialogues("s", seed=seed)) for seed in range(6)]
+    assert np.mean([result.auc.value for result in results]) == pytest.approx(0.5, abs=0.07)
+    assert sum(result.auc.low < 0.5 < result.auc.high for result in results) >= 4
+    assert all(result.measurable and result.power["truncated"].value > 0.85 for result in results)
 
 
 @pytest.mark.parametrize("family", Family)
@@ -70,9 +70,9 @@ def test_a_file_against_itself_is_at_chance_and_not_under_it(family):
 
 
 def test_both_sides_give_equally_many_turns_from_the_first_so_many():
-    found = compare(dialogues("r", num=40, turns=9), dialogues("s", num=10, turns=3))
-    assert found.auc.num_turns == 60
-    assert found.turn_budget == 4
+    result = compare(dialogues("r", num=40, turns=9), dialogues("s", num=10, turns=3))
+    assert result.auc.num_turns == 60
+    assert result.turn_budget == 4
 
 
 @pytest.mark.parametrize("family", Family)
@@ -80,26 +80,26 @@ def test_both_sides_give_equally_many_turns_from_the_first_so_many():
 def test_few_dialogues_give_no_bounds_and_no_warning(family, num_real, num_others):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        found = compare(dialogues("r", num=num_real), dialogues("s", num=num_others), family)
-    assert found.auc.low is None
-    assert (found.auc.value is None) == (min(num_real, num_others) < 2)
+        result = compare(dialogues("r", num=num_real), dialogues("s", num=num_others), family)
+    assert result.auc.low is None
+    assert (result.auc.value is None) == (min(num_real, num_others) < 2)
 
 
 def test_accuracy_and_the_null_stand_beside_the_auc():
-    found = compare(dialogues("r"), dialogues("s", ending=" !!"), config=PERMUTED)
-    assert found.accuracy.low > 0.9
-    assert (found.accuracy.num_turns, found.accuracy.num_dialogues) == (160, 48)
-    assert found.nulls.auc.p_value == found.nulls.accuracy.p_value == pytest.approx(1 / 20)
-    assert found.nulls.auc.high < 0.75 < found.auc.low
+    result = compare(dialogues("r"), dialogues("s", ending=" !!"), config=PERMUTED)
+    assert result.accuracy.low > 0.9
+    assert (result.accuracy.num_turns, result.accuracy.num_dialogues) == (160, 48)
+    assert result.nulls.auc.p_value == result.nulls.accuracy.p_value == pytest.approx(1 / 20)
+    assert result.nulls.auc.high < 0.75 < result.auc.low
 
 
 def test_users_of_one_kind_have_no_small_p():
-    found = [
+    p_values = [
         compare(dialogues("r", seed=seed), dialogues("s", seed=seed), config=PERMUTED).nulls.auc.p_value
         for seed in range(3)
     ]
-    assert 0.2 < np.mean(found) < 0.8
-    assert min(found) > 1 / 20
+    assert 0.2 < np.mean(p_values) < 0.8
+    assert min(p_values) > 1 / 20
 
 
 def test_a_file_against_itself_has_p_1():
@@ -109,35 +109,37 @@ def test_a_file_against_itself_has_p_1():
 
 def test_figures_at_a_user_turn_rest_on_the_turns_of_that_number():
     real, others = dialogues("r", num=30, turns=6), dialogues("s", num=30, turns=2, ending=" !!")
-    found = compare_dialogues(
+    result = compare_dialogues(
         Family.SURFACE, real=real, others=others, turn_budget=6, config=CONFIG, seed=0, embedder=ByWords()
     )
-    assert found.auc.num_turns == 120  # all 60 of the second set, as many of the first
-    assert set(found.at_turn) == {1, 2, 5, 10}
-    at = {number: one.auc for number, one in found.at_turn.items()}
+    assert result.auc.num_turns == 120  # all 60 of the second set, as many of the first
+    assert set(result.at_turn) == {1, 2, 5, 10}
+    at = {number: figures.auc for number, figures in result.at_turn.items()}
     chosen = [turn // 2 + 1 for _, turn in choose_prefixes(real, num_prefixes=60, seed=0)]
-    assert {number: one.num_turns for number, one in at.items()} == {
+    assert {number: auc.num_turns for number, auc in at.items()} == {
         1: chosen.count(1) + 30,
         2: chosen.count(2) + 30,
         5: chosen.count(5),
         10: 0,
     }
-    assert at[1].low > 0.9 and found.at_turn[1].accuracy.low > 0.8
+    assert at[1].low > 0.9 and result.at_turn[1].accuracy.low > 0.8
     assert at[1].num_dialogues == at[1].num_turns  # one turn a dialogue
-    assert at[5].value is None and found.at_turn[5].accuracy.value is None
+    assert at[5].value is None and result.at_turn[5].accuracy.value is None
 
 
 def test_a_difference_at_one_user_turn_is_found_there():
     def late(prefix, ending):
         return [
             replace(
-                one,
-                turns=tuple(replace(t, text=t.text + ending if i == 8 else t.text) for i, t in enumerate(one.turns)),
+                dialogue,
+                turns=tuple(
+                    replace(t, text=t.text + ending if i == 8 else t.text) for i, t in enumerate(dialogue.turns)
+                ),
             )
-            for one in dialogues(prefix, num=60, turns=5)
+            for dialogue in dialogues(prefix, num=60, turns=5)
         ]
 
-    found = compare_dialogues(
+    result = compare_dialogues(
         Family.SURFACE,
         real=late("r", ""),
         others=late("s", " !!"),
@@ -146,8 +148,8 @@ def test_a_difference_at_one_user_turn_is_found_there():
         seed=0,
         embedder=ByWords(),
     )
-    assert found.at_turn[5].auc.low > 0.9
-    assert 0.3 < found.at_turn[1].auc.value < 0.7
+    assert result.at_turn[5].auc.low > 0.9
+    assert 0.3 < result.at_turn[1].auc.value < 0.7
 
 
 def test_user_turns_alone_are_near_chance_where_only_the_chatbots_turns_fit_less():
@@ -162,7 +164,7 @@ def test_user_turns_alone_are_near_chance_where_only_the_chatbots_turns_fit_less
             made.append(Dialogue(id=f"{prefix}{number}", source="t", split=Split.TEST, turns=tuple(turns)))
         return made
 
-    found = compare(talks("r", fits=True), talks("s", fits=False), Family.CONTEXT, config=PERMUTED)
-    assert found.auc.low > 0.85 and found.nulls.auc.p_value == pytest.approx(1 / 20)
-    assert 0.35 < found.user_only.value < 0.65
+    result = compare(talks("r", fits=True), talks("s", fits=False), Family.CONTEXT, config=PERMUTED)
+    assert result.auc.low > 0.85 and result.nulls.auc.p_value == pytest.approx(1 / 20)
+    assert 0.35 < result.user_only.value < 0.65
     assert compare(talks("r", fits=True), talks("s", fits=False)).user_only is None

@@ -7,8 +7,8 @@ import pytest
 from scipy.stats import ks_2samp, wasserstein_distance
 
 from advsim.realism.habits import Habit, _distances, compare_spread, describe_habits
-from advsim.realism.user_texts import UserTexts, num_user_turns_in_common, user_texts
-from advsim.records import Dialogue, Speaker, Split, Turn
+from advsim.realism.user_texts import UserTexts, next_turn_texts, num_user_turns_in_common, user_texts
+from advsim.records import Dialogue, NextTurn, Speaker, Split, Turn
 
 
 def person(name, lowercase_share, *, turns=12, seed=0, user=None):
@@ -25,7 +25,7 @@ def crowd(prefix, shares, **options):
 
 
 def of(comparison, habit):
-    return next(one for one in comparison.habits if one.habit is habit)
+    return next(compared for compared in comparison.habits if compared.habit is habit)
 
 
 HALF_AND_HALF = [0.02, 0.98] * 40
@@ -34,20 +34,20 @@ ONE = [Habit.LOWERCASE_START]
 
 def test_one_kind_of_user_with_the_right_mean_is_caught():
     """Pooled over turns both sides start lower-case half of the time; only the spread differs."""
-    found = of(
+    compared = of(
         compare_spread(crowd("r", HALF_AND_HALF), crowd("s", [0.5] * 80), num_permutations=199), Habit.LOWERCASE_START
     )
-    assert found.real.mean == pytest.approx(found.simulated.mean, abs=0.06)
-    assert found.p_adjusted < 0.05
-    assert found.std_ratio_high < 0.5
+    assert compared.real.mean == pytest.approx(compared.simulated.mean, abs=0.06)
+    assert compared.p_adjusted < 0.05
+    assert compared.std_ratio_high < 0.5
 
 
 def test_users_who_differ_by_chance_only_have_a_ratio_near_zero_whatever_the_number_of_turns():
-    found = of(
+    compared = of(
         compare_spread(crowd("r", HALF_AND_HALF, turns=4), crowd("s", [0.5] * 80, turns=4)), Habit.LOWERCASE_START
     )
-    assert found.simulated.std > 0.2  # chance alone spreads a share over four turns
-    assert found.std_ratio < 0.3
+    assert compared.simulated.std > 0.2  # chance alone spreads a share over four turns
+    assert compared.std_ratio < 0.3
 
 
 def test_same_population_is_not_called_different():
@@ -70,10 +70,10 @@ def test_interval_of_the_ratio_covers_one_for_the_same_population():
     for seed in range(25):
         rng = np.random.default_rng(seed)
         sides = [crowd(side, rng.beta(0.5, 0.5, size=40), seed=seed) for side in "rs"]
-        found = of(
+        compared = of(
             compare_spread(*sides, habits=ONE, num_permutations=1, num_bootstrap=200, seed=seed), Habit.LOWERCASE_START
         )
-        num_covering += found.std_ratio_low <= 1.0 <= found.std_ratio_high
+        num_covering += compared.std_ratio_low <= 1.0 <= compared.std_ratio_high
     assert num_covering >= 20
 
 
@@ -93,10 +93,10 @@ def test_permuted_distances_are_scipys():
 
 def test_distances_are_scipys_on_the_values_of_the_dialogues():
     real, simulated = crowd("r", [0.1, 0.4, 0.9] * 5), crowd("s", [0.5, 0.8] * 6)
-    found = of(compare_spread(real, simulated, num_permutations=1), Habit.LOWERCASE_START)
-    values = [[np.mean([text[0].islower() for text in one.texts]) for one in side] for side in (real, simulated)]
-    assert found.wasserstein == pytest.approx(wasserstein_distance(*values))
-    assert found.ks == pytest.approx(ks_2samp(*values).statistic)
+    compared = of(compare_spread(real, simulated, num_permutations=1), Habit.LOWERCASE_START)
+    values = [[np.mean([text[0].islower() for text in user.texts]) for user in side] for side in (real, simulated)]
+    assert compared.wasserstein == pytest.approx(wasserstein_distance(*values))
+    assert compared.ks == pytest.approx(ks_2samp(*values).statistic)
 
 
 def test_dialogues_are_compared_on_as_many_turns_as_both_sides_have():
@@ -116,7 +116,9 @@ def test_later_turns_of_longer_dialogues_do_not_count_in_the_comparison():
 
 def test_habits_are_counted_by_dialogue():
     turns = ("Hi!", "what now?", "ok \U0001f642", "(fine.)")
-    summary = {one.habit: one for one in describe_habits([UserTexts(dialogue_id="d", user="d", texts=turns)])}
+    summary = {
+        described.habit: described for described in describe_habits([UserTexts(dialogue_id="d", user="d", texts=turns)])
+    }
     assert summary[Habit.LOWERCASE_START].mean == 0.5
     assert summary[Habit.NO_END_PUNCTUATION].mean == 0.25
     assert summary[Habit.QUESTION].mean == 0.25
@@ -141,16 +143,39 @@ def test_odd_input_gives_figures_or_none_without_warning(real, simulated):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         comparison = compare_spread(real, simulated, num_permutations=19, num_bootstrap=20)
-    for one in comparison.habits:
-        figures = (one.wasserstein, one.ks, one.p_value, one.p_adjusted, one.std_ratio, one.std_ratio_low)
+    for habit in comparison.habits:
+        figures = (
+            habit.wasserstein,
+            habit.ks,
+            habit.p_value,
+            habit.p_adjusted,
+            habit.std_ratio,
+            habit.std_ratio_low,
+        )
         assert all(figure is None or np.isfinite(figure) for figure in figures)
-        assert (one.wasserstein is None) == (min(one.real.num_dialogues, one.simulated.num_dialogues) < 5)
+        assert (habit.wasserstein is None) == (min(habit.real.num_dialogues, habit.simulated.num_dialogues) < 5)
 
 
 def test_dialogues_without_user_turns_are_left_out_and_users_are_named_where_known():
     said = Turn(speaker=Speaker.USER, text="hi")
-    holders = [
-        Dialogue(id="a", source="t", split=Split.TEST, turns=(said,)),
+    dialogues = [
+        Dialogue(id="a", source="t", split=Split.TEST, user_id="ann", turns=(said,)),
+        Dialogue(id="ann", source="t", split=Split.TEST, turns=(said,)),
         Dialogue(id="b", source="t", split=Split.TEST, turns=(Turn(speaker=Speaker.CHATBOT, text="hi"),)),
     ]
-    assert user_texts(holders, {"a": "ann"}) == [UserTexts(dialogue_id="a", user="ann", texts=("hi",))]
+    made = user_texts(dialogues)
+    assert [(texts.dialogue_id, texts.texts) for texts in made] == [("a", ("hi",)), ("ann", ("hi",))]
+    assert len({texts.user for texts in made}) == 2  # a user is never taken for the dialogue of the same name
+
+
+def test_next_turns_are_grouped_by_dialogue_in_their_order_there_and_named_after_its_user():
+    said = Turn(speaker=Speaker.USER, text="hi")
+    by_id = {
+        name: Dialogue(id=name, source="t", split=Split.TEST, user_id="ann", turns=(said,)) for name in ("a", "b", "c")
+    }
+    turns = [
+        NextTurn(dialogue_id=name, turn=turn, text=f"{name}{turn}") for name, turn in [("b", 4), ("a", 0), ("b", 2)]
+    ]
+    made = next_turn_texts(turns, by_id)
+    assert [(texts.dialogue_id, texts.texts) for texts in made] == [("b", ("b2", "b4")), ("a", ("a0",))]
+    assert {texts.user for texts in made} == {texts.user for texts in user_texts([by_id["c"]])}

@@ -47,10 +47,10 @@ def test_same_population_reaches_the_ceiling_and_another_one_does_not():
 
 def test_score_and_ceiling_are_taken_at_one_stated_number_of_turns_and_buckets():
     real = people(60, range(6), prefix="r")
-    found = measure_mauve(real, people(10, range(6), prefix="s"), embedder=ByNumber(), num_seeds=2)
-    assert found.num_turns == 80  # ten simulated users of eight turns
-    assert found.num_buckets == 2 * 80 // 39
-    assert (found.num_real, found.num_simulated, found.num_seeds) == (480, 80, 2)
+    mauve = measure_mauve(real, people(10, range(6), prefix="s"), embedder=ByNumber(), num_seeds=2)
+    assert mauve.num_turns == 80  # ten simulated users of eight turns
+    assert mauve.num_buckets == 2 * 80 // 39
+    assert (mauve.num_real, mauve.num_simulated, mauve.num_seeds) == (480, 80, 2)
 
 
 def test_next_turns_on_real_prefixes_stand_for_the_half_they_answer():
@@ -63,26 +63,26 @@ def test_next_turns_on_real_prefixes_stand_for_the_half_they_answer():
             return super().embed(texts)
 
     real = people(60, range(6), prefix="r", seed=1)
-    written = [replace(one, texts=tuple(f"{text} written" for text in one.texts)) for one in real]
-    found = measure_mauve(real, written, embedder=Recording(), num_seeds=1)
+    written = [replace(user, texts=tuple(f"{text} written" for text in user.texts)) for user in real]
+    mauve = measure_mauve(real, written, embedder=Recording(), num_seeds=1)
     users = {text.split()[1].split("-")[0] for text in seen if text.endswith("written")}
-    assert found.num_turns == 240
+    assert mauve.num_turns == 240
     assert len(users) == 30
 
 
 def test_our_call_gives_what_the_reference_package_gives():
     real, simulated = people(40, range(6), prefix="r"), people(40, range(3), prefix="s")
-    found = measure_mauve(real, simulated, embedder=ByNumber(), num_seeds=1, num_buckets=6, max_turns=10**6)
-    ids = sorted({one.user for one in real})
+    mauve = measure_mauve(real, simulated, embedder=ByNumber(), num_seeds=1, num_buckets=6, max_turns=10**6)
+    ids = sorted({texts.user for texts in real})
     first = {ids[place] for place in np.random.default_rng(0).permutation(40)[:20]}
     embedder = ByNumber()
-    texts = [text for one in real for text in one.texts] + [text for one in simulated for text in one.texts]
+    texts = [text for side in (real, simulated) for dialogue in side for text in dialogue.texts]
     place = {text: row for row, text in enumerate(texts)}
     vectors = embedder.embed(texts)
-    half = vectors[[place[text] for one in real if one.user in first for text in one.texts]]
-    second = vectors[[place[text] for one in real if one.user not in first for text in one.texts]]
+    half = vectors[[place[text] for dialogue in real if dialogue.user in first for text in dialogue.texts]]
+    second = vectors[[place[text] for dialogue in real if dialogue.user not in first for text in dialogue.texts]]
     expected = compute_mauve(p_features=half, q_features=second, num_buckets=6, kmeans_max_iter=100, seed=0).mauve
-    assert found.ceiling.mean == pytest.approx(expected, abs=0.02)  # the order of the turns differs, not the turns
+    assert mauve.ceiling.mean == pytest.approx(expected, abs=0.02)  # the order of the turns differs, not the turns
 
 
 @pytest.mark.parametrize(
@@ -95,10 +95,10 @@ def test_our_call_gives_what_the_reference_package_gives():
     ],
 )
 def test_too_little_gives_a_reason_instead_of_a_figure(real, simulated, why):
-    found = measure_mauve(real, simulated, embedder=ByNumber())
-    assert found.score is None
-    assert found.ceiling is None
-    assert why in found.reason
+    mauve = measure_mauve(real, simulated, embedder=ByNumber())
+    assert mauve.score is None
+    assert mauve.ceiling is None
+    assert why in mauve.reason
 
 
 def test_turns_that_are_all_the_same_give_a_reason_and_no_warning():
@@ -112,5 +112,5 @@ def test_a_simulator_that_always_says_the_same_has_a_score_near_zero_and_no_warn
     same = [UserTexts(dialogue_id=f"s{n}", user=f"s{n}", texts=("1 ok",) * 8) for n in range(60)]
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        found = measure_mauve(people(60, range(6), prefix="r"), same, embedder=ByNumber(), num_seeds=2)
-    assert found.score.high < 0.5 < found.ceiling.low
+        mauve = measure_mauve(people(60, range(6), prefix="r"), same, embedder=ByNumber(), num_seeds=2)
+    assert mauve.score.high < 0.5 < mauve.ceiling.low

@@ -4,15 +4,14 @@ import zlib
 
 import numpy as np
 import pytest
-from sklearn.metrics import roc_auc_score
 
 from advsim.config import HeldOutConfig
 from advsim.corpus.prefixes import choose_prefixes
 from advsim.models.embedder import MiniLmEmbedder
-from advsim.realism import next_turns as realism
 from advsim.realism.controls import shuffled
-from advsim.realism.families import Example, Family, context_inputs, surface_inputs
+from advsim.realism.families import Family, TurnExample, context_inputs, surface_inputs
 from advsim.realism.next_turns import measure_realism
+from advsim.realism.trial import dialogue_folds
 from advsim.records import Context, Dialogue, NextTurn, Speaker, Split, Turn, user_turns
 
 CONFIG = HeldOutConfig(num_folds=4, num_bootstrap=50, num_permutations=0)
@@ -152,7 +151,7 @@ def test_surface_sees_how_turns_end():
     # The same characters on both sides: only the place of the stop differs.
     result = measure(dialogues=with_stops, simulated=answer(with_stops, PREFIXES, lambda text: f"so {text[4:]}."))
     assert result.accuracy.value > 0.95
-    assert surface_inputs([Example(dialogue=DIALOGUES[0], turn=0, text="")])[0] != ""
+    assert surface_inputs([TurnExample(dialogue=DIALOGUES[0], turn=0, text="")])[0] != ""
 
 
 def test_surface_is_blind_to_shuffled_turns_and_does_not_learn_to_be_wrong():
@@ -175,7 +174,8 @@ def test_context_reads_nothing_of_the_dialogue_after_the_prefix():
         turns=(*before.turns[:2], *(Turn(speaker=t.speaker, text="entirely other") for t in before.turns[2:])),
     )
     inputs = [
-        context_inputs([Example(dialogue=each, turn=2, text="topic0 ok")], WordEmbedder()) for each in (before, after)
+        context_inputs([TurnExample(dialogue=each, turn=2, text="topic0 ok")], WordEmbedder())
+        for each in (before, after)
     ]
     assert np.array_equal(*inputs)
 
@@ -190,14 +190,15 @@ def test_context_reads_the_chatbots_turn():
         turns=(before.turns[0], Turn(speaker=Speaker.CHATBOT, text="and the weather"), *before.turns[2:]),
     )
     inputs = [
-        context_inputs([Example(dialogue=each, turn=2, text="topic0 ok")], WordEmbedder()) for each in (before, other)
+        context_inputs([TurnExample(dialogue=each, turn=2, text="topic0 ok")], WordEmbedder())
+        for each in (before, other)
     ]
     assert not np.allclose(*inputs)
 
 
 def test_context_features_are_finite_without_any_context():
     bare = Dialogue(id="x", source="t", split=Split.TEST, turns=(Turn(speaker=Speaker.USER, text="hi"),))
-    inputs = context_inputs([Example(dialogue=bare, turn=0, text=text) for text in ("", "hi")], WordEmbedder())
+    inputs = context_inputs([TurnExample(dialogue=bare, turn=0, text=text) for text in ("", "hi")], WordEmbedder())
     assert inputs.shape == (2, 21) and np.isfinite(inputs).all()
     assert context_inputs([], WordEmbedder()).shape == (0, 21)
 
@@ -255,13 +256,6 @@ def test_one_user_gives_no_figure_instead_of_a_crash(family):
     assert measure(family, simulated=[]).num_prefixes == 0
 
 
-def test_all_turns_of_a_user_are_in_one_fold():
-    dialogues = make_dialogues(12, user_of=lambda i: f"u{i // 3}")
-    folds = realism._assign_folds(dialogues, num_folds=3, seed=0)
-    assert all(len({folds[f"d{3 * user + k:02d}"] for k in range(3)}) == 1 for user in range(4))
-    assert set(folds.values()) == {0, 1, 2}
-
-
 @pytest.mark.parametrize("family", Family)
 def test_constant_and_empty_turns_give_defined_figures(family):
     dialogues = [
@@ -274,57 +268,19 @@ def test_constant_and_empty_turns_give_defined_figures(family):
     assert result.power == {} and len(result.notes) == 4
 
 
-def predictions(p_real, dialogue):
-    return realism._Predictions(p_real=np.array(p_real), dialogue=np.array(dialogue), num_bootstrap=400, seed=0)
-
-
-def test_auc_is_that_of_scikit_learn_ties_included():
-    rng = np.random.default_rng(0)
-    p_real = rng.integers(0, 5, (2, 30)) / 5
-    estimate = predictions(p_real, np.arange(30) % 12).auc_estimate()
-    assert estimate.value == pytest.approx(roc_auc_score([1] * 30 + [0] * 30, p_real.ravel()))
-    assert estimate.low < estimate.value < estimate.high
-
-
-def test_auc_of_a_bootstrap_sample_is_that_of_the_repeated_dialogues(monkeypatch):
-    rng = np.random.default_rng(1)
-    p_real, dialogue = rng.random((2, 20)), rng.permutation(np.arange(20) % 10)
-    times = np.array([2, 0, 1, 1, 3, 0, 1, 1, 0, 1])
-    monkeypatch.setattr(realism._Predictions, "_draws", lambda self: times[None, :].astype(float))
-    weight = np.tile(times[dialogue], 2)
-    estimate = predictions(p_real, dialogue).auc_estimate()
-    expected = roc_auc_score([1] * 20 + [0] * 20, p_real.ravel(), sample_weight=weight)
-    assert estimate.low == estimate.high == pytest.approx(expected)
-
-
-def test_interval_is_wider_where_turns_of_a_dialogue_agree():
-    right = np.array([[0.9] * 40 + [0.1] * 40, [0.1] * 40 + [0.9] * 40])
-    widths = []
-    for dialogue in (np.arange(80), np.arange(80) // 4):
-        estimate = predictions(right, dialogue).accuracy_estimate()
-        assert estimate.value == pytest.approx(0.5)
-        widths.append(estimate.high - estimate.low)
-    assert widths[1] > 1.5 * widths[0]
-
-
-def test_a_prediction_of_one_half_counts_one_half():
-    assert predictions([[0.5] * 10, [0.5] * 10], np.arange(10)).accuracy_estimate().value == 0.5
-    assert predictions([[0.5] * 10, [0.1] * 10], np.arange(10)).accuracy_estimate().value == 0.75
-
-
 @pytest.mark.parametrize("family", Family)
 def test_new_turns_of_the_same_writer_have_no_small_p(family):
-    found = []
+    nulls = []
     for seed in range(3):
         rng = random.Random(seed)
 
         def another(text, rng=rng):
             return " ".join([text.split()[0], *rng.sample(FILLER, rng.randint(2, 6))])
 
-        found.append(measure(family, simulated=answer(DIALOGUES, PREFIXES, another), config=PERMUTED).nulls)
-    assert np.mean([each.accuracy.p_value for each in found]) > 0.2
-    assert min(each.accuracy.p_value for each in found) > 0.05
-    assert all(each.accuracy.high > 0.5 for each in found)
+        nulls.append(measure(family, simulated=answer(DIALOGUES, PREFIXES, another), config=PERMUTED).nulls)
+    assert np.mean([each.accuracy.p_value for each in nulls]) > 0.2
+    assert min(each.accuracy.p_value for each in nulls) > 0.05
+    assert all(each.accuracy.high > 0.5 for each in nulls)
 
 
 def test_another_style_has_the_least_p_and_identical_turns_the_greatest():
@@ -354,7 +310,7 @@ def test_user_turns_alone_do_not_find_turns_that_only_answer_another_question():
         for i in range(40)
     ]
     prefixes = choose_prefixes(asked, num_prefixes=80, seed=0)
-    folds = realism._assign_folds(asked, num_folds=4, seed=0)
+    folds = dialogue_folds(asked, num_folds=4, seed=0)
     exchanged = shuffled({each.id: each for each in asked}, prefixes, within=folds, seed=0)
     result = measure(Family.CONTEXT, dialogues=asked, simulated=exchanged, config=PERMUTED)
     assert result.accuracy.low > 0.8 and result.nulls.accuracy.p_value == pytest.approx(1 / 20)

@@ -33,12 +33,12 @@ def nulls(inputs, labels, units, folds, *, num_permutations=39, seed=0, estimato
 
 def test_without_a_difference_p_is_spread_evenly():
     labels, units, folds = design()
-    found = []
+    p_values = []
     for seed in range(12):
         inputs = np.random.default_rng([seed, 7]).standard_normal((len(labels), 2))
-        found.append(nulls(inputs, labels, units, folds, num_permutations=19, seed=seed).auc.p_value)
-    assert 0.3 < np.mean(found) < 0.7
-    assert min(found) < 0.35 and max(found) > 0.65
+        p_values.append(nulls(inputs, labels, units, folds, num_permutations=19, seed=seed).auc.p_value)
+    assert 0.3 < np.mean(p_values) < 0.7
+    assert min(p_values) < 0.35 and max(p_values) > 0.65
 
 
 def test_null_is_wider_where_turns_of_a_user_are_alike():
@@ -54,17 +54,17 @@ def test_null_is_wider_where_turns_of_a_user_are_alike():
 def test_a_clear_difference_has_the_least_p_that_there_is():
     labels, units, folds = design()
     inputs = np.random.default_rng(0).standard_normal((len(labels), 2)) + 2.0 * labels[:, None]
-    found = nulls(inputs, labels, units, folds)
-    assert found.auc.p_value == found.accuracy.p_value == pytest.approx(1 / 40)
-    assert 0.5 < found.auc.high < 0.8 and 0.5 < found.accuracy.high < 0.8
-    assert found.auc.num_permutations == 39
+    null = nulls(inputs, labels, units, folds)
+    assert null.auc.p_value == null.accuracy.p_value == pytest.approx(1 / 40)
+    assert 0.5 < null.auc.high < 0.8 and 0.5 < null.accuracy.high < 0.8
+    assert null.auc.num_permutations == 39
 
 
 def test_identical_examples_have_p_1():
     labels, units, folds = design()
-    found = nulls(np.ones((len(labels), 2)), labels, units, folds)
-    assert found.auc.p_value == found.accuracy.p_value == 1.0
-    assert found.auc.high == found.accuracy.high == 0.5
+    null = nulls(np.ones((len(labels), 2)), labels, units, folds)
+    assert null.auc.p_value == null.accuracy.p_value == 1.0
+    assert null.auc.high == null.accuracy.high == 0.5
 
 
 def test_no_permutations_give_no_null():
@@ -111,8 +111,8 @@ def test_unequal_numbers_of_turns_leave_the_null_of_accuracy_at_one_half():
     units = np.concatenate([np.arange(40), np.repeat(np.arange(40, 50), 4)])
     labels, folds = units < 40, units % 5
     inputs = np.random.default_rng(3).standard_normal((80, 2))
-    found = nulls(inputs, labels, units, folds, estimator=weak_penalty)
-    assert 0.53 < found.accuracy.high < 0.7 and 0.53 < found.auc.high < 0.7
+    null = nulls(inputs, labels, units, folds, estimator=weak_penalty)
+    assert 0.53 < null.accuracy.high < 0.7 and 0.53 < null.auc.high < 0.7
 
 
 def weak_penalty():
