@@ -7,20 +7,22 @@ sources.
 """
 
 from advsim.config.base import Count, Fraction, Seconds, Section, Seed
-from advsim.config.chatbot import ChatbotConfig, ExampleConfig
 from advsim.config.corpus import PRESET_HUB_IDS, ColumnsConfig, CorpusConfig
-from advsim.config.engine import EngineConfig, SamplingConfig
-from advsim.config.evaluate import EvaluateConfig
-from advsim.config.held_out import HeldOutConfig, StopConfig
-from advsim.config.judge import JudgeConfig, JudgeEnginesConfig
+from advsim.config.evaluate import EvaluateConfig, JudgeConfig, JudgeEnginesConfig
 from advsim.config.load import load_config, load_section, parse_config, parse_section, read_yaml
-from advsim.config.model import LoraConfig, ModelConfig
-from advsim.config.prompt import SIMULATOR_INSTRUCTIONS, PromptConfig
+from advsim.config.model import EngineConfig, LoraConfig, ModelConfig, SamplingConfig
 from advsim.config.resources import LearnerConfig, PoolConfig, ResourcesConfig
-from advsim.config.rollout import RolloutConfig
+from advsim.config.rollout import SIMULATOR_INSTRUCTIONS, ChatbotConfig, ExampleConfig, PromptConfig, RolloutConfig
 from advsim.config.run import Config
 from advsim.config.sweep import SweepConfig
-from advsim.config.training import DiscriminatorConfig, DpoConfig, PreferenceConfig, SftConfig
+from advsim.config.training import (
+    DiscriminatorConfig,
+    DpoConfig,
+    HeldOutConfig,
+    PreferenceConfig,
+    SftConfig,
+    StopConfig,
+)
 
 __all__ = [
     "PRESET_HUB_IDS",

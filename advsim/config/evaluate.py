@@ -2,12 +2,113 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
-from advsim.config.base import Section
-from advsim.config.judge import JudgeConfig
+from advsim.config.base import CountOrZero, Cpus, Gpus, Mib, Replicas, Seconds, Section, Seed, Tokens
+from advsim.config.model import EngineConfig
+from advsim.config.resources import PoolConfig
+
+
+class JudgeEnginesConfig(Section):
+    """Engines of the judge's own, for a judge without ``base_url``: how many, and what each takes."""
+
+    num_engines: Replicas = 1
+    """Engines that share the work."""
+    revision: str | None = None
+    """Hub revision of the judge's model; None is the hub's default branch."""
+    engine: EngineConfig = EngineConfig(max_model_len=8192, kv_cache_gib=2, startup_timeout_s=1800.0)
+    """``max_model_len`` is cut to what the model can have; the start may include a download."""
+    num_cpus: Cpus = PoolConfig().num_cpus
+    """Logical CPUs each engine reserves."""
+    num_gpus: Gpus | None = None
+    """GPUs of each engine; None: one where Ray has any, else the engines run on CPU."""
+    schedule_timeout_s: Seconds = 30.0
+    object_store_mib: Mib = 256
+    """Size of the object store of a local Ray."""
+
+
+class JudgeConfig(Section):
+    """A judge: which model, how it is asked, and when its answer counts."""
+
+    name: Annotated[str, Field(min_length=1)] = "judge"
+    """Stands in every label it makes; give two judges of one study different names."""
+    base_url: str = ""
+    """An OpenAI-compatible endpoint, up to and with ``/v1``; empty: ``model`` is started here on engines of its own,
+    and stopped when all messages are judged."""
+    model: str = ""
+    """Name of the model at the endpoint; without one ``embedded:smollm2-135m`` (for a try: far too small to judge
+    well), a hub id, or a folder of a chat model."""
+    api_key_env: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")] | None = None
+    """NAME of the environment variable with the key, never the key; None: the endpoint needs none."""
+    scope: Literal["rubric", "mode"] = "rubric"
+    """``rubric``: all modes in one call; ``mode``: one call a mode, for small models, as many times dearer."""
+    modes: tuple[str, ...] = ()
+    """Ids of the modes to judge; empty: all of the taxonomy."""
+    num_examples: Annotated[int, Field(ge=0, le=100, strict=True)] = 1
+    """Examples, and as many counter-examples, a mode in the prompt. With 1 the whole rubric is about 5,000 tokens."""
+    max_context_turns: CountOrZero = 20
+    """Turns before the message that the judge sees."""
+    num_votes: Annotated[int, Field(ge=1, le=100, strict=True)] = 1
+    """How often each question is asked, with another seed each time. Above 1, the confidence is the share of votes, and
+    the temperature is 0.7 where none is given, since at 0 all votes would be the same."""
+    min_agreement: Annotated[float, Field(gt=0.5, le=1.0, strict=True)] = 0.6
+    """Share of the votes that a verdict on a mode needs, present or absent; below, the judge abstains."""
+    temperature: Annotated[float, Field(ge=0.0, le=2.0, strict=True)] | None = 0.0
+    """None leaves it to the server, for models that refuse the key."""
+    seed: Seed = 0
+    max_tokens: Tokens = 1024
+    """Of an answer. Models that think first need more."""
+    token_limit_key: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
+    """What the endpoint calls that limit."""
+    extra_body: dict[str, Any] = Field(default_factory=dict)
+    """Further keys of each request, for example ``{chat_template_kwargs: {enable_thinking: false}}``."""
+    max_concurrency: Annotated[int, Field(ge=1, le=10_000, strict=True)] = 16
+    """Calls under way at once."""
+    timeout_s: Seconds = 60.0
+    """Seconds for one answer."""
+    max_attempts: Annotated[int, Field(ge=1, le=100, strict=True)] = 4
+    """How often a question is asked at most until there is a readable answer."""
+    backoff_s: Seconds = 1.0
+    """The first wait is up to so long, each next up to twice as long; or what a server asks for, where it is longer."""
+    max_backoff_s: Seconds = 30.0
+    engines: JudgeEnginesConfig = JudgeEnginesConfig()
+    """Not used with ``base_url``: an endpoint has engines of its own."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _votes_differ(cls, values: Any) -> Any:
+        if isinstance(values, dict) and values.get("num_votes", 1) != 1 and "temperature" not in values:
+            return {**values, "temperature": 0.7}
+        return values
+
+    @model_validator(mode="after")
+    def _consistent(self) -> JudgeConfig:
+        if self.num_votes > 1 and self.temperature == 0.0:
+            raise ValueError(
+                f"num_votes is {self.num_votes} but temperature is 0, where every vote is the same; set temperature to "
+                "0.7 or num_votes to 1"
+            )
+        if not self.base_url:
+            if self.api_key_env:
+                raise ValueError(
+                    f"got a key (api_key_env {self.api_key_env}) and no endpoint, expected both or neither; give "
+                    "base_url http://host:port/v1, or leave api_key_env out to start the model here"
+                )
+            return self
+        if self.engines != JudgeEnginesConfig():
+            raise ValueError("got base_url and engines, expected one of the two; an endpoint has engines of its own")
+        parts = urlsplit(self.base_url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ValueError("base_url: expected http(s)://host.../v1")
+        if parts.username or parts.password or parts.query:
+            raise ValueError(
+                "base_url holds credentials or a query; put the key into an environment variable and that variable's "
+                "name into api_key_env"
+            )
+        return self
 
 
 class EvaluateConfig(Section):

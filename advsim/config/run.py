@@ -7,16 +7,19 @@ from typing import Annotated
 from pydantic import Field, model_validator
 
 from advsim.config.base import Section, Seed
-from advsim.config.chatbot import ChatbotConfig
 from advsim.config.corpus import CorpusConfig
-from advsim.config.engine import EngineConfig
 from advsim.config.evaluate import EvaluateConfig
-from advsim.config.held_out import HeldOutConfig, StopConfig
-from advsim.config.model import LoraConfig, ModelConfig
-from advsim.config.prompt import PromptConfig
+from advsim.config.model import EngineConfig, LoraConfig, ModelConfig
 from advsim.config.resources import ResourcesConfig
-from advsim.config.rollout import RolloutConfig
-from advsim.config.training import DiscriminatorConfig, DpoConfig, PreferenceConfig, SftConfig
+from advsim.config.rollout import ChatbotConfig, PromptConfig, RolloutConfig
+from advsim.config.training import (
+    DiscriminatorConfig,
+    DpoConfig,
+    HeldOutConfig,
+    PreferenceConfig,
+    SftConfig,
+    StopConfig,
+)
 
 MIN_PROMPT_TOKENS = 48
 """Instructions, frames and one short turn: with less no dialogue fits."""
