@@ -16,6 +16,7 @@ advsim learns realistic users from real chats and lets chatbot variants meet tho
   advsim check configs/quickstart.yaml        is this configuration sound? what would each pool ask for?
   advsim train configs/quickstart.yaml        train a user simulator; the same command resumes an interrupted run
   advsim report runs/quickstart               write the report of a run again
+  advsim verify runs/quickstart               are its files those that its stages wrote?
   advsim evaluate runs/quickstart             failures, realism, diversity of a run against held-out real dialogues
   advsim evaluate --conversations a.jsonl --reference b.jsonl   the same for any two dialogue files
   advsim sweep configs/sweeps/chatbots.yaml -o run=runs/quickstart   its simulators against fourteen chatbots
@@ -75,7 +76,19 @@ def _parser() -> argparse.ArgumentParser:
 
     report = _command(commands, "report", "write report/index.html of a run and print its table")
     report.add_argument("run_folder", metavar="RUN", help="run folder, for example runs/quickstart")
+    report.add_argument(
+        "-o",
+        dest="overrides",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="where the run's dialogues lie now, for example -o corpus.path=/data/chats.jsonl",
+    )
     report.add_argument("--json", action="store_true", help="print baseline and rounds as JSON instead of the table")
+
+    verify = _command(commands, "verify", "are the files of a run those that its stages wrote? changes nothing")
+    verify.add_argument("run_folder", metavar="RUN", help="run folder, for example runs/quickstart")
+    verify.add_argument("--json", action="store_true", help="print each stage and its problems as JSON")
 
     evaluate = _command(
         commands, "evaluate", "failures of the chatbot, and how its users write, in a run or in dialogue files"

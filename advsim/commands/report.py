@@ -5,10 +5,12 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Sequence
 
 from advsim.commands.show import print_parts
-from advsim.config import Config
+from advsim.config import parse_config
 from advsim.corpus.load import Corpus, load_corpus
+from advsim.errors import ConfigError, CorpusError
 from advsim.report.run.metrics import read_metrics
 from advsim.report.run.page import render_run
 from advsim.report.run.tables import round_tables
@@ -28,9 +30,37 @@ def run(options: argparse.Namespace) -> None:
     if options.json:
         print(json.dumps({"baseline": run.baseline, "rounds": run.rounds}, indent=2))
         return
-    write_report(run, load_corpus(Config.model_validate(run.manifest["config"]).corpus))
+    write_report(run, corpus_of(run, options.overrides))
     print_parts(round_tables(read_metrics(baseline=run.baseline, rounds=run.rounds)), sys.stdout)
     print(f"report: {run.folder.location}/{REPORT}")
+
+
+def corpus_of(run: Run, overrides: Sequence[str] = ()) -> Corpus:
+    """The dialogues that a run was trained on, wherever they lie now.
+
+    Args:
+        run: the run.
+        overrides: ``corpus.key=value`` each, such as ``corpus.path=/data/chats.jsonl``.
+
+    Raises:
+        ConfigError: another key is overridden, or the dialogues are others than those of the run.
+        CorpusError: the dialogues cannot be read.
+    """
+    other = [override for override in overrides if not override.strip().startswith("corpus.")]
+    if other:
+        raise ConfigError(f"override {other[0]!r}: has no effect on a report, which reads the section corpus alone")
+    config = parse_config(run.manifest["config"], overrides, where=f"configuration of {run.folder.location}")
+    try:
+        corpus = load_corpus(config.corpus)
+    except CorpusError as error:
+        raise CorpusError(f"{error}; if the dialogues lie elsewhere now, say where with -o corpus.path=...") from None
+    known = run.manifest["corpus"]["sha256"]
+    if corpus.sha256 != known:
+        raise ConfigError(
+            f"run {run.folder.location}: the corpus has hash {corpus.sha256[:12]}, expected {known[:12]}, which the "
+            "run was trained on; restore the file, or say where it is with -o corpus.path=..."
+        )
+    return corpus
 
 
 def write_report(run: Run, corpus: Corpus) -> None:

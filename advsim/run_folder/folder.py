@@ -13,7 +13,7 @@ import hashlib
 import json
 import os
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -199,6 +199,11 @@ class RunDir:
         before = self.read_bytes(name) if self.exists(name) else b""
         line = json.dumps(value, allow_nan=False, ensure_ascii=False, default=plain_values)
         self.write_bytes(name, before + line.encode() + b"\n")
+
+    def write_lines(self, name: str, values: Sequence[Mapping[str, Any]]) -> None:
+        """Write a JSONL file atomically."""
+        lines = [json.dumps(value, allow_nan=False, ensure_ascii=False) for value in values]
+        self.write_bytes(name, "".join(f"{line}\n" for line in lines).encode())
 
     def read_lines(self, name: str) -> list[dict[str, Any]]:
         """Parsed lines of a JSONL file; empty where it is not there."""

@@ -85,8 +85,15 @@ def manifest(config: Config, corpus: Corpus, base: Path) -> Manifest:
     )
 
 
-def check_unchanged(run: RunDir, config: Config, corpus: Corpus, *, allow_changed: Sequence[str]) -> None:
-    """Check that a run is resumed with the configuration and the corpus it was started with.
+def check_unchanged(run: RunDir, config: Config, corpus: Corpus, base: Path, *, allow_changed: Sequence[str]) -> None:
+    """Check that a run is resumed with the configuration, the corpus and the base model it was started with.
+
+    Args:
+        run: its folder.
+        config: of the resume.
+        corpus: of the resume.
+        base: folder of the base model.
+        allow_changed: keys that may differ; ``corpus`` and ``model`` stand for what is in them.
 
     Raises:
         ConfigError: something differs that is not in ``allow_changed``; the difference is shown.
@@ -110,6 +117,13 @@ def check_unchanged(run: RunDir, config: Config, corpus: Corpus, *, allow_change
             f"run {config.run_path} was started on another corpus: got {len(corpus.dialogues)} dialogues with hash "
             f"{corpus.sha256[:12]}, expected {before['corpus']['num_dialogues']} with {before['corpus']['sha256'][:12]}"
             "; restore the file, choose another name (-o name=...), or accept it with --allow-changed corpus"
+        )
+    weights, known = folder_sha256(base, "*.safetensors"), before.get("model", {}).get("sha256")
+    if known and known != weights and not any(name.split(".")[0] == "model" for name in allow_changed):
+        raise ConfigError(
+            f"run {config.run_path} was started on other weights of {config.model.path}: got hash {weights[:12]}, "
+            f"expected {known[:12]}; restore the model (a hub id can be pinned by model.revision), choose another name "
+            "(-o name=...), or accept it with --allow-changed model"
         )
 
 

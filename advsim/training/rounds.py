@@ -19,8 +19,8 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -42,18 +42,24 @@ from advsim.records import (
 )
 from advsim.rollout.delivery import canary_of, delivery_of
 from advsim.rollout.pool import PushResult, RolloutPool
-from advsim.rollout.simulator_actor import CandidateRequest
 from advsim.rollout.turn_loop import RolloutTask
 from advsim.run_folder.folder import RunDir
 from advsim.run_folder.journal import Journal
-from advsim.run_folder.layout import BASELINE, METRICS, SFT_ADAPTER, SFT_METRICS, adapter_folder, round_folder
+from advsim.run_folder.layout import (
+    BASELINE,
+    METRICS,
+    SFT_ADAPTER,
+    SFT_METRICS,
+    adapter_folder,
+    held_out_turns,
+    round_folder,
+)
 from advsim.run_folder.reader import Run
 from advsim.run_folder.results import plain_values, read_values
-from advsim.run_folder.tables import conversations_table, from_table, read_conversations, to_table, turns_table
+from advsim.run_folder.tables import conversations_table, from_table, to_table, turns_table
 from advsim.runtime.progress import Reporter
 from advsim.training.check import check_rollout
 from advsim.training.discriminator.dataset import real_view, simulated_view
-from advsim.training.discriminator.inputs import scoring_request
 from advsim.training.discriminator.pool import ScorerPool
 from advsim.training.held_out import HeldOut
 from advsim.training.learner.dpo import train_dpo
@@ -68,9 +74,11 @@ from advsim.training.metrics import (
     preference_metrics,
     rollout_metrics,
 )
+from advsim.training.preference.candidates import candidate_requests, scored_candidates, scoring_requests
 from advsim.training.preference.pairs import lowest_turns, pair_candidates
-from advsim.training.preference.reward import p_real_before, rewarded_candidate, with_rewards
+from advsim.training.preference.reward import with_rewards
 from advsim.training.run_metrics import Baseline, HeldOutMetrics, RoundMetrics
+from advsim.training.stages import Stages
 from advsim.training.stop_rule import RoundSignals, decide_stop
 
 Metrics = TypeVar("Metrics")
@@ -91,11 +99,23 @@ class Training:
     reporter: Reporter
     log_dir: Path
 
+    @property
+    def stages(self) -> Stages:
+        """What does each stage once."""
+        return Stages(run=self.run, journal=self.journal, reporter=self.reporter)
+
     def train_all(self) -> None:
         """SFT, baseline and rounds until the stop rule ends them."""
-        self._stage("sft", [SFT_ADAPTER, SFT_METRICS], self._sft)
+        # First of all, so that an engine that cannot start is known before SFT spends an hour.
+        self.reporter.message("engines are starting; on a CPU this takes about a minute")
         self.rollouts.wait_until_ready()
-        self._stage("baseline", [BASELINE], self._baseline)
+        self.stages.do("sft", self._sft, outputs=[SFT_ADAPTER, SFT_METRICS])
+        self.stages.do(
+            "baseline",
+            self._baseline,
+            inputs=[SFT_ADAPTER],
+            outputs=[BASELINE, held_out_turns(-1), held_out_turns(0)],
+        )
         history: list[RoundSignals] = []
         for number in range(1, self.config.stop.max_rounds + 1):
             decision = self._round(number, history)
@@ -142,23 +162,43 @@ class Training:
         folder = round_folder(number)
         name = f"round {number}/{self.config.stop.max_rounds}"
 
-        def stage(key: str, outputs: Sequence[str], work: Callable[[], None]) -> None:
-            self._stage(f"{folder}/{key}", [f"{folder}/{output}" for output in outputs], work)
-
+        before = adapter_folder(number - 1)
+        said = ("conversations.parquet", "turns.parquet")
+        stage = partial(self.stages.in_round, number)
         stage(
             "rollout",
-            ["conversations.parquet", "turns.parquet", "rollout.json"],
             lambda: self._rollout(number, folder, name),
+            also_reads=[before],
+            writes=[*said, "rollout.json"],
         )
         stage(
             "discriminator",
-            ["discriminator", "scores.parquet", "discriminator.json"],
             lambda: self._discriminator(number, folder, name),
+            reads=said,
+            writes=["discriminator", "scores.parquet", "discriminator.json"],
         )
-        stage("preference", ["candidates.parquet", "pairs.parquet"], lambda: self._preference(number, folder, name))
-        stage("dpo", ["adapter", "dpo.json"], lambda: self._dpo(number, folder, name))
-        stage("push", ["push.json"], lambda: self._push_new(number, folder))
-        stage("held_out", ["held_out.json"], lambda: self._held_out(number, folder, name))
+        stage(
+            "preference",
+            lambda: self._preference(number, folder, name),
+            reads=[*said, "discriminator", "scores.parquet"],
+            also_reads=[before],
+            writes=["candidates.parquet", "pairs.parquet"],
+        )
+        stage(
+            "dpo",
+            lambda: self._dpo(number, folder, name),
+            reads=["pairs.parquet"],
+            also_reads=[before],
+            writes=["adapter", "dpo.json"],
+        )
+        stage("push", lambda: self._push_new(number, folder), reads=["adapter"], writes=["push.json"])
+        stage(
+            "held_out",
+            lambda: self._held_out(number, folder, name),
+            reads=["adapter"],
+            also_reads=[held_out_turns(-1), BASELINE],
+            writes=["held_out.json"],
+        )
         return self._close_round(number, folder, history)
 
     def _rollout(self, number: int, folder: str, name: str) -> None:
@@ -192,7 +232,7 @@ class Training:
         ]
 
     def _discriminator(self, number: int, folder: str, name: str) -> None:
-        conversations = self._usable_conversations(folder)
+        conversations = self._usable_conversations(number)
         dialogues = self._dialogues()
         limit = self.config.rollout.max_user_turns
         simulated = [simulated_view(c, dialogues[c.scenario_id], max_user_turns=limit) for c in conversations]
@@ -214,29 +254,26 @@ class Training:
     def _preference(self, number: int, folder: str, name: str) -> None:
         adapter = self._push(number - 1)
         self.scorers.load(self.run.read_files(f"{folder}/discriminator"))
-        conversations = {c.id: c for c in self._usable_conversations(folder)}
+        conversations = {c.id: c for c in self._usable_conversations(number)}
         dialogues = self._dialogues()
         scores: list[ScoredTurn] = from_table(self.run.read_table(f"{folder}/scores.parquet"), ScoredTurn)
         config = self.config.preference
         targets = lowest_turns(scores, num_lowest=config.num_lowest_turns)
-        requests = [
-            CandidateRequest(
-                conversation=conversations[target.conversation_id],
-                context=dialogues[conversations[target.conversation_id].scenario_id].context,
-                turn=target.turn,
-                num_candidates=config.num_candidates,
-                sampling=config.sampling,
-                adapter=adapter,
-                seed=self.config.seed + 7919 * number + index,
-            )
-            for index, target in enumerate(targets)
-        ]
+        requests = candidate_requests(
+            targets, conversations, dialogues, config=config, adapter=adapter, seed=self.config.seed + 7919 * number
+        )
         drawn: dict[tuple[str, int], list[Candidate]] = {}
         with self.reporter.stage(f"{name} candidates", total=len(requests), unit="turn") as stage:
             for group in self.rollouts.candidates(requests):
                 drawn[group[0].conversation_id, group[0].turn] = group
                 stage.advance()
-        candidates = self._scored_candidates(drawn, conversations, scores, name)
+        requests_to_score = scoring_requests(
+            drawn, conversations, dialogues, max_user_turns=self.config.rollout.max_user_turns
+        )
+        with self.reporter.stage(f"{name} scoring", total=len(requests_to_score), unit="turn") as stage:
+            candidates = scored_candidates(
+                drawn, self.scorers.score_candidates(requests_to_score), scores, advance=stage.advance
+            )
         self.scorers.release()
         pairs = pair_candidates(
             candidates,
@@ -252,32 +289,6 @@ class Training:
         )
         self.run.write_table(f"{folder}/candidates.parquet", to_table(candidates, Candidate))
         self.run.write_table(f"{folder}/pairs.parquet", to_table(pairs, PreferencePair))
-
-    def _scored_candidates(
-        self,
-        drawn: Mapping[tuple[str, int], Sequence[Candidate]],
-        conversations: Mapping[str, Conversation],
-        scores: Sequence[ScoredTurn],
-        name: str,
-    ) -> list[Candidate]:
-        dialogues = self._dialogues()
-        limit = self.config.rollout.max_user_turns
-        before = p_real_before(scores)
-        requests = []
-        for (conversation_id, turn), group in sorted(drawn.items()):
-            conversation = conversations[conversation_id]
-            view = simulated_view(conversation, dialogues[conversation.scenario_id], max_user_turns=limit)
-            requests.append(scoring_request(view, turn=turn, texts=[candidate.text for candidate in group]))
-        scored: list[Candidate] = []
-        with self.reporter.stage(f"{name} scoring", total=len(requests), unit="turn") as stage:
-            for request, p_real in self.scorers.score_candidates(requests):
-                key = (request.prefix.conversation_id, len(request.prefix.turns))
-                scored.extend(
-                    rewarded_candidate(candidate, p_real=p, previous_p_real=before[key])
-                    for candidate, p in zip(drawn[key], p_real, strict=True)
-                )
-                stage.advance()
-        return sorted(scored, key=lambda c: (c.conversation_id, c.turn, c.index))
 
     def _dpo(self, number: int, folder: str, name: str) -> None:
         pairs: list[PreferencePair] = from_table(self.run.read_table(f"{folder}/pairs.parquet"), PreferencePair)
@@ -336,21 +347,19 @@ class Training:
             stop=decision,
             seconds={key: self.journal.seconds(f"{folder}/{key}") for key in stages},
         )
-        self._stage(f"{folder}/metrics", [f"{folder}/metrics.json"], lambda: self._write_metrics(folder, metrics))
+        self.stages.in_round(
+            number,
+            "metrics",
+            lambda: self._write_metrics(folder, metrics),
+            reads=["rollout.json", "discriminator.json", "pairs.parquet", "dpo.json", "push.json", "held_out.json"],
+            writes=["metrics.json"],
+        )
         return decision
 
     def _write_metrics(self, folder: str, metrics: RoundMetrics) -> None:
         self.run.write_json(f"{folder}/metrics.json", metrics)
-        self.run.append_line(METRICS, metrics)
-
-    # --- shared ------------------------------------------------------------------------------------------------------
-
-    def _stage(self, key: str, outputs: Sequence[str], work: Callable[[], None]) -> None:
-        if self.journal.is_done(key):
-            return
-        started = time.monotonic()
-        work()
-        self.journal.complete(key, outputs=outputs, seconds=time.monotonic() - started)
+        lines = [line for line in self.run.read_lines(METRICS) if line.get("round") != metrics.round]
+        self.run.write_lines(METRICS, [*lines, plain_values(metrics)])
 
     def _push(self, version: int) -> AdapterRef:
         """Make every engine hold adapter ``version``; nothing to do where all have acknowledged it."""
@@ -384,9 +393,7 @@ class Training:
     def _dialogues(self) -> dict[str, Dialogue]:
         return {dialogue.id: dialogue for dialogue in self.corpus.dialogues}
 
-    def _usable_conversations(self, folder: str) -> list[Conversation]:
+    def _usable_conversations(self, number: int) -> list[Conversation]:
         """Conversations with at least one user turn that did not fail."""
-        conversations = read_conversations(
-            self.run.read_table(f"{folder}/conversations.parquet"), self.run.read_table(f"{folder}/turns.parquet")
-        )
+        conversations = Run(self.run).conversations(number)
         return [c for c in conversations if c.stop_reason is not StopReason.ERROR and user_turns(c)]

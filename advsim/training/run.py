@@ -16,6 +16,7 @@ from advsim.rollout.pool import RolloutPool
 from advsim.run_folder.folder import RunDir
 from advsim.run_folder.journal import Journal
 from advsim.run_folder.layout import LOGS, MANIFEST
+from advsim.run_folder.lease import lease
 from advsim.run_folder.reader import Run
 from advsim.runtime.placement import pool_requests, running_ray
 from advsim.runtime.progress import Reporter
@@ -43,10 +44,17 @@ def run_training(
     reporter = reporter or Reporter(file=sys.stderr)
     check_corpus(corpus)
     run = RunDir(config.run_path)
-    if run.exists(MANIFEST):
-        check_unchanged(run, config, corpus, allow_changed=allow_changed)
-        reporter.message(f"resuming {config.run_path}")
+    with lease(run):
+        run.sweep()
+        _train(run, config, corpus, allow_changed=allow_changed, reporter=reporter)
+    return Run(run)
+
+
+def _train(run: RunDir, config: Config, corpus: Corpus, *, allow_changed: Sequence[str], reporter: Reporter) -> None:
     base = resolve_model(config.model)
+    if run.exists(MANIFEST):
+        check_unchanged(run, config, corpus, base, allow_changed=allow_changed)
+        reporter.message(f"resuming {config.run_path}")
     prompts = SimulatorPrompts(
         load_tokenizer(base), instructions=config.prompt.instructions, budget_tokens=config.prompt_budget_tokens
     )
@@ -75,4 +83,3 @@ def run_training(
             reporter=reporter,
             log_dir=log_dir,
         ).train_all()
-    return Run(run)

@@ -10,6 +10,7 @@ from advsim.config import parse_config
 from advsim.corpus.load import load_corpus
 from advsim.errors import ConfigError
 from advsim.run_folder.folder import RunDir
+from advsim.run_folder.journal import Journal
 from advsim.run_folder.results import plain_values
 from advsim.training.manifest import check_unchanged, manifest
 
@@ -72,13 +73,13 @@ def test_changed_config_on_resume_is_refused_with_the_difference(tmp_path, tiny_
     corpus = load_corpus(config.corpus)
     run = RunDir(config.run_path)
     run.write_json("manifest.json", manifest(config, corpus, tiny_model))
-    check_unchanged(run, config, corpus, allow_changed=[])
+    check_unchanged(run, config, corpus, tiny_model, allow_changed=[])
     changed = parse_config(config.model_dump(mode="json"), ["dpo.beta=0.5"])
     with pytest.raises(ConfigError, match=r"dpo\.beta was 1\.0, is now 0\.5.*--allow-changed dpo\.beta"):
-        check_unchanged(run, changed, corpus, allow_changed=[])
-    check_unchanged(run, changed, corpus, allow_changed=["dpo.beta"])
+        check_unchanged(run, changed, corpus, tiny_model, allow_changed=[])
+    check_unchanged(run, changed, corpus, tiny_model, allow_changed=["dpo.beta"])
     more_rounds = parse_config(config.model_dump(mode="json"), ["stop.max_rounds=9", "resources.scorer.num_cpus=2"])
-    check_unchanged(run, more_rounds, corpus, allow_changed=[])
+    check_unchanged(run, more_rounds, corpus, tiny_model, allow_changed=[])
 
 
 def test_run_of_an_older_version_resumes_where_keys_came_since_and_not_where_keys_are_gone(tmp_path, tiny_model):
@@ -88,14 +89,14 @@ def test_run_of_an_older_version_resumes_where_keys_came_since_and_not_where_key
     old = plain_values(manifest(config, corpus, tiny_model))
     del old["config"]["held_out"]["num_permutations"]
     run.write_json("manifest.json", old)
-    check_unchanged(run, config, corpus, allow_changed=[])
+    check_unchanged(run, config, corpus, tiny_model, allow_changed=[])
     with pytest.raises(ConfigError, match=r"held_out\.num_permutations was 99, is now 7"):
         changed = parse_config(config.model_dump(mode="json"), ["held_out.num_permutations=7"])
-        check_unchanged(run, changed, corpus, allow_changed=[])
+        check_unchanged(run, changed, corpus, tiny_model, allow_changed=[])
     old["config"]["dpo"]["gone"] = 1
     run.write_json("manifest.json", old)
     with pytest.raises(ConfigError, match=r"dpo\.gone was 1, is now None"):
-        check_unchanged(run, config, corpus, allow_changed=[])
+        check_unchanged(run, config, corpus, tiny_model, allow_changed=[])
 
 
 def test_manifest_holds_no_secret_of_the_environment(tmp_path, tiny_model, monkeypatch):
@@ -111,3 +112,38 @@ def test_corpus_stats_prints_json_for_the_sample(capsys):
 
 def test_report_of_something_that_is_no_run_is_refused(tmp_path, capsys):
     assert "no manifest.json" in refusal(capsys, "report", str(tmp_path))
+
+
+def test_other_weights_on_resume_are_refused(tmp_path, tiny_model):
+    config = parse_config({"name": "r", "output_dir": str(tmp_path), "model": {"path": str(tiny_model)}})
+    corpus = load_corpus(config.corpus)
+    run = RunDir(config.run_path)
+    written = plain_values(manifest(config, corpus, tiny_model))
+    run.write_json("manifest.json", {**written, "model": {**written["model"], "sha256": "0" * 64}})
+    with pytest.raises(ConfigError, match=r"started on other weights of .*--allow-changed model"):
+        check_unchanged(run, config, corpus, tiny_model, allow_changed=[])
+    check_unchanged(run, config, corpus, tiny_model, allow_changed=["model"])
+
+
+def run_of_two_stages(tmp_path) -> RunDir:
+    run = RunDir(str(tmp_path / "r"))
+    run.write_json("manifest.json", {})
+    run.write_files("sft/adapter", {"weights.bin": b"weights"})
+    journal = Journal(run)
+    journal.complete("sft", outputs=["sft/adapter"], seconds=1.0)
+    run.write_json("baseline.json", {})
+    journal.complete("baseline", outputs=["baseline.json"], inputs=["sft/adapter"], seconds=1.0)
+    return run
+
+
+def test_verify_says_which_stages_stand(tmp_path, capsys):
+    run = run_of_two_stages(tmp_path)
+    assert main(["verify", run.location]) == 0
+    assert capsys.readouterr().out.count("as written") == 2
+    run.write_bytes("sft/adapter/weights.bin", b"damaged")
+    assert main(["verify", run.location]) == 3
+    printed = capsys.readouterr()
+    assert "2 of 2 stages do not stand (sft, baseline)" in printed.err
+    assert main(["verify", run.location, "--json"]) == 3
+    stages = json.loads(capsys.readouterr().out)
+    assert stages[1]["problems"] == ["input sft/adapter/weights.bin is not what it was when the stage was done"]
