@@ -55,6 +55,5 @@ def test_compare_two_chatbots_prints_both_rates_of_both_and_the_verdict(trained:
     for chatbot in ("lecture", "person_centred"):
         for users in ("simulated users", "real users"):
             assert re.search(rf"^  {chatbot} +{users} +\d+%", printed, re.MULTILINE), printed
-    assert re.search(
-        r"^Can the simulated users be trusted\? Not enough evidence: .*2 configurations", printed, re.MULTILINE
-    )
+    verdict = "Can the simulated users be trusted? Not enough evidence: two configurations always lie on a line"
+    assert verdict in printed
