@@ -35,8 +35,7 @@ def main() -> None:
     }
     num_rounds = len(advsim.load_run(settings["run"]).rounds)
     settings["simulators"] = [f"round_{num_rounds}" if num_rounds else "sft"]  # the newest
-    settings["output"] = f"{settings['run']}/two_chatbots"
-    (result,) = advsim.run_sweep(settings)
+    (result,) = advsim.run_sweep({**settings, "output": f"{settings['run']}/two_chatbots"})
 
     print("\nMessages in which the rules find a failure, with 95 % intervals:")
     for chatbot in result.validity.pairs:
@@ -52,7 +51,8 @@ def shown(share: float | None, low: float | None, high: float | None) -> str:
     """A share in percent with its bounds, where there are any."""
     if share is None:
         return "nothing could be judged"
-    return f"{share:.0%}" + (" (too few dialogues)" if low is None or high is None else f" ({low:.0%} to {high:.0%})")
+    bounds = "too few dialogues" if low is None or high is None else f"{low:.1%} to {high:.1%}"
+    return f"{share:.1%} ({bounds})"
 
 
 if __name__ == "__main__":

@@ -54,7 +54,6 @@ def test_compare_two_chatbots_prints_both_rates_of_both_and_the_verdict(trained:
     printed = run_example("compare_two_chatbots.py", *arguments, folder=folder)
     for chatbot in ("lecture", "person_centred"):
         for users in ("simulated users", "real users"):
-            assert re.search(rf"^  {chatbot} +{users} +\d+%", printed, re.MULTILINE), printed
-    assert re.search(
-        r"^Can the simulated users be trusted\? Not enough evidence: .*2 configurations", printed, re.MULTILINE
-    )
+            assert re.search(rf"^  {chatbot} +{users} +\d+\.\d%", printed, re.MULTILINE), printed
+    verdict = "Can the simulated users be trusted? Not enough evidence: two configurations always lie on a line"
+    assert verdict in printed

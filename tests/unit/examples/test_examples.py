@@ -79,7 +79,7 @@ def test_the_newest_simulator_meets_the_chatbots_and_the_second_is_the_baseline(
 
 def test_share_without_bounds_says_so_and_none_is_no_zero():
     shown = example("compare_two_chatbots").shown
-    assert shown(0.25, None, None) == "25% (too few dialogues)"
+    assert shown(0.25, None, None) == "25.0% (too few dialogues)"
     assert shown(None, None, None) == "nothing could be judged"
 
 
