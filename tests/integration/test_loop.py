@@ -17,7 +17,7 @@ from advsim.models.adapter import Canary, completion_logprobs, load_trainable
 from advsim.models.base import load_tokenizer
 from advsim.prompts.simulator import SimulatorPrompts
 from advsim.records import AdapterRef, Split
-from advsim.rollout.delivery import Delivery, canary_difference
+from advsim.rollout.delivery import Delivery, canary_difference, delivery_of
 from advsim.rollout.pool import RolloutPool
 from advsim.rollout.turn_loop import RolloutTask
 from advsim.run_folder.folder import RunDir
@@ -44,9 +44,9 @@ class MortalJournal(Journal):
 
     died: set[tuple[str, str]]
 
-    def complete(self, stage, *, outputs, seconds):
+    def complete(self, stage, *, outputs, seconds, inputs=()):
         self._die("before", stage)
-        super().complete(stage, outputs=outputs, seconds=seconds)
+        super().complete(stage, outputs=outputs, seconds=seconds, inputs=inputs)
         self._die("after", stage)
 
     def _die(self, moment, stage):
@@ -98,15 +98,7 @@ class Loop:
                 return deaths
 
     def delivery(self, version: int, **changes) -> Delivery:
-        training = self.training()
-        adapter, logprobs = training._adapter(version)
-        values = {
-            "adapter": adapter,
-            "files": self.run.read_files(adapter.path),
-            "canary": training._canary(),
-            "canary_logprobs": logprobs,
-        }
-        return Delivery(**(values | changes))
+        return dataclasses.replace(delivery_of(Run(self.run), version, self.training()._canary()), **changes)
 
 
 def tiny_config(tiny_model: Path, output_dir: Path, **sections) -> Config:
