@@ -67,13 +67,7 @@ def load_corpus(config: CorpusConfig) -> Corpus:
         CorpusError: the source cannot be read, dialogues break the schema (the first five are named), a user is in two
             splits, or nothing is left to train on.
     """
-    dialogues, problems, named = _parse_rows(_lines(_rows(config), config), config)
-    if len(problems) > config.max_bad_dialogues:
-        raise CorpusError(_report(problems, config))
-    if problems:
-        logger.warning("corpus: left out %d dialogues that break the schema: %s", len(problems), "; ".join(problems))
-    if not dialogues:
-        raise CorpusError(f"{_name(config)}: got no dialogues, expected at least one; check that it is the right file")
+    dialogues, num_left_out, named = read_source(config)
     _check_users(dialogues)
     repeats = num_repeats(dialogues)
     if repeats:
@@ -90,8 +84,24 @@ def load_corpus(config: CorpusConfig) -> Corpus:
     if not any(dialogue.split is Split.TRAIN for dialogue in dialogues):
         raise CorpusError(_nothing_to_train_on(dialogues, config))
     return Corpus(
-        dialogues=tuple(dialogues), sha256=corpus_hash(dialogues), num_left_out=len(problems), num_repeats=repeats
+        dialogues=tuple(dialogues), sha256=corpus_hash(dialogues), num_left_out=num_left_out, num_repeats=repeats
     )
+
+
+def read_source(config: CorpusConfig) -> tuple[list[Dialogue], int, set[str]]:
+    """The dialogues that a config names, each on its own; how many were left out; and ids whose split is named.
+
+    Raises:
+        CorpusError: the source cannot be read, more dialogues break the schema than may be left out, or there are none.
+    """
+    dialogues, problems, named = _parse_rows(_lines(_rows(config), config), config)
+    if len(problems) > config.max_bad_dialogues:
+        raise CorpusError(_report(problems, config))
+    if problems:
+        logger.warning("corpus: left out %d dialogues that break the schema: %s", len(problems), "; ".join(problems))
+    if not dialogues:
+        raise CorpusError(f"{_name(config)}: got no dialogues, expected at least one; check that it is the right file")
+    return dialogues, len(problems), named
 
 
 def corpus_hash(dialogues: Iterable[Dialogue]) -> str:

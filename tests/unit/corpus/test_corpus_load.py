@@ -12,6 +12,7 @@ from advsim.corpus.load import Corpus, load_corpus
 from advsim.errors import CorpusError
 from advsim.records import Context, Speaker, Split
 
+HALF = {"validation_fraction": 0.5}
 ALL_TRAIN = {"validation_fraction": 0.0, "test_fraction": 0.0}
 
 
@@ -333,11 +334,13 @@ def test_equal_dialogues_are_counted_and_stand_in_one_split(tmp_path: Path, capl
 
 
 def test_users_who_share_a_dialogue_stand_in_one_split(tmp_path: Path) -> None:
-    lines = [native(f"{i}-{j}", f"own {i}" if j else "shared", user_id=f"u{i}") for i in range(12) for j in range(2)]
+    lines = [native(f"{i}-{j}", f"own {i}" if j else "shared", user_id=f"USER{i}") for i in range(12) for j in range(2)]
     path = write(tmp_path / "a.jsonl", *lines)
-    with pytest.raises(CorpusError, match="none of them in the train split"):
-        for fraction in (0.01, 0.5, 0.98):
-            assert len({d.split for d in load(path, validation_fraction=fraction).dialogues}) == 1
+    alone = load(
+        write(tmp_path / "b.jsonl", *(native(str(i), f"own {i}", user_id=f"USER{i}") for i in range(12))), **HALF
+    )
+    assert len({dialogue.split for dialogue in alone.dialogues}) == 2
+    assert len({dialogue.split for dialogue in load(path, **HALF).dialogues}) == 1
 
 
 def test_corpus_of_one_user_says_so(tmp_path: Path) -> None:
