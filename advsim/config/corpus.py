@@ -72,9 +72,6 @@ class CorpusConfig(Section):
     drop_roles: tuple[str, ...] = ()
     """Roles whose turns are left out and counted, such as ``[system, tool]``; ``tool`` also leaves out messages of the
     chatbot that call a tool and say nothing."""
-    too_long: Literal["error", "drop", "cut"] = "error"
-    """What becomes of a dialogue with a part too long for the prompt: an error that names it, left out with a
-    warning, or cut before the first turn that has no prompt."""
     max_bad_dialogues: CountOrZero = 0
     """So many dialogues that break the schema may be left out, with a warning; one more is an error."""
     validation_fraction: Fraction = 0.2

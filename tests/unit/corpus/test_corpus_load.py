@@ -334,11 +334,9 @@ def test_equal_dialogues_are_counted_and_stand_in_one_split(tmp_path: Path, capl
 
 
 def test_users_who_share_a_dialogue_stand_in_one_split(tmp_path: Path) -> None:
-    lines = [native(f"{i}-{j}", f"own {i}" if j else "shared", user_id=f"USER{i}") for i in range(12) for j in range(2)]
+    lines = [native(f"{i}-{j}", f"own {i}" if j else "shared", user_id=f"a{i}") for i in range(12) for j in range(2)]
     path = write(tmp_path / "a.jsonl", *lines)
-    alone = load(
-        write(tmp_path / "b.jsonl", *(native(str(i), f"own {i}", user_id=f"USER{i}") for i in range(12))), **HALF
-    )
+    alone = load(write(tmp_path / "b.jsonl", *(native(str(i), f"own {i}", user_id=f"a{i}") for i in range(12))), **HALF)
     assert len({dialogue.split for dialogue in alone.dialogues}) == 2
     assert len({dialogue.split for dialogue in load(path, **HALF).dialogues}) == 1
 
