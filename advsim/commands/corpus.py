@@ -30,9 +30,12 @@ def run(options: argparse.Namespace) -> None:
     stats = corpus_stats(corpus.dialogues)
     console = Console()
     if options.json:
-        console.print_json(data={"sha256": corpus.sha256, "num_left_out": corpus.num_left_out, **plain_values(stats)})
+        counts = {"num_left_out": corpus.num_left_out, "num_repeats": corpus.num_repeats}
+        console.print_json(data={"sha256": corpus.sha256, **counts, **plain_values(stats)})
     else:
         console.print(render_stats(stats))
+        if corpus.num_repeats:
+            console.print(f"{corpus.num_repeats} dialogues say word for word what an earlier one says")
 
 
 def render_stats(stats: CorpusStats) -> Group:

@@ -11,6 +11,7 @@ from typing import Any
 
 from advsim.commands.show import print_parts
 from advsim.config import Config, parse_config, read_yaml
+from advsim.config.paths import local_path
 from advsim.detectors.protocol import Detector
 from advsim.errors import ConfigError, RunError
 from advsim.evaluation.files import measure_files
@@ -85,7 +86,7 @@ def evaluate_files(
     )
     if out is not None:
         names = {"metrics": "metrics.json", "failures": "failures.parquet", "page": "evaluation.html"}
-        _write(RunDir(str(out)), measured, **names)
+        _write(RunDir(str(local_path(str(out), key="--out"))), measured, **names)
     return measured.result
 
 
@@ -132,7 +133,10 @@ def _evaluate_run(options: argparse.Namespace, run_folder: str, yaml_file: str |
 
 
 def _evaluate_files(options: argparse.Namespace, yaml_file: str | None) -> tuple[Evaluation, str]:
-    config = evaluation_config(yaml_file, [*_flags(options), *options.overrides])
+    overrides = [*_flags(options), *options.overrides]
+    if yaml_file is None and any(override.strip().startswith("corpus.") for override in options.overrides):
+        overrides = [f"corpus.path={json.dumps(options.conversations)}", *overrides]  # what the settings are for
+    config = evaluation_config(yaml_file, overrides)
     evaluation = evaluate_files(options.conversations, reference=options.reference, out=options.out, config=config)
     return evaluation, f"{options.out}/evaluation.html" if options.out else ""
 

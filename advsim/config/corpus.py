@@ -12,7 +12,7 @@ PRESET_HUB_IDS = {"esconv": "thu-coai/esconv", "empathetic_dialogues": "facebook
 
 
 class ColumnsConfig(Section):
-    """Which columns of a hub or parquet data set hold what. Dotted names reach into structs."""
+    """Which columns (keys of a JSON line) hold what. Dotted names reach into structs."""
 
     id: str | None = None
     """None makes ids of a hash of the turns, so that a dialogue keeps its id, and with it its split, when rows move."""
@@ -24,10 +24,30 @@ class ColumnsConfig(Section):
     speaker: str = "speaker"
     text: str = "text"
     first_speaker: Literal["user", "chatbot"] = "user"
-    user_values: tuple[str, ...] = ("user", "usr", "seeker", "client", "customer")
-    """Values of the speaker column that mean the user; every other value means the chatbot."""
+    user_values: tuple[str, ...] = ("user", "usr", "seeker", "client", "customer", "human")
+    """Roles that mean the user, in every format; case does not count."""
+    chatbot_values: tuple[str, ...] = (
+        "assistant", "chatbot", "bot", "supporter", "agent", "helper", "counselor", "counsellor", "therapist", "gpt",
+        "model", "ai",
+    )  # fmt: skip
+    """Roles that mean the chatbot, in every format. A role that is in no list is refused by name."""
     profile: tuple[str, ...] = ()
     session: tuple[str, ...] = ()
+
+    @property
+    def maps_lines(self) -> bool:
+        """Whether it says where something stands, not only which roles are whose."""
+        return self.model_copy(update=_DEFAULT_ROLES) != ColumnsConfig()
+
+    @model_validator(mode="after")
+    def _roles_are_told_apart(self) -> ColumnsConfig:
+        both = {role.casefold() for role in self.user_values} & {role.casefold() for role in self.chatbot_values}
+        if both and "chatbot_values" in self.model_fields_set:
+            raise ValueError(f"{', '.join(sorted(both))} is in user_values and in chatbot_values; leave it in one")
+        return self
+
+
+_DEFAULT_ROLES = {name: ColumnsConfig.model_fields[name].default for name in ("user_values", "chatbot_values")}
 
 
 class CorpusConfig(Section):
@@ -49,6 +69,9 @@ class CorpusConfig(Section):
     merge_consecutive: Flag = False
     """Join turns of one speaker that follow each other with a newline. Off, so that a log that lost turns is noticed;
     presets always join, because their corpora keep one row a typed line."""
+    drop_roles: tuple[str, ...] = ()
+    """Roles whose turns are left out and counted, such as ``[system, tool]``; ``tool`` also leaves out messages of the
+    chatbot that call a tool and say nothing."""
     max_bad_dialogues: CountOrZero = 0
     """So many dialogues that break the schema may be left out, with a warning; one more is an error."""
     validation_fraction: Fraction = 0.2

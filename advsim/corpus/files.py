@@ -6,11 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from advsim.config import ColumnsConfig, CorpusConfig
-from advsim.corpus.load import NUM_REPORTED
-from advsim.corpus.rows import line_from_columns, needed_columns
-from advsim.corpus.schema import parse_dialogue
-from advsim.corpus.sources import parquet_columns, read_jsonl, read_parquet
-from advsim.errors import CorpusError
+from advsim.config.paths import local_path
+from advsim.corpus.load import read_source
+from advsim.corpus.sources import parquet_columns
 from advsim.records import Dialogue
 
 
@@ -22,42 +20,40 @@ class DialogueFile:
     dialogues: tuple[Dialogue, ...]
 
 
-def read_dialogues(path: str | Path) -> DialogueFile:
-    """Read a ``.jsonl``, ``.jsonl.gz`` or ``.parquet`` file of dialogues.
+def read_dialogues(path: str | Path, corpus: CorpusConfig | None = None) -> DialogueFile:
+    """Read a ``.jsonl``, ``.jsonl.gz``, ``.json`` or ``.parquet`` file of dialogues.
 
-    Of a parquet file the columns ``turns`` and, where they are there, ``id``, ``user_id`` and ``chatbot`` are read.
+    Of a parquet file the columns ``turns`` and, where they are there, ``id``, ``user_id`` and ``chatbot`` are read,
+    unless ``corpus`` says where they are.
+
+    Args:
+        path: the file; ``~`` is the home folder.
+        corpus: how it is read (columns, roles, preset, ``max_bad_dialogues``); its own path and splits do not count.
 
     Raises:
+        ConfigError: the path can name no file.
         CorpusError: the file cannot be read, is empty, or lines break the schema (the first five are named).
     """
-    file = Path(path).expanduser()
+    file = local_path(str(path), key="dialogue file")
     name = file.name.removesuffix(".gz").removesuffix(".jsonl").removesuffix(".parquet")
-    config = CorpusConfig(path=str(file), validation_fraction=0.0, test_fraction=0.0, merge_consecutive=True)
-    columns = _columns(file) if config.source == "parquet" else config.columns
-    dialogues: dict[str, Dialogue] = {}
-    problems: list[str] = []
-    for row in read_parquet(file, needed_columns(columns)) if config.source == "parquet" else read_jsonl(file):
-        if row.problem:
-            problems.append(f"{row.where}: {row.problem}")
-            continue
-        try:
-            values = line_from_columns(row.values, columns) if config.source == "parquet" else row.values
-            dialogue = parse_dialogue(values, config, source=name)
-        except CorpusError as error:
-            problems.append(f"{row.where}, dialogue {row.values.get('id', '?')}: {error}")
-            continue
-        if dialogue.id in dialogues:
-            problems.append(f"{row.where}: got the id {dialogue.id} twice, expected unique ids; rename one")
-        dialogues[dialogue.id] = dialogue
-    if problems:
-        more = [f"and {len(problems) - NUM_REPORTED} more"] if len(problems) > NUM_REPORTED else []
-        shown = [f"{file}: {len(problems)} bad dialogues; repair them or take them out", *problems[:NUM_REPORTED]]
-        raise CorpusError("\n  ".join([*shown, *more]) if len(problems) > 1 else problems[0])
-    if not dialogues:
-        raise CorpusError(f"{file}: got no dialogues, expected at least one; check that it is the right file")
-    return DialogueFile(name=name, dialogues=tuple(dialogues.values()))
+    source = "parquet" if file.suffix == ".parquet" else "jsonl"
+    given = corpus or CorpusConfig()
+    config = given.model_copy(
+        update={
+            "path": str(file),
+            "source": source,
+            "columns": _columns(file, given) if source == "parquet" else given.columns,
+            "validation_fraction": 0.0,
+            "test_fraction": 0.0,
+            "merge_consecutive": True,
+        }
+    )
+    dialogues, _, _ = read_source(config)
+    return DialogueFile(name=name, dialogues=tuple(dialogues))
 
 
-def _columns(file: Path) -> ColumnsConfig:
+def _columns(file: Path, corpus: CorpusConfig) -> ColumnsConfig:
+    if corpus.preset is not None or corpus.columns.maps_lines:
+        return corpus.columns
     present = parquet_columns(file)
-    return ColumnsConfig.model_validate({name: name for name in ("id", "user_id", "chatbot") if name in present})
+    return corpus.columns.model_copy(update={name: name for name in ("id", "user_id", "chatbot") if name in present})

@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from advsim.config import CorpusConfig
+from advsim.config.paths import local_path
+from advsim.corpus.identity import plain_id
 from advsim.corpus.rows import (
     Row,
     line_from_columns,
@@ -23,7 +25,7 @@ from advsim.corpus.rows import (
 )
 from advsim.corpus.schema import parse_dialogue
 from advsim.corpus.sources import PARQUET_REVISION, read_hub, read_jsonl, read_parquet, sample_files
-from advsim.corpus.split import choose_dialogues
+from advsim.corpus.split import choose_dialogues, keep_equal_together, num_repeats
 from advsim.errors import CorpusError
 from advsim.records import Dialogue, Split
 
@@ -47,6 +49,8 @@ class Corpus:
     """Hash of everything the stages see of the dialogues, splits included; the file's formatting does not enter."""
     num_left_out: int = 0
     """Dialogues that broke the schema and were left out, as ``max_bad_dialogues`` allowed."""
+    num_repeats: int = 0
+    """Dialogues that say what an earlier one says; they stand in its split."""
 
     def split(self, split: Split) -> tuple[Dialogue, ...]:
         """The dialogues of one split, in order."""
@@ -63,22 +67,41 @@ def load_corpus(config: CorpusConfig) -> Corpus:
         CorpusError: the source cannot be read, dialogues break the schema (the first five are named), a user is in two
             splits, or nothing is left to train on.
     """
-    dialogues, problems = _parse_rows(_lines(_rows(config), config), config)
+    dialogues, num_left_out, named = read_source(config)
+    _check_users(dialogues)
+    repeats = num_repeats(dialogues)
+    if repeats:
+        logger.warning(
+            "corpus: %d of %d dialogues say word for word what an earlier one says; they count again, and are kept in "
+            "one split where the file names none",
+            repeats,
+            len(dialogues),
+        )
+        fractions = {"validation_fraction": config.validation_fraction, "test_fraction": config.test_fraction}
+        dialogues = keep_equal_together(dialogues, named=named, **fractions)
+    if config.max_dialogues is not None:
+        dialogues = choose_dialogues(dialogues, num_dialogues=config.max_dialogues)
+    if not any(dialogue.split is Split.TRAIN for dialogue in dialogues):
+        raise CorpusError(_nothing_to_train_on(dialogues, config))
+    return Corpus(
+        dialogues=tuple(dialogues), sha256=corpus_hash(dialogues), num_left_out=num_left_out, num_repeats=repeats
+    )
+
+
+def read_source(config: CorpusConfig) -> tuple[list[Dialogue], int, set[str]]:
+    """The dialogues that a config names, each on its own; how many were left out; and ids whose split is named.
+
+    Raises:
+        CorpusError: the source cannot be read, more dialogues break the schema than may be left out, or there are none.
+    """
+    dialogues, problems, named = _parse_rows(_lines(_rows(config), config), config)
     if len(problems) > config.max_bad_dialogues:
         raise CorpusError(_report(problems, config))
     if problems:
         logger.warning("corpus: left out %d dialogues that break the schema: %s", len(problems), "; ".join(problems))
     if not dialogues:
         raise CorpusError(f"{_name(config)}: got no dialogues, expected at least one; check that it is the right file")
-    _check_users(dialogues)
-    if config.max_dialogues is not None:
-        dialogues = choose_dialogues(dialogues, num_dialogues=config.max_dialogues)
-    if not any(dialogue.split is Split.TRAIN for dialogue in dialogues):
-        raise CorpusError(
-            f"{_name(config)}: got {len(dialogues)} dialogues, none of them in the train split, expected at least one; "
-            "add dialogues, raise corpus.max_dialogues, or lower corpus.validation_fraction and corpus.test_fraction"
-        )
-    return Corpus(dialogues=tuple(dialogues), sha256=corpus_hash(dialogues), num_left_out=len(problems))
+    return dialogues, len(problems), named
 
 
 def corpus_hash(dialogues: Iterable[Dialogue]) -> str:
@@ -100,7 +123,7 @@ def _rows(config: CorpusConfig) -> Iterator[Row]:
     if config.source == "sample":
         return chain.from_iterable(read_jsonl(file) for file in sample_files())
     assert config.path is not None  # CorpusConfig demands it for every other source
-    path = Path(config.path).expanduser()
+    path = local_path(config.path, key="corpus.path")
     if config.source == "jsonl":
         return read_jsonl(path)
     needed = needed_columns(config.columns) if config.preset is None else PRESET_COLUMNS[config.preset]
@@ -122,7 +145,7 @@ def _lines(rows: Iterator[Row], config: CorpusConfig) -> Iterator[Row]:
         return lines_from_empathetic_dialogues(rows)
     if config.preset == "esconv":
         return _number_repeats(_converted(row, line_from_esconv) for row in rows)
-    if config.source in ("sample", "jsonl"):
+    if config.source == "sample" or (config.source == "jsonl" and not config.columns.maps_lines):
         return rows
     lines = (_converted(row, partial(line_from_columns, columns=config.columns)) for row in rows)
     return _number_repeats(lines) if config.columns.id is None else lines
@@ -150,12 +173,14 @@ def _number_repeats(rows: Iterable[Row]) -> Iterator[Row]:
         yield replace(row, values={**row.values, "id": f"{made}-{num_seen[made]}"}) if again else row
 
 
-def _parse_rows(rows: Iterable[Row], config: CorpusConfig) -> tuple[list[Dialogue], list[str]]:
-    """Parse rows into the good dialogues, and a sentence for each bad one."""
+def _parse_rows(rows: Iterable[Row], config: CorpusConfig) -> tuple[list[Dialogue], list[str], set[str]]:
+    """Parse rows into the good dialogues, a sentence for each bad one, and the ids whose split the file names."""
     source = "sample" if config.source == "sample" else _stem(config.path or "")
     dialogues: list[Dialogue] = []
     problems: list[str] = []
     where_first: dict[str, str] = {}
+    named: set[str] = set()
+    num_made: Counter[str] = Counter()
     for row in rows:
         name = row.values.get("id")
         where = f"{row.where}, dialogue {name}" if isinstance(name, str | int) else row.where
@@ -167,12 +192,31 @@ def _parse_rows(rows: Iterable[Row], config: CorpusConfig) -> tuple[list[Dialogu
         except CorpusError as error:
             problems.append(f"{where}: {error}")
             continue
+        if plain_id(row.values.get("id")) is None:
+            num_made[dialogue.id] += 1
+            if num_made[dialogue.id] > 1:
+                dialogue = replace(dialogue, id=f"{dialogue.id}-{num_made[dialogue.id]}")
         if dialogue.id in where_first:
             problems.append(f"{where}: got an id that {where_first[dialogue.id]} has, expected unique ids; rename one")
             continue
         where_first[dialogue.id] = row.where
         dialogues.append(dialogue)
-    return dialogues, problems
+        if row.values.get("split") and "turns" in row.values:
+            named.add(dialogue.id)
+    return dialogues, problems, named
+
+
+def _nothing_to_train_on(dialogues: Sequence[Dialogue], config: CorpusConfig) -> str:
+    got = f"{_name(config)}: got {len(dialogues)} dialogues, none of them in the train split, expected at least one; "
+    users = {dialogue.user_id for dialogue in dialogues}
+    if len(dialogues) > 1 and len(users) == 1 and None not in users:
+        return (
+            f"{got}all are of one user ({next(iter(users))}), and a user's dialogues fall into one split; add "
+            "dialogues of other users, or check that user_id names the user and not the chatbot or the data set"
+        )
+    return (
+        f"{got}add dialogues, raise corpus.max_dialogues, or lower corpus.validation_fraction and corpus.test_fraction"
+    )
 
 
 def _report(problems: Sequence[str], config: CorpusConfig) -> str:

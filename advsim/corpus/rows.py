@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from itertools import groupby
 from typing import Any
 
 from advsim.config import ColumnsConfig
+from advsim.corpus.identity import content_id
 from advsim.corpus.schema import PROFILE_KEYS, describe, plain_text
 from advsim.errors import CorpusError
 
@@ -50,7 +50,7 @@ def line_from_columns(row: Mapping[str, Any], columns: ColumnsConfig) -> dict[st
     """
     turns = _turns_from_columns(_reach(row, columns.turns), columns)
     line: dict[str, Any] = {
-        "id": _content_id(turns) if columns.id is None else _reach(row, columns.id),
+        "id": _id_of_turns(turns, columns) if columns.id is None else _reach(row, columns.id),
         "context": {"profile": _layer(row, columns.profile), "session": _layer(row, columns.session)},
         "turns": turns,
     }
@@ -91,7 +91,7 @@ def line_from_esconv(row: Mapping[str, Any]) -> dict[str, Any]:
     profile = describe((PROFILE_KEYS[key], value) for key, value in known.items())
     session = plain_text(values.get("situation"), where="situation")
     context = {"profile": profile, "session": session}
-    return {"id": f"esconv-{_content_id(turns)}", "context": context, "turns": turns, "outcome": outcome}
+    return {"id": f"esconv-{content_id(turns)}", "context": context, "turns": turns, "outcome": outcome}
 
 
 def lines_from_empathetic_dialogues(rows: Iterable[Row]) -> Iterator[Row]:
@@ -141,15 +141,20 @@ def _turns_from_columns(turns: Any, columns: ColumnsConfig) -> list[dict[str, An
                 "as in the other turns; correct it"
             )
     speakers = [str(_reach(turn, columns.speaker)) for turn in turns]
-    if not set(speakers) & set(columns.user_values):
+    users = {value.casefold() for value in columns.user_values}
+    if not {speaker.strip().casefold() for speaker in speakers} & users:
         raise CorpusError(
             f"column {columns.turns}: got the speakers {', '.join(sorted(set(speakers)))}, expected one of "
             f"{', '.join(columns.user_values)} for the user; name the user's in corpus.columns.user_values"
         )
     return [
-        {"speaker": "user" if speaker in columns.user_values else "chatbot", "text": _reach(turn, columns.text)}
-        for speaker, turn in zip(speakers, turns, strict=True)
+        {"speaker": speaker, "text": _reach(turn, columns.text)} for speaker, turn in zip(speakers, turns, strict=True)
     ]
+
+
+def _id_of_turns(turns: Sequence[Mapping[str, Any]], columns: ColumnsConfig) -> str:
+    named = [{**turn, "speaker": "user" if turn["speaker"] in columns.user_values else "chatbot"} for turn in turns]
+    return content_id(named)
 
 
 def _reach(row: Mapping[str, Any], name: str) -> Any:
@@ -199,8 +204,3 @@ def _required(row: Row, name: str) -> Any:
 
 def _with_commas(text: str) -> str:
     return text.replace("_comma_", ",")
-
-
-def _content_id(turns: Sequence[Mapping[str, Any]]) -> str:
-    content = json.dumps([[turn["speaker"], turn["text"]] for turn in turns], default=str)
-    return hashlib.sha256(content.encode()).hexdigest()[:16]

@@ -9,23 +9,25 @@ Two line formats are read. *Native*::
 and *messages*, the shape chat logs are usually exported in: ``messages`` with ``role`` (user, assistant) and
 ``content`` instead of ``turns``, and a free ``context`` of which :data:`SESSION_KEYS` and :data:`PROFILE_KEYS` are
 used. ``chatbot`` names the configuration that answered, where a file holds several. Unknown keys are refused in native
-lines, where a mistyped ``user_id`` would let one person into two splits, and ignored in messages.
+lines, where a mistyped ``user_id`` would let one person into two splits; in messages, whose exports hold more, those
+that look like a mistyped key. A *ShareGPT* line (``conversations`` with ``from`` and ``value``) is read as messages.
 """
 
 from __future__ import annotations
 
 import difflib
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, model_validator
+from pydantic_core import PydanticCustomError
 
 from advsim.config import CorpusConfig
+from advsim.corpus.identity import content_id, is_missing, plain_id
 from advsim.corpus.split import assign_split
+from advsim.corpus.turns import RawTurn, checked_text, checked_turns, value_text
 from advsim.errors import CorpusError
-from advsim.prompts.text import END_TOKEN
-from advsim.records import Context, Dialogue, Speaker, Split, Turn
+from advsim.records import Context, Dialogue, Split, Turn
 
 SESSION_KEYS = ("situation", "goal_text")
 """Context keys of a messages line that say what brings the user today; the first one present is the session layer."""
@@ -38,10 +40,11 @@ PROFILE_KEYS = {
 }
 """Context keys of a messages line that make the profile layer, with the word each is introduced by."""
 
-ROLE_SPEAKERS = {"user": Speaker.USER, "assistant": Speaker.CHATBOT}
+KNOWN_SPLITS = ("train", "validation", "test")
+OTHER_SPLITS = ("valid", "val", "dev", "eval", "training")
+"""Names of splits in other data sets. No misspellings: a messages line's split is not used."""
 
-Id = Annotated[str, Field(coerce_numbers_to_str=True, min_length=1)]
-ChatbotName = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1), Field(coerce_numbers_to_str=True)]
+OptionalId = Annotated[str | None, BeforeValidator(plain_id)]
 
 
 class _Part(BaseModel):
@@ -51,7 +54,7 @@ class _Part(BaseModel):
     @classmethod
     def _null_is_absent(cls, values: Any) -> Any:
         if isinstance(values, Mapping):
-            return {key: value for key, value in values.items() if value is not None}
+            return {key: value for key, value in values.items() if not is_missing(value)}
         return values
 
 
@@ -62,41 +65,76 @@ class _NativeContext(_Part):
     session: str = ""
 
 
+def _joined_parts(content: Any) -> Any:
+    """The text of a list of content parts, as ``[{"type": "text", "text": ...}]``; anything else as it is."""
+    if not isinstance(content, list) or not content:
+        return content
+    texts = []
+    for index, part in enumerate(content):
+        text = part.get("text") if isinstance(part, Mapping) and part.get("type", "text") == "text" else part
+        if not isinstance(text, str):
+            kind = part.get("type") if isinstance(part, Mapping) else type(part).__name__
+            raise PydanticCustomError(
+                "content_part",
+                "Input should be text (part {index} is {kind}; write what it shows, for a picture: [picture])",
+                {"index": index, "kind": str(kind)[:40]},
+            )
+        texts.append(text)
+    return "\n".join(texts)
+
+
+Text = Annotated[str, BeforeValidator(_joined_parts)]
+
+
 class _NativeTurn(_Part):
-    speaker: Speaker
-    text: str
+    speaker: str
+    text: Text
     labels: dict[str, Any] = {}
 
-
-class _NativeLine(_Part):
-    id: Id
-    source: str = ""
-    split: str = ""
-    user_id: Id | None = None
-    chatbot: ChatbotName | None = None
-    context: _NativeContext = _NativeContext()
-    turns: list[_NativeTurn]
-    outcome: dict[str, Any] = {}
+    def raw(self) -> RawTurn:
+        return RawTurn(role=self.speaker, text=self.text, labels=self.labels)
 
 
 class _Message(_Part):
     model_config = ConfigDict(extra="ignore")
 
     role: str
-    content: str
+    content: Text
+    calls_tool: bool = False
     labels: dict[str, Any] = {}
 
+    @model_validator(mode="before")
+    @classmethod
+    def _may_call_a_tool(cls, values: Any) -> Any:
+        if isinstance(values, Mapping) and (values.get("tool_calls") or values.get("function_call")):
+            content = values.get("content")
+            return {**values, "content": "" if is_missing(content) or content == [] else content, "calls_tool": True}
+        return values
 
-class _MessagesLine(_Part):
+    def raw(self) -> RawTurn:
+        text = None if self.calls_tool and not self.content.strip() else self.content
+        return RawTurn(role=self.role, text=text, labels=self.labels)
+
+
+class _Line(_Part):
+    id: OptionalId = None
+    source: str = ""
+    split: str = ""
+    user_id: OptionalId = None
+    chatbot: OptionalId = None
+    outcome: dict[str, Any] = {}
+
+
+class _NativeLine(_Line):
+    context: _NativeContext = _NativeContext()
+    turns: list[_NativeTurn]
+
+
+class _MessagesLine(_Line):
     model_config = ConfigDict(extra="ignore")
 
-    id: Id
-    source: str = ""
-    user_id: Id | None = None
-    chatbot: ChatbotName | None = None
     context: dict[str, Any] = {}
     messages: list[_Message]
-    outcome: dict[str, Any] = {}
 
 
 def parse_dialogue(values: Mapping[str, Any], config: CorpusConfig, *, source: str, merge: bool = False) -> Dialogue:
@@ -112,7 +150,10 @@ def parse_dialogue(values: Mapping[str, Any], config: CorpusConfig, *, source: s
         CorpusError: the line breaks the schema; the message does not yet say which line it is.
     """
     try:
+        if "conversations" in values and not {"turns", "messages"} & values.keys():
+            values = _from_sharegpt(values)
         if "messages" in values and "turns" not in values:
+            _check_messages_keys(values)
             return _from_messages(_MessagesLine.model_validate(values), config, source=source, merge=merge)
         return _from_native(_NativeLine.model_validate(values), config, source=source, merge=merge)
     except ValidationError as error:
@@ -139,161 +180,100 @@ def plain_text(value: Any, *, where: str) -> str:
     Raises:
         CorpusError: the value is something else.
     """
-    if value is None:
+    if is_missing(value):
         return ""
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         raise CorpusError(
             f"{where}: got {_short(value)}, expected a text or a number; write it as text, or leave it out"
         )
-    return _checked(str(value), where=where)
+    return checked_text(str(value), where=where)
 
 
 def _from_native(line: _NativeLine, config: CorpusConfig, *, source: str, merge: bool) -> Dialogue:
     context = Context(
-        profile=_checked(line.context.profile, where="context.profile"),
+        profile=checked_text(line.context.profile, where="context.profile"),
         themes=_texts(line.context.themes, where="context.themes"),
         earlier_sessions=_texts(line.context.earlier_sessions, where="context.earlier_sessions"),
-        session=_checked(line.context.session, where="context.session"),
+        session=checked_text(line.context.session, where="context.session"),
     )
-    turns = [
-        Turn(
-            speaker=turn.speaker,
-            text=_checked(turn.text, where=f"turns[{index}].text"),
-            labels=_labels(turn.labels),
-        )
-        for index, turn in enumerate(line.turns)
-    ]
-    return Dialogue(
-        id=line.id,
-        source=line.source or source,
-        split=Split(line.split) if line.split in list(Split) else _split(line, config),
-        user_id=line.user_id,
-        chatbot=_chatbot(line),
-        context=context,
-        turns=_conversation(turns, key="turns", merge=merge or config.merge_consecutive),
-        outcome=_outcome(line.outcome),
-    )
+    raw_turns = [turn.raw() for turn in line.turns]
+    merge = merge or config.merge_consecutive
+    turns = checked_turns(raw_turns, config, key="turns", role_key="speaker", text_key="text", merge=merge)
+    if line.split and line.split not in KNOWN_SPLITS:
+        raise _wrong_split(line.split)
+    return _dialogue(line, config, context, turns, source=source, split=line.split)
 
 
 def _from_messages(line: _MessagesLine, config: CorpusConfig, *, source: str, merge: bool) -> Dialogue:
     named = [(name, line.context.get(key)) for key, name in PROFILE_KEYS.items()]
     sessions = (plain_text(line.context.get(key), where=f"context.{key}") for key in SESSION_KEYS)
-    turns = [
-        Turn(
-            speaker=_speaker_of(message.role, index),
-            text=_checked(message.content, where=f"messages[{index}].content"),
-            labels=_labels(message.labels),
-        )
-        for index, message in enumerate(line.messages)
-    ]
-    return Dialogue(
-        id=line.id,
-        source=line.source or source,
-        split=_split(line, config),
-        user_id=line.user_id,
-        chatbot=_chatbot(line),
-        context=Context(profile=describe(named), session=next((text for text in sessions if text), "")),
-        turns=_conversation(turns, key="messages", merge=merge or config.merge_consecutive),
-        outcome=_outcome(line.outcome),
-    )
+    raw_turns = [message.raw() for message in line.messages]
+    merge = merge or config.merge_consecutive
+    turns = checked_turns(raw_turns, config, key="messages", role_key="role", text_key="content", merge=merge)
+    if line.split not in (*KNOWN_SPLITS, *OTHER_SPLITS) and _nearest(line.split, KNOWN_SPLITS):
+        raise _wrong_split(line.split)
+    context = Context(profile=describe(named), session=next((text for text in sessions if text), ""))
+    return _dialogue(line, config, context, turns, source=source, split="")
 
 
-def _split(line: _NativeLine | _MessagesLine, config: CorpusConfig) -> Split:
-    return assign_split(
-        line.id,
-        line.user_id,
-        validation_fraction=config.validation_fraction,
-        test_fraction=config.test_fraction,
-    )
-
-
-def _chatbot(line: _NativeLine | _MessagesLine) -> str | None:
+def _dialogue(
+    line: _Line, config: CorpusConfig, context: Context, turns: tuple[Turn, ...], *, source: str, split: str
+) -> Dialogue:
+    """The dialogue, in the split that the line names or that its user or id decides."""
+    for key, value in (("id", line.id), ("user_id", line.user_id), ("chatbot", line.chatbot)):
+        checked_text(value or "", where=key)
     if line.chatbot is not None and not line.chatbot.isprintable():
         raise CorpusError(
             f"chatbot: got {_short(line.chatbot)}, expected a name of printable characters on one line; rename it"
         )
-    return line.chatbot
+    dialogue_id = line.id or content_id([{"speaker": turn.speaker, "text": turn.text} for turn in turns])
+    fractions = {"validation_fraction": config.validation_fraction, "test_fraction": config.test_fraction}
+    return Dialogue(
+        id=dialogue_id,
+        source=line.source or source,
+        split=Split(split) if split else assign_split(dialogue_id, line.user_id, **fractions),
+        user_id=line.user_id,
+        chatbot=line.chatbot,
+        context=context,
+        turns=turns,
+        outcome={key: value_text(value) for key, value in line.outcome.items() if not is_missing(value)},
+    )
 
 
-def _speaker_of(role: str, index: int) -> Speaker:
-    if role not in ROLE_SPEAKERS:
-        raise CorpusError(
-            f"messages[{index}].role: got {role!r}, expected 'user' or 'assistant'; rename the role, and take system "
-            "and tool messages out"
-        )
-    return ROLE_SPEAKERS[role]
+def _from_sharegpt(values: Mapping[str, Any]) -> dict[str, Any]:
+    """A ShareGPT line as a messages line."""
+    turns = values["conversations"]
+    names = {"from": "role", "value": "content"}
+    if isinstance(turns, list):
+        turns = [
+            {names.get(key, key): value for key, value in turn.items()} if isinstance(turn, Mapping) else turn
+            for turn in turns
+        ]
+    return {**{key: value for key, value in values.items() if key != "conversations"}, "messages": turns}
 
 
-def _conversation(turns: Sequence[Turn], *, key: str, merge: bool) -> tuple[Turn, ...]:
-    """The turns, checked; ``key`` is what the file calls them."""
-    for index, turn in enumerate(turns):
-        if not turn.text:
-            raise CorpusError(
-                f"{key}[{index}]: got an empty text, expected at least one character; write what was sent (for a "
-                "picture: [picture]) or take the turn out"
-            )
-        if turn.speaker is Speaker.USER and END_TOKEN in turn.text:
-            raise CorpusError(
-                f"{key}[{index}]: got {END_TOKEN} in a user's text, expected it nowhere, because it is how the "
-                "simulator ends a dialogue; take it out"
-            )
-    if not any(turn.speaker is Speaker.USER for turn in turns):
-        raise CorpusError(
-            f"{key}: got {len(turns)} turns and none by the user, expected at least one; check who is called what, "
-            "or take the dialogue out"
-        )
-    merged = [turns[0]]
-    for index, turn in enumerate(turns[1:], start=1):
-        if turn.speaker is not merged[-1].speaker:
-            merged.append(turn)
-        elif merge:
-            merged[-1] = _joined(merged[-1], turn)
-        else:
-            raise CorpusError(
-                f"{key}[{index - 1}] and {key}[{index}]: got two turns in a row of the {turn.speaker}, expected "
-                "speakers to alternate; merge them with a newline, or set corpus.merge_consecutive to true"
-            )
-    return tuple(merged)
+def _check_messages_keys(values: Mapping[str, Any]) -> None:
+    """Refuse a key that looks like a mistyped one: its nearest valid key is not in the line."""
+    valid = list(_MessagesLine.model_fields)
+    for key in values:
+        near = None if key in valid else _nearest(key, valid)
+        if near is not None and is_missing(values.get(near)):
+            raise CorpusError(f"unknown key {_short(key)}: did you mean {near}? Rename it, or take it out")
 
 
-def _joined(first: Turn, second: Turn) -> Turn:
-    labels = {
-        key: (*first.labels.get(key, ()), *second.labels.get(key, ())) for key in {**first.labels, **second.labels}
-    }
-    return Turn(speaker=first.speaker, text=f"{first.text}\n{second.text}", labels=labels)
+def _wrong_split(split: str) -> CorpusError:
+    near = _nearest(split, KNOWN_SPLITS)
+    hint = f"did you mean {near}?" if near else "correct it, or leave it out"
+    return CorpusError(f"split: got {_short(split)}, expected train, validation or test; {hint}")
 
 
-def _labels(labels: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
-    return {
-        key: tuple(_value_text(value) for value in (values if isinstance(values, list | tuple) else [values]))
-        for key, values in labels.items()
-        if values is not None
-    }
-
-
-def _outcome(outcome: Mapping[str, Any]) -> dict[str, str]:
-    return {key: _value_text(value) for key, value in outcome.items() if value is not None}
-
-
-def _value_text(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+def _nearest(name: str, valid: Sequence[str]) -> str | None:
+    return next(iter(difflib.get_close_matches(name.casefold(), valid, n=1, cutoff=0.7)), None)
 
 
 def _texts(texts: Iterable[str], *, where: str) -> tuple[str, ...]:
-    checked = (_checked(text, where=f"{where}[{index}]") for index, text in enumerate(texts))
+    checked = (checked_text(text, where=f"{where}[{index}]") for index, text in enumerate(texts))
     return tuple(text for text in checked if text)
-
-
-def _checked(text: str, *, where: str) -> str:
-    """The text stripped. Half a surrogate pair (a cut emoji) is legal in JSON but no tokenizer can encode it."""
-    try:
-        text.encode()
-    except UnicodeEncodeError as error:
-        raise CorpusError(
-            f"{where}: got half of a surrogate pair at character {error.start}, expected Unicode text; repair the "
-            "emoji that was cut there, or take it out"
-        ) from None
-    return text.strip()
 
 
 def _explain(detail: Any) -> str:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import stat
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,10 +19,18 @@ from typing import Any
 import pyarrow
 import pyarrow.parquet
 
+from advsim.corpus.formats import foreign_format
 from advsim.corpus.rows import Row, check_columns
 from advsim.errors import CorpusError
 
 GZIP_MAGIC = b"\x1f\x8b"
+MAX_LINE_BYTES = 16 * 2**20
+"""Bytes of one line, unzipped: a dialogue has thousands."""
+MAX_UNZIPPED_BYTES = 16 * 2**30
+"""Bytes of a whole file, unzipped."""
+MAX_ARRAY_BYTES = 512 * 2**20
+"""Bytes of a JSON array, which is read whole."""
+_START_BYTES = 64 * 2**10
 PARQUET_REVISION = "refs/convert/parquet"
 """The hub's own parquet copy of a data set that consists of a loading script, which ``datasets`` no longer runs."""
 
@@ -33,15 +42,28 @@ def sample_files() -> list[Path]:
 
 
 def read_jsonl(path: Path) -> Iterator[Row]:
-    """One row a non-empty line of a JSON Lines file, plain or gzip'd (told by its first bytes).
+    """One row a non-empty line of a JSON Lines file, plain or gzip'd (told by its first bytes), or of a JSON array.
 
     Raises:
-        CorpusError: the file is missing, unreadable, or a broken gzip archive.
+        CorpusError: the file is missing, unreadable, of another format, a broken gzip archive, or larger than
+            :data:`MAX_LINE_BYTES` a line or :data:`MAX_UNZIPPED_BYTES` unzipped.
     """
     number = 0
     try:
+        check_regular(path)
         with _open_lines(path) as lines:
-            for number, line in enumerate(lines, start=1):
+            start = lines.read(_START_BYTES)
+            problem = foreign_format(start, path.name)
+            if problem:
+                raise CorpusError(f"{path} {problem}")
+            lines.seek(0)
+            if start.removeprefix(b"\xef\xbb\xbf").lstrip()[:1] == b"[":
+                array = _json_array(lines, path)
+                if array is not None:
+                    yield from array
+                    return
+                lines.seek(0)
+            for number, line in enumerate(_bounded_lines(lines, path), start=1):
                 if line.strip():
                     yield _parse_line(line, where=f"{path} line {number}")
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
@@ -76,6 +98,8 @@ def parquet_columns(path: Path) -> list[str]:
         CorpusError: the file is missing, unreadable or no parquet.
     """
     with _parquet_errors(path):
+        if not path.is_dir():
+            check_regular(path)
         names: list[str] = pyarrow.parquet.read_schema(path if path.is_file() else _first_parquet(path)).names
         return names
 
@@ -106,9 +130,57 @@ def read_hub(name: str, *, split: str, subset: str | None, revision: str | None,
 
 
 def _open_lines(path: Path) -> gzip.GzipFile | BufferedReader:
+    """The file, unzipped; a gzip archive of zeros is stopped by the bounds on what is read."""
     with path.open("rb") as raw:
         zipped = raw.read(2) == GZIP_MAGIC or path.suffix == ".gz"
     return gzip.open(path, "rb") if zipped else path.open("rb")
+
+
+def check_regular(path: Path) -> None:
+    """Refuse what is no file: reading a pipe or device would hang.
+
+    Raises:
+        CorpusError: it is a folder, pipe, socket or device.
+        OSError: there is nothing.
+    """
+    mode = path.stat().st_mode
+    if not stat.S_ISREG(mode):
+        what = "a folder" if stat.S_ISDIR(mode) else "a pipe, socket or device"
+        raise CorpusError(f"{path}: cannot be read ({what}), expected a file of dialogues; name the file itself")
+
+
+def _bounded_lines(lines: gzip.GzipFile | BufferedReader, path: Path) -> Iterator[bytes]:
+    num_bytes = 0
+    number = 0
+    while line := lines.readline(MAX_LINE_BYTES + 1):
+        number += 1
+        num_bytes += len(line)
+        if len(line) > MAX_LINE_BYTES:
+            raise CorpusError(
+                f"{path} line {number}: longer than {MAX_LINE_BYTES // 2**20} MiB, one dialogue a line is expected"
+            )
+        if num_bytes > MAX_UNZIPPED_BYTES:
+            raise CorpusError(
+                f"{path} line {number}: more than {MAX_UNZIPPED_BYTES // 2**30} GiB so far, unzipped; split the file"
+            )
+        yield line
+
+
+def _json_array(lines: gzip.GzipFile | BufferedReader, path: Path) -> list[Row] | None:
+    """The rows of a file that is one JSON array of objects; None where it is something else."""
+    content = lines.read(MAX_ARRAY_BYTES + 1)
+    if len(content) > MAX_ARRAY_BYTES:
+        raise CorpusError(
+            f"{path} is a JSON array of more than {MAX_ARRAY_BYTES // 2**20} MiB; convert it to JSON Lines (one "
+            "dialogue a line)"
+        )
+    try:
+        values = json.loads(content.decode("utf-8-sig"))
+    except (ValueError, RecursionError):
+        return None
+    if not values or not all(isinstance(value, dict) for value in values):
+        return None
+    return [Row(where=f"{path} entry {number}", values=value) for number, value in enumerate(values, start=1)]
 
 
 def _parse_line(line: bytes, *, where: str) -> Row:
@@ -120,6 +192,8 @@ def _parse_line(line: bytes, *, where: str) -> Row:
         problem = f"not UTF-8 (byte {error.start + 1} of the line); save the file as UTF-8"
     except json.JSONDecodeError as error:
         problem = f"not valid JSON ({error.msg} at column {error.colno}); expected one JSON object a line"
+    except (ValueError, RecursionError):  # a number of too many digits, or lists in lists without end
+        problem = "not readable JSON (nested too deep, or a number too long); expected one JSON object a line"
     if not problem and not isinstance(values, dict):
         problem = f"got a JSON {type(values).__name__}, expected an object; write one dialogue a line"
     return Row(where=where, values={} if problem else values, problem=problem)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from dataclasses import replace
 
 from advsim.records import Dialogue, Split
 
@@ -15,11 +16,61 @@ def assign_split(dialogue_id: str, user_id: str | None, *, validation_fraction: 
     only in expectation.
     """
     position = _position(f"dialogue:{dialogue_id}" if user_id is None else f"user:{user_id}")
+    return _split_at(position, validation_fraction, test_fraction)
+
+
+def _split_at(position: float, validation_fraction: float, test_fraction: float) -> Split:
     if position < test_fraction:
         return Split.TEST
     if position < test_fraction + validation_fraction:
         return Split.VALIDATION
     return Split.TRAIN
+
+
+def num_repeats(dialogues: Sequence[Dialogue]) -> int:
+    """How many dialogues say what an earlier one says, turn by turn."""
+    return len(dialogues) - len({_said(dialogue) for dialogue in dialogues})
+
+
+def keep_equal_together(
+    dialogues: Sequence[Dialogue], *, named: Collection[str], validation_fraction: float, test_fraction: float
+) -> list[Dialogue]:
+    """The dialogues, in order, with equal ones (and all those of their users) in one split, as if of one user.
+
+    The lowest user or id of such a group decides. Where the file names splits, the first named one does, and a
+    dialogue whose split is named stays there.
+
+    Args:
+        dialogues: with the splits that they have on their own.
+        named: ids of dialogues whose split the file names.
+        validation_fraction: see :func:`assign_split`; ``test_fraction`` likewise.
+        test_fraction: see :func:`assign_split`.
+    """
+    parents: dict[str, str] = {}
+
+    def root(key: str) -> str:
+        while parents.setdefault(key, key) != key:
+            parents[key] = parents[parents[key]]
+            key = parents[key]
+        return key
+
+    first_unit: dict[tuple[tuple[str, str], ...], str] = {}
+    for dialogue in dialogues:
+        first, second = root(first_unit.setdefault(_said(dialogue), _unit(dialogue))), root(_unit(dialogue))
+        parents[max(first, second)] = min(first, second)
+    named_split: dict[str, Split] = {}
+    for dialogue in dialogues:
+        if dialogue.id in named:
+            named_split.setdefault(root(_unit(dialogue)), dialogue.split)
+    placed = []
+    for dialogue in dialogues:
+        group = root(_unit(dialogue))
+        if dialogue.id in named or (group == _unit(dialogue) and group not in named_split):
+            placed.append(dialogue)
+            continue
+        split = named_split.get(group) or _split_at(_position(group), validation_fraction, test_fraction)
+        placed.append(replace(dialogue, split=split))
+    return placed
 
 
 def choose_dialogues(dialogues: Sequence[Dialogue], *, num_dialogues: int) -> list[Dialogue]:
@@ -30,6 +81,15 @@ def choose_dialogues(dialogues: Sequence[Dialogue], *, num_dialogues: int) -> li
     ranked = sorted(dialogues, key=lambda dialogue: _position(f"choice:{dialogue.id}"))
     chosen = {dialogue.id for dialogue in ranked[:num_dialogues]}
     return [dialogue for dialogue in dialogues if dialogue.id in chosen]
+
+
+def _said(dialogue: Dialogue) -> tuple[tuple[str, str], ...]:
+    return tuple((turn.speaker.value, turn.text) for turn in dialogue.turns)
+
+
+def _unit(dialogue: Dialogue) -> str:
+    """What the split of a dialogue depends on, as :func:`assign_split` hashes it."""
+    return f"dialogue:{dialogue.id}" if dialogue.user_id is None else f"user:{dialogue.user_id}"
 
 
 def _position(key: str) -> float:

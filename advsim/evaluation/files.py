@@ -34,12 +34,12 @@ def measure_files(
     reporter = reporter or Reporter(file=sys.stderr)
     started_s = time.monotonic()
     instruments = build_instruments(config.evaluate, detector=detector, embedder=embedder)
-    file = read_dialogues(conversations)
+    file = read_dialogues(conversations, config.corpus)
     text = "" if reference is None else "simulated"
     inputs = [_from_file(file.name, file.dialogues, text=text)]
     notes: list[str] = []
     if reference is not None:
-        second = read_dialogues(reference)
+        second = read_dialogues(reference, config.corpus)
         name = second.name if second.name != file.name else f"{second.name} (reference)"
         inputs.insert(0, _from_file(name, second.dialogues, text="real", is_reference=True))
         notes.append("Files: users and chatbots can both differ between them, and no figure here tells which it is.")

@@ -12,6 +12,7 @@ import yaml
 from tenacity import Retrying, retry_if_exception_message, stop_after_delay, wait_fixed
 
 from advsim.config import Config
+from advsim.config.paths import local_path
 from advsim.errors import ConfigError, RunError
 
 _MAX_SHIPPED_BYTES = 100 * 2**20
@@ -86,10 +87,10 @@ def _shipped(config: Config, working_dir: Path) -> Config:
     """The configuration as the job will read it: the run folder absolute, a local corpus file beside it."""
     updates: dict[str, object] = {}
     if "://" not in config.output_dir:
-        updates["output_dir"] = str(Path(config.output_dir).expanduser().resolve())
+        updates["output_dir"] = str(local_path(config.output_dir, key="output_dir").resolve())
     corpus = config.corpus
     if corpus.path and corpus.source in ("jsonl", "parquet"):
-        path = Path(corpus.path)
+        path = local_path(corpus.path, key="corpus.path")
         if not path.is_file():
             raise ConfigError(f"corpus.path: got {corpus.path!r}, which is no file here; it has to travel with the job")
         if path.stat().st_size > _MAX_SHIPPED_BYTES:

@@ -9,9 +9,10 @@ from pathlib import Path
 
 from advsim.config import Config
 from advsim.corpus.load import Corpus
+from advsim.errors import CorpusError
 from advsim.models.base import load_tokenizer, resolve_model
 from advsim.prompts.simulator import SimulatorPrompts
-from advsim.records import Split
+from advsim.records import Dialogue, Split
 from advsim.rollout.pool import RolloutPool
 from advsim.run_folder.folder import RunDir
 from advsim.run_folder.journal import Journal
@@ -50,6 +51,23 @@ def run_training(
     return Run(run)
 
 
+def _check_fits(prompts: SimulatorPrompts, dialogues: Sequence[Dialogue]) -> None:
+    """Refuse dialogues too long for the prompt: the first one's reason, and the ids of up to ten."""
+    first: CorpusError | None = None
+    too_long: list[str] = []
+    for dialogue in dialogues:
+        try:
+            prompts.check_fits(dialogue)
+        except CorpusError as error:
+            first = first or error
+            too_long.append(dialogue.id)
+    if first is not None and len(too_long) > 1:
+        more = ", ..." if len(too_long) > 10 else ""
+        raise CorpusError(f"{first}; {len(too_long)} dialogues are too long: {', '.join(too_long[:10])}{more}")
+    if first is not None:
+        raise first
+
+
 def _train(run: RunDir, config: Config, corpus: Corpus, *, allow_changed: Sequence[str], reporter: Reporter) -> None:
     base = resolve_model(config.model)
     if run.exists(MANIFEST):
@@ -58,9 +76,7 @@ def _train(run: RunDir, config: Config, corpus: Corpus, *, allow_changed: Sequen
     prompts = SimulatorPrompts(
         load_tokenizer(base), instructions=config.prompt.instructions, budget_tokens=config.prompt_budget_tokens
     )
-    for split in (Split.TRAIN, Split.VALIDATION):
-        for dialogue in corpus.split(split):
-            prompts.check_fits(dialogue)
+    _check_fits(prompts, [*corpus.split(Split.TRAIN), *corpus.split(Split.VALIDATION)])
     if not run.exists(MANIFEST):
         run.write_json(MANIFEST, manifest(config, corpus, base))
     with running_ray(config) as pools, tempfile.TemporaryDirectory(prefix="advsim-logs-") as scratch:

@@ -172,7 +172,7 @@ def test_strings_alternate_from_the_configured_first_speaker() -> None:
 def test_struct_of_lists_is_read_as_turns() -> None:
     row = {"turns": {"speaker": ["user", "bot"], "text": ["a", "b"]}}
     turns = line_from_columns(row, ColumnsConfig())["turns"]
-    assert turns == [{"speaker": "user", "text": "a"}, {"speaker": "chatbot", "text": "b"}]
+    assert turns == [{"speaker": "user", "text": "a"}, {"speaker": "bot", "text": "b"}]
 
 
 def test_speaker_names_that_miss_the_user_are_shown() -> None:

@@ -1,0 +1,41 @@
+"""Ids as they are meant: missing ones are None, and one person has one spelling."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import unicodedata
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+MISSING_TEXTS = frozenset({"", "nan", "null", "none", "<na>", "nat"})
+"""What pandas, JSON and spreadsheets write, as text, where there is no value."""
+
+
+def is_missing(value: Any) -> bool:
+    """Whether a value stands for none: null, or NaN, which ``json.dumps`` writes of a pandas row."""
+    return value is None or (isinstance(value, float) and math.isnan(value))
+
+
+def plain_id(value: Any) -> Any:
+    """An id in one spelling: stripped, in Unicode form NFC, 7.0 as 7; None where it is missing.
+
+    What is neither text nor a number is given back as it is, for the schema to refuse.
+    """
+    if is_missing(value):
+        return None
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return str(value)
+    if not isinstance(value, str):
+        return value
+    text = unicodedata.normalize("NFC", value).strip()
+    return None if text.casefold() in MISSING_TEXTS else text
+
+
+def content_id(turns: Sequence[Mapping[str, Any]]) -> str:
+    """Id of a dialogue that has none: 16 hex digits of a hash of its speakers and texts."""
+    content = json.dumps([[turn.get("speaker"), turn.get("text")] for turn in turns], default=str)
+    return hashlib.sha256(content.encode()).hexdigest()[:16]
