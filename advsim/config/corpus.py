@@ -70,7 +70,7 @@ class CorpusConfig(Section):
     """Join turns of one speaker that follow each other with a newline. Off, so that a log that lost turns is noticed;
     presets always join, because their corpora keep one row a typed line."""
     drop_roles: tuple[str, ...] = ()
-    """Roles whose turns are left out and counted, such as ``[system, tool]``; ``tool`` also leaves out messages of the
+    """Roles whose turns are left out, such as ``[system, tool]``; ``tool`` also leaves out messages of the
     chatbot that call a tool and say nothing."""
     max_bad_dialogues: CountOrZero = 0
     """So many dialogues that break the schema may be left out, with a warning; one more is an error."""

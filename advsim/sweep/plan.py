@@ -114,7 +114,12 @@ def plan(settings: SweepConfig) -> SweepPlan:
     """
     run = load_run(settings.run)
     values: dict[str, Any] = run.manifest["config"]
-    overrides = [f"rollout.max_user_turns={settings.max_user_turns}", *settings.run_overrides]
+    # No rounds here: what they alone need of a configuration does not bind a sweep, which may have single turns.
+    overrides = [
+        f"rollout.max_user_turns={settings.max_user_turns}",
+        "stop.max_rounds=0",
+        *settings.run_overrides,
+    ]
     config = parse_config(values, overrides, where=f"configuration of {settings.run}")
     corpus = load_corpus(config.corpus)
     if corpus.sha256 != run.manifest["corpus"]["sha256"]:

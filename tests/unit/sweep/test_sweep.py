@@ -1,4 +1,4 @@
-"""benchmarks/py: what it plans, keeps and repeats; engines are replaced by something that answers at once."""
+"""What a sweep plans, keeps and repeats; engines are replaced by something that answers at once."""
 
 import pytest
 
