@@ -107,8 +107,6 @@ class CorpusConfig(Section):
             raise ValueError(
                 f"hub_subset and hub_revision have no effect with source {self.source}; set source to hub, or leave out"
             )
-        if self.source == "sample" and self.columns != ColumnsConfig():
-            raise ValueError("columns have no effect with source sample; set corpus.path to a file of yours")
         if self.validation_fraction + self.test_fraction >= 1.0:
             raise ValueError("validation_fraction + test_fraction must stay below 1, or nothing is left to train on")
         return self

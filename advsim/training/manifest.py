@@ -30,6 +30,8 @@ _FREE_TO_CHANGE = (
     "engine.cpu_threads_bind",
     "output_dir",
     "evaluate.",
+    "corpus.columns.",  # what they make of the file is in the hash of the corpus, which is held against the run's
+    "corpus.drop_roles",
 )
 
 

@@ -147,3 +147,16 @@ def test_verify_says_which_stages_stand(tmp_path, capsys):
     assert main(["verify", run.location, "--json"]) == 3
     stages = json.loads(capsys.readouterr().out)
     assert stages[1]["problems"] == ["input sft/adapter/weights.bin is not what it was when the stage was done"]
+
+
+def test_a_run_whose_defaults_of_reading_were_others_resumes_on_the_same_dialogues(tmp_path, tiny_model):
+    config = parse_config({"name": "r", "output_dir": str(tmp_path), "model": {"path": str(tiny_model)}})
+    corpus = load_corpus(config.corpus)
+    run = RunDir(config.run_path)
+    old = plain_values(manifest(config, corpus, tiny_model))
+    old["config"]["corpus"]["columns"]["user_values"] = ["user", "usr"]
+    for key in ("chatbot_values", "user_id"):
+        old["config"]["corpus"]["columns"].pop(key, None)
+    run.write_json("manifest.json", old)
+    check_unchanged(run, config, corpus, tiny_model, allow_changed=[])
+    assert parse_config(run.read_json("manifest.json")["config"]).corpus.source == "sample"

@@ -109,7 +109,6 @@ def refusal(*overrides: str) -> str:
         (f"name={'a' * 308}", "name"),
         ("chatbot.replies=[a]", "chatbot.replies"),
         ("corpus.hub_subset=x", "hub_subset"),
-        ("corpus.columns.id=x", "columns"),
         ("rollout.max_user_turns=1", "rollout.max_user_turns"),
         ("preference.sampling.temperature=0", "preference.sampling.temperature"),
         ("held_out.num_folds=100", "held_out.num_folds"),
