@@ -25,6 +25,8 @@ TOKENS_A_MESSAGE = 35
 """Rough mean over users and chatbots, for the estimate of the work only."""
 
 SETTINGS = "settings.json"
+_PARTS = ("rollout", "prompt", "engine")
+"""Sections of the run's configuration that decide what a sweep finds."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -201,13 +203,16 @@ def keep_settings(sweep_plan: SweepPlan) -> None:
         "seed": sweep_plan.seed,
         "scenarios": [dialogue.id for dialogue in sweep_plan.scenarios],
         "prefixes": [f"{name}@{turn}" for name, turn in sweep_plan.prefixes],
-        **{part: getattr(sweep_plan.config, part).model_dump(mode="json") for part in ("rollout", "prompt", "engine")},
+        **{part: getattr(sweep_plan.config, part).model_dump(mode="json") for part in _PARTS},
         "chatbot_model": (sweep_plan.config.chatbot.model or sweep_plan.config.model).model_dump(mode="json"),
         "model": sweep_plan.run.manifest["model"],
         "adapters": {s.name: s.adapter.sha256 if s.adapter else "" for s in sweep_plan.simulators},
         "chatbots": {chatbot.name: chatbot.model_dump(mode="json") for chatbot in sweep_plan.chatbots},
     }
     before = sweep_plan.output.read_json(SETTINGS) if sweep_plan.output.exists(SETTINGS) else settings
+    for part in _PARTS:  # keys that came since a sweep of an older version had their defaults then
+        defaults = type(getattr(sweep_plan.config, part))().model_dump(mode="json")
+        before = {**before, part: {**defaults, **before[part]}}
     shared = {
         **settings,  # simulators and chatbots may be added later; what both know must be the same
         "adapters": {**before["adapters"], **settings["adapters"]},

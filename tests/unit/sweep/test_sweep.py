@@ -129,3 +129,19 @@ def test_results_of_another_study_are_not_mixed_in(settings):
         planned(settings, run_overrides=["prompt.instructions=Be somebody else."])
     with pytest.raises(ConfigError, match="prefixes"):
         planned(settings, num_prefixes=5)
+
+
+def test_a_sweep_of_an_older_version_without_a_newer_key_goes_on(settings):
+    sweep_plan = planned(settings)
+    written = sweep_plan.output.read_json("settings.json")
+    del written["engine"]["step_timeout_s"]
+    sweep_plan.output.write_json("settings.json", written)
+    planned(settings)
+    written["engine"]["max_num_seqs"] = 7
+    sweep_plan.output.write_json("settings.json", written)
+    with pytest.raises(ConfigError, match=r"engine\.max_num_seqs"):
+        planned(settings)
+
+
+def test_single_turns_can_be_swept_though_rounds_need_two(settings):
+    assert planned(settings, max_user_turns=1).config.rollout.max_user_turns == 1
