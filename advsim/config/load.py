@@ -135,8 +135,8 @@ def explain(detail: Any, kind: type[BaseModel] = Config) -> str:
 
 def _valid_keys(location: Sequence[str | int], section: type[BaseModel]) -> list[str]:
     for part in location:
-        found = section.model_fields.get(str(part))
-        inner = None if found is None else _section_type(found.annotation)
+        field = section.model_fields.get(str(part))
+        inner = None if field is None else _section_type(field.annotation)
         if inner is None:
             break
         section = inner

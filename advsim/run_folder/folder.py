@@ -120,7 +120,7 @@ class RunDir:
             return []
         below = self._fs.get_file_info(pyarrow.fs.FileSelector(self._full(name), recursive=True))
         return sorted(
-            found.path.removeprefix(f"{self._root}/") for found in below if found.type == pyarrow.fs.FileType.File
+            entry.path.removeprefix(f"{self._root}/") for entry in below if entry.type == pyarrow.fs.FileType.File
         )
 
     def sha256(self, name: str) -> str:
