@@ -51,12 +51,23 @@ class Context:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Turn:
-    """One speaker's turn. ``token_ids`` are the sampled tokens of a simulated user turn, without end-of-turn token."""
+    """One speaker's turn.
+
+    Attributes:
+        speaker: who wrote it.
+        text: what was said to the other; empty for a chatbot turn of which there is only a thought (a failed reply).
+        labels: of the corpus.
+        token_ids: the sampled tokens of a simulated user turn, without end-of-turn token.
+        thought: what a reasoning chatbot wrote before it spoke; nobody reads it and it is not judged.
+        is_cut: the text was cut at the speaker's token limit.
+    """
 
     speaker: Speaker
     text: str
     labels: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     token_ids: tuple[int, ...] = ()
+    thought: str = ""
+    is_cut: bool = False
 
 
 class HasTurns(Protocol):

@@ -11,6 +11,7 @@ from advsim.config import CorpusConfig
 from advsim.corpus.identity import is_missing
 from advsim.errors import CorpusError
 from advsim.prompts.text import END_TOKEN
+from advsim.prompts.thoughts import separate_thoughts
 from advsim.records import Speaker, Turn
 
 MAX_TURNS = 10_000
@@ -57,9 +58,9 @@ def checked_turns(
                 f"{key}[{index}]: got a message that calls a tool and says nothing; set corpus.drop_roles to [tool], "
                 "which leaves out such messages and those of tools"
             )
-        text = checked_text(raw.text, where=f"{key}[{index}].{text_key}")
-        _check_text(text, speaker, where=f"{key}[{index}]")
-        turns.append((index, Turn(speaker=speaker, text=text, labels=_labels(raw.labels))))
+        turn = _turn(speaker, checked_text(raw.text, where=f"{key}[{index}].{text_key}"), labels=raw.labels)
+        _check_text(turn, where=f"{key}[{index}]")
+        turns.append((index, turn))
     if not any(turn.speaker is Speaker.USER for _, turn in turns):
         raise CorpusError(
             f"{key}: got {len(turns)} turns and none by the user, expected at least one; check who is called what "
@@ -112,13 +113,24 @@ def _speaker_of(role: str, config: CorpusConfig, *, where: str) -> Speaker | Non
     )
 
 
-def _check_text(text: str, speaker: Speaker, *, where: str) -> None:
-    if not text:
+def _turn(speaker: Speaker, text: str, *, labels: Mapping[str, Any]) -> Turn:
+    """A turn with its thought kept apart; a chatbot's may be all there is: a failed reply.
+
+    A person may write such markup too: of a user's text only closed thoughts with a message beside them are apart.
+    """
+    separated = separate_thoughts(text)
+    if speaker is Speaker.USER and (separated.is_unclosed or not separated.text):
+        return Turn(speaker=speaker, text=text, labels=_labels(labels))
+    return Turn(speaker=speaker, text=separated.text, labels=_labels(labels), thought=separated.thought)
+
+
+def _check_text(turn: Turn, *, where: str) -> None:
+    if not turn.text and not turn.thought:
         raise CorpusError(
             f"{where}: got an empty text, expected at least one character; write what was sent (for a picture: "
             "[picture]) or take the turn out"
         )
-    if speaker is Speaker.USER and END_TOKEN in text:
+    if turn.speaker is Speaker.USER and END_TOKEN in turn.text:
         raise CorpusError(
             f"{where}: got {END_TOKEN} in a user's text, expected it nowhere, because it is how the simulator ends a "
             "dialogue; take it out"
@@ -146,7 +158,12 @@ def _joined(first: Turn, second: Turn) -> Turn:
     labels = {
         key: (*first.labels.get(key, ()), *second.labels.get(key, ())) for key in {**first.labels, **second.labels}
     }
-    return Turn(speaker=first.speaker, text=f"{first.text}\n{second.text}", labels=labels)
+    return Turn(
+        speaker=first.speaker,
+        text="\n".join(text for text in (first.text, second.text) if text),
+        labels=labels,
+        thought="\n".join(thought for thought in (first.thought, second.thought) if thought),
+    )
 
 
 def _labels(labels: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:

@@ -10,6 +10,7 @@ from advsim.detectors.taxonomy import Taxonomy
 from advsim.evaluation.calibration import Calibration
 from advsim.evaluation.inputs import GroupInput
 from advsim.evaluation.results import Group
+from advsim.records import chatbot_turns
 from advsim.validity.by_chatbot import ByChatbot
 
 ONE_CHATBOT = (
@@ -76,6 +77,41 @@ def calibration_notes(calibration: Calibration, detector: Detector, inputs: Sequ
             "text is real or simulated, or no label says that of its message."
         )
     return notes
+
+
+def silent_replies(group: GroupInput) -> frozenset[tuple[str, int]]:
+    """(dialogue id, turn) of the chatbot turns that hold a thought and no message."""
+    return frozenset(
+        (dialogue.id, index)
+        for dialogue in group.dialogues
+        for index, turn in chatbot_turns(dialogue)
+        if turn.thought and not turn.text
+    )
+
+
+def reply_notes(groups: Sequence[Group]) -> list[str]:
+    """How many replies held a thought, were nothing else, or were cut at the token limit."""
+    notes = []
+    for group in groups:
+        if group.num_with_thought:
+            notes.append(
+                f"{group.name}: {_messages(group.num_with_thought)} held a thought, which was kept apart, not judged."
+            )
+        if group.num_silent:
+            notes.append(
+                f"{group.name}: {_messages(group.num_silent)} held a thought and nothing for the user: failed replies, "
+                "in no rate."
+            )
+        if group.num_cut:
+            notes.append(
+                f"{group.name}: {_messages(group.num_cut)} ended at the chatbot's token limit and may break off in a "
+                "sentence; raise its sampling.max_tokens."
+            )
+    return notes
+
+
+def _messages(number: int) -> str:
+    return "1 message" if number == 1 else f"{number} messages"
 
 
 def group_notes(groups: Sequence[Group], detector: Detector) -> list[str]:

@@ -96,6 +96,8 @@ TURN_SCHEMA = pa.schema(
         "speaker": pa.string(),
         "text": pa.string(),
         "token_ids": _TOKENS,
+        "thought": pa.string(),
+        "is_cut": pa.bool_(),
         "simulator_version": pa.int32(),
         "simulator_sha256": pa.string(),
     }
@@ -130,6 +132,8 @@ def turns_table(conversations: Iterable[Conversation]) -> pa.Table:
             "speaker": turn.speaker.value,
             "text": turn.text,
             "token_ids": list(turn.token_ids),
+            "thought": turn.thought,
+            "is_cut": turn.is_cut,
             "simulator_version": conversation.simulator_version,
             "simulator_sha256": conversation.simulator_sha256,
         }
@@ -143,7 +147,13 @@ def read_conversations(conversations: pa.Table, turns: pa.Table) -> list[Convers
     """Conversations from their two tables, in the order of the first."""
     by_id: dict[str, list[tuple[int, Turn]]] = defaultdict(list)
     for row in turns.to_pylist():
-        turn = Turn(speaker=Speaker(row["speaker"]), text=row["text"], token_ids=tuple(row["token_ids"]))
+        turn = Turn(
+            speaker=Speaker(row["speaker"]),
+            text=row["text"],
+            token_ids=tuple(row["token_ids"]),
+            thought=row.get("thought") or "",  # tables of older runs lack these two
+            is_cut=bool(row.get("is_cut")),
+        )
         by_id[row["conversation_id"]].append((row["turn"], turn))
     return [
         Conversation(

@@ -32,6 +32,8 @@ REPLY_SCHEMA = pa.schema(
         "num_prompt_tokens": pa.int64(),
         "num_output_tokens": pa.int64(),
         "error": pa.string(),
+        "thought": pa.string(),
+        "is_cut": pa.bool_(),
     }
 )
 
@@ -141,7 +143,8 @@ def replayed_dialogues(replies: Iterable[ReplayedReply], dialogues: Sequence[Dia
     replayed = []
     for reply in replies:
         real = by_id[reply.dialogue_id]
-        said = () if reply.error else (Turn(speaker=Speaker.CHATBOT, text=reply.text),)
+        turn = Turn(speaker=Speaker.CHATBOT, text=reply.text, thought=reply.thought, is_cut=reply.is_cut)
+        said = () if reply.error else (turn,)
         replayed.append(
             ReplayedDialogue(
                 dialogue_id=real.id,

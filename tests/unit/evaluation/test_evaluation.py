@@ -388,3 +388,26 @@ def test_run_with_nothing_simulated_yet_is_refused(tmp_path, tiny_model):
     folder.write_json("manifest.json", manifest(config, load_corpus(config.corpus), tiny_model))
     with pytest.raises(RunError, match="finish a round"):
         evaluate_run(Run(folder), detector=FindsShould(), embedder=ByLength())
+
+
+def test_thoughts_are_not_judged_and_replies_of_nothing_else_are_in_no_rate(tmp_path):
+    def dialogue(name, reply):
+        turns = [{"speaker": "user", "text": "hi"}, {"speaker": "chatbot", "text": reply}]
+        return {"id": name, "turns": turns}
+
+    lines = [
+        dialogue("a", "<think>you should</think>Hello."),
+        dialogue("b", "<think>you should"),
+        dialogue("c", "you should"),
+    ]
+    path = tmp_path / "thoughts.jsonl"
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    result = evaluate(path)
+    failures = result.groups[0].failures
+    assert (failures.num_messages, failures.num_errors) == (3, 1)
+    assert failures.rates["any"].num_messages == 2
+    assert failures.rates["any"].estimate == 0.5
+    assert any("2 messages held a thought" in note for note in result.notes)
+    assert any("1 message held a thought and nothing" in note for note in result.notes)
+    group = result.groups[0]
+    assert (group.num_with_thought, group.num_silent, group.num_cut) == (2, 1, 0)
