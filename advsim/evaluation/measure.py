@@ -14,7 +14,14 @@ from advsim.evaluation.calibration import Calibration, calibrate, corrected_rate
 from advsim.evaluation.chatbots import measure_chatbots
 from advsim.evaluation.inputs import GroupInput
 from advsim.evaluation.instruments import Instruments
-from advsim.evaluation.notes import calibration_notes, chatbot_notes, detector_notes, group_notes, population_notes
+from advsim.evaluation.notes import (
+    calibration_notes,
+    chatbot_notes,
+    detector_notes,
+    group_notes,
+    language_notes,
+    population_notes,
+)
 from advsim.evaluation.results import Evaluation, Group
 from advsim.evaluation.summary import (
     FailureSummary,
@@ -126,6 +133,7 @@ def measure(
             *detector_notes(detector, taxonomy),
             *(calibration_notes(calibration, detector, inputs) if calibration is not None else ()),
             *group_notes(groups, detector),
+            *language_notes(assessments, detector),
             *population_notes(groups),
         ),
         seconds=time.monotonic() - started_s,
