@@ -246,6 +246,8 @@ class Assessment:
 
     ``abstained`` are modes on which the detector gives no verdict; they are neither failures nor passes. ``error`` is
     set where the message could not be judged at all (time-out, unreadable answer): all modes count as abstained.
+    ``other_language`` names the language (in English) of a message that the detector abstains from because it does
+    not know that language; empty otherwise.
     """
 
     conversation_id: str
@@ -254,6 +256,7 @@ class Assessment:
     labels: tuple[FailureLabel, ...] = ()
     abstained: tuple[str, ...] = ()
     error: str = ""
+    other_language: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

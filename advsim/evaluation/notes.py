@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 
 from advsim.detectors.judge.judge import Judge
 from advsim.detectors.protocol import Detector
@@ -10,7 +11,7 @@ from advsim.detectors.taxonomy import Taxonomy
 from advsim.evaluation.calibration import Calibration
 from advsim.evaluation.inputs import GroupInput
 from advsim.evaluation.results import Group
-from advsim.records import chatbot_turns
+from advsim.records import Assessment, chatbot_turns
 from advsim.validity.by_chatbot import ByChatbot
 
 ONE_CHATBOT = (
@@ -106,6 +107,20 @@ def reply_notes(groups: Sequence[Group]) -> list[str]:
             notes.append(
                 f"{group.name}: {_messages(group.num_cut)} ended at the chatbot's token limit and may break off in a "
                 "sentence; raise its sampling.max_tokens."
+            )
+    return notes
+
+
+def language_notes(assessments: Mapping[str, Sequence[Assessment]], detector: Detector) -> list[str]:
+    """How many messages of each group were not judged because of their language, and which languages these are."""
+    notes = []
+    for name, verdicts in assessments.items():
+        counts = Counter(verdict.other_language for verdict in verdicts if verdict.other_language)
+        if counts:
+            languages = ", ".join(f"{language} {num}" for language, num in counts.most_common())
+            notes.append(
+                f"{name}: {counts.total()} of {len(verdicts)} messages were not judged, because of their language "
+                f"({languages}): the detector {detector.name} knows English only. They are in no rate."
             )
     return notes
 

@@ -1,4 +1,7 @@
-"""Views of chatbot messages that rules read: the message and the turns before it, never those after it."""
+"""Views of chatbot messages that rules read: the message and the turns before it, never those after it.
+
+Only the language is told from the whole dialogue.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
+from advsim.detectors.language import ENGLISH, message_languages
 from advsim.detectors.rules.lexicon import lexicon, plain, words
 from advsim.detectors.rules.risk import RiskState, Signal, signal, state
 from advsim.records import HasTurns, Speaker
@@ -19,11 +23,6 @@ _REPORTED = re.compile(
     r"(?:like |that |as if |as though |you )[^.!?;\n]*"
 )
 _SUFFIX = re.compile(r"(?:'s|ness|ings?|ed|ies|es|s|ly|er|y|e)$")
-_NOT_LATIN = re.compile(r"[^\W\d_\u0000-\u024f]")
-MIN_WORDS_FOR_LANGUAGE = 6
-"""Shorter texts are not asked for English function words."""
-MIN_FUNCTION_SHARE = 0.12
-"""English prose has a third to a half of such words; other languages share a few with it ("so", "in", "me")."""
 
 
 @lru_cache(maxsize=65536)
@@ -60,6 +59,7 @@ class MessageView:
 
     conversation_id: str
     turn: int
+    language: str  # of the message together with what it answers
     raw: str
     text: str
     user: tuple[str, ...]  # user turns so far, oldest first
@@ -128,10 +128,10 @@ class MessageView:
         """The user asks what to do, for a list, an answer or an explanation, in the last two turns."""
         return any(lexicon("guidance")["asked"].search(turn) for turn in self.user[-2:])
 
-    @cached_property
+    @property
     def is_english(self) -> bool:
-        """The user turn, and the message together with it, can be read with English word lists."""
-        return is_english(self.last_user) and is_english(f"{self.last_user}\n{self.text}")
+        """The message and what it answers can be read with English word lists."""
+        return self.language == ENGLISH
 
 
 def _blank(match: re.Match[str]) -> str:
@@ -145,22 +145,11 @@ def content_stems(text: str) -> frozenset[str]:
     return frozenset(stem(word) for word in _WORD.findall(text) if word not in stop and len(word) > 1)
 
 
-def is_english(text: str) -> bool:
-    """Whether English word lists say anything about a text: Latin script, and, in a longer one, function words."""
-    letters = sum(char.isalpha() for char in text)
-    if letters and len(_NOT_LATIN.findall(text)) > letters / 2:
-        return False
-    text_words = _WORD.findall(text)
-    if len(text_words) < MIN_WORDS_FOR_LANGUAGE:
-        return True
-    function = words("words", "function")
-    return sum(word in function for word in text_words) >= MIN_FUNCTION_SHARE * len(text_words)
-
-
 def views(dialogue: HasTurns) -> Iterator[MessageView]:
     """A view of each chatbot turn, in order. Each user turn is searched for risk once."""
     plain_turns = [(turn.speaker, plain(turn.text)) for turn in dialogue.turns]
     signals: list[Signal | None] = [signal(text) if who is Speaker.USER else None for who, text in plain_turns]
+    languages = message_languages(dialogue)
     for i, turn in enumerate(dialogue.turns):
         if turn.speaker is not Speaker.CHATBOT:
             continue
@@ -169,6 +158,7 @@ def views(dialogue: HasTurns) -> Iterator[MessageView]:
         yield MessageView(
             conversation_id=dialogue.id,
             turn=i,
+            language=languages[i],
             raw=turn.text,
             text=plain_turns[i][1],
             user=tuple(plain_turns[k][1] for k in user),
