@@ -105,7 +105,7 @@ def _parser() -> argparse.ArgumentParser:
         action="append",
         default=[],
         metavar="KEY=VALUE",
-        help="override a key, for example -o evaluate.judge.model=my-model -o evaluate.judge.base_url=http://host/v1",
+        help="override a key, for example -o evaluate.judge.model=my-model -o evaluate.judge.base_url=https://host/v1",
     )
     evaluate.add_argument(
         "--conversations", metavar="FILE", help="dialogues: .jsonl, .jsonl.gz or .parquet; no run needed"
