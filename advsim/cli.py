@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import logging
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NoReturn
 
-from advsim.errors import AdvsimError, ConfigError
+from advsim.errors import AdvsimError, ConfigError, one_line, printable
 
 _DESCRIPTION = """\
 advsim learns realistic users from real chats and lets chatbot variants meet those instead of people.
@@ -32,11 +33,13 @@ _OVERRIDES_HELP = "override a configuration key, for example -o stop.max_rounds=
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
+    if logging.lastResort is not None:
+        logging.lastResort.setFormatter(_PrintableFormatter())
     try:
         options = _parser().parse_args(arguments)
         importlib.import_module(f"advsim.commands.{options.module}").run(options)
     except AdvsimError as error:
-        print(f"advsim: {error}", file=sys.stderr)
+        print(f"advsim: {printable(str(error))}", file=sys.stderr)
         return error.exit_code
     except BrokenPipeError:
         return 0
@@ -47,9 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="advsim", description=_DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = _Parser(prog="advsim", description=_DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     check = _command(commands, "check", "check a configuration in a second, without starting anything")
@@ -105,7 +106,7 @@ def _parser() -> argparse.ArgumentParser:
         action="append",
         default=[],
         metavar="KEY=VALUE",
-        help="override a key, for example -o evaluate.judge.model=my-model -o evaluate.judge.base_url=http://host/v1",
+        help="override a key, for example -o evaluate.judge.model=my-model -o evaluate.judge.base_url=https://host/v1",
     )
     evaluate.add_argument(
         "--conversations", metavar="FILE", help="dialogues: .jsonl, .jsonl.gz or .parquet; no run needed"
@@ -188,6 +189,20 @@ _GONE = {
     "--judge-scope": "scope",
 }
 """Flags of older versions, and the keys of the section ``evaluate.judge`` that say the same."""
+
+
+class _Parser(argparse.ArgumentParser):
+    """Errors quote the arguments, which may hold anything."""
+
+    def error(self, message: str) -> NoReturn:
+        super().error(printable(message))
+
+
+class _PrintableFormatter(logging.Formatter):
+    """Warnings quote what was read."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return one_line(super().format(record))
 
 
 class _Gone(argparse.Action):

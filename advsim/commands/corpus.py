@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import argparse
 
-from rich.console import Console, Group
+from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
+from advsim.commands.show import console_on, print_json
 from advsim.config import load_config, parse_config
 from advsim.corpus.load import load_corpus
 from advsim.corpus.stats import CorpusStats, corpus_stats
@@ -28,10 +29,10 @@ def run(options: argparse.Namespace) -> None:
         config = parse_config(values, options.overrides)
     corpus = load_corpus(config.corpus)
     stats = corpus_stats(corpus.dialogues)
-    console = Console()
+    console = console_on()
     if options.json:
         counts = {"num_left_out": corpus.num_left_out, "num_repeats": corpus.num_repeats}
-        console.print_json(data={"sha256": corpus.sha256, **counts, **plain_values(stats)})
+        print_json({"sha256": corpus.sha256, **counts, **plain_values(stats)})
     else:
         console.print(render_stats(stats))
         if corpus.num_repeats:

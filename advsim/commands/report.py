@@ -7,7 +7,7 @@ import json
 import sys
 from collections.abc import Sequence
 
-from advsim.commands.show import print_parts
+from advsim.commands.show import print_parts, say
 from advsim.config import parse_config
 from advsim.corpus.load import Corpus, load_corpus
 from advsim.errors import ConfigError, CorpusError
@@ -32,7 +32,7 @@ def run(options: argparse.Namespace) -> None:
         return
     write_report(run, corpus_of(run, options.overrides))
     print_parts(round_tables(read_metrics(baseline=run.baseline, rounds=run.rounds)), sys.stdout)
-    print(f"report: {run.folder.location}/{REPORT}")
+    say(f"report: {run.folder.location}/{REPORT}")
 
 
 def corpus_of(run: Run, overrides: Sequence[str] = ()) -> Corpus:

@@ -198,6 +198,7 @@ def _failures(
             assessments,
             users=group.users,
             user_turn_fault=partial(user_turn_fault, instructions=group.instructions),
+            is_simulated=bool(group.stop_reasons),  # of dialogue files it is not known who wrote the user turns
             modes=instruments.taxonomy.ids,
             judged_modes=instruments.detector.modes,
             left_out=group.openings,

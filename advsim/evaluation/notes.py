@@ -53,6 +53,7 @@ def detector_notes(detector: Detector, taxonomy: Taxonomy) -> list[str]:
             f"{cost.num_unreadable} answers could not be read, and {cost.num_errors} of {cost.num_messages} messages "
             "got no verdict."
         )
+        notes += detector.notes
     return notes
 
 

@@ -22,6 +22,7 @@ from sklearn.pipeline import Pipeline
 from advsim.config import HeldOutConfig
 from advsim.corpus.prefixes import Prefix, user_of, user_turn_number
 from advsim.models.embedder import Embedder, FloatArray
+from advsim.rates.digits import digits_apart
 from advsim.rates.intervals import LEVEL, MIN_CLUSTERS_FOR_BOUNDS
 from advsim.realism.bootstrap import cluster_draws
 from advsim.realism.controls import Control, repeated, shuffled, truncated
@@ -365,9 +366,14 @@ def run_trial(
         measurable=measurable,
         gate=untried_gate(family, gate_control)
         if auc is None
-        else f"the {family} classifier finds its control {gate_control} with AUC {auc:.2f} "
-        f"({'>=' if measurable else '<'} {config.min_control_auc:.2f})",
+        else f"the {family} classifier finds its control {gate_control} with {_against(auc, config.min_control_auc)}",
     )
+
+
+def _against(auc: float, least: float) -> str:
+    """The AUC on the control beside the least that counts."""
+    digits = 2 if auc >= least else digits_apart(auc, least)
+    return f"AUC {auc:.{digits}f} ({'>=' if auc >= least else '<'} {least:.{digits}f})"
 
 
 def untried_gate(family: Family, control: Control) -> str:

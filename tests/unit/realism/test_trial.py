@@ -193,6 +193,18 @@ def test_a_family_is_measurable_where_it_finds_its_control(others, measurable):
     assert result.scores.auc().value == 0.5 and result.nulls is None and result.user_only is None
 
 
+def test_an_auc_just_under_the_least_that_counts_is_shown_to_be_so():
+    result = run_trial(
+        trial_of(PLAIN, PLAIN),
+        Family.SURFACE,
+        controls={Control.TRUNCATED: trial_of(PLAIN, PLAIN)},
+        gate_control=Control.TRUNCATED,
+        config=HeldOutConfig(num_permutations=0, min_control_auc=0.5004),
+        embedder=None,
+    )
+    assert not result.measurable and result.gate.endswith("with AUC 0.5000 (< 0.5004)")
+
+
 def test_a_family_without_its_control_is_not_measurable():
     result = run_trial(
         trial_of(PLAIN, PLAIN),

@@ -132,7 +132,7 @@ def metrics():
     blame = {
         "num_by_blame": {"chatbot": 9, "none": 11},
         "num_by_fault": {"repetition": 0},
-        "rate_without_simulator_faults": rate(None),
+        "rate_without_user_side_faults": rate(None),
     }
     size = {"num_dialogues": 20, "num_users": 20, "num_user_turns": 90}
     return {
