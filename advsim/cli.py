@@ -22,6 +22,7 @@ advsim learns realistic users from real chats and lets chatbot variants meet tho
   advsim evaluate --conversations a.jsonl --reference b.jsonl   the same for any two dialogue files
   advsim sweep configs/sweeps/chatbots.yaml -o run=runs/quickstart   its simulators against fourteen chatbots
   advsim lab configs/lab.yaml                 do the estimators find truths that are known? no model needed
+  advsim detectors measure --detector rules   how often are a detector's findings right?
   advsim corpus stats chats.jsonl.gz          counts, lengths and typing habits of dialogues
   advsim submit configs/paper.yaml --address http://head:8265   train on a Ray cluster
 
@@ -154,6 +155,44 @@ def _parser() -> argparse.ArgumentParser:
     lab = _command(commands, "lab", "try the estimators on scripted users and chatbots whose truth is known")
     _config_arguments(lab)
     lab.add_argument("--json", action="store_true", help="print the configuration and all figures as JSON")
+
+    detectors = commands.add_parser("detectors", help="look at detectors", description="Look at detectors of failures.")
+    detectors_commands = detectors.add_subparsers(required=True, metavar="COMMAND")
+    measure = _command(
+        detectors_commands,
+        "measure",
+        "precision, recall and false alarms of detectors on whole labelled dialogues",
+        module="detectors",
+    )
+    measure.add_argument(
+        "--detector",
+        action="append",
+        metavar="NAME",
+        help="rules (default), learned, combined or judge; may be given several times",
+    )
+    measure.add_argument(
+        "--part",
+        choices=("build", "tune", "final"),
+        default="tune",
+        help="build: rules and weights were made from it; tune (default): they were chosen by it; final: to be opened "
+        "once, at the end",
+    )
+    measure.add_argument(
+        "--esconv",
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="your copy of ESConv (.jsonl, .jsonl.gz or .parquet): its labels ship, its text may not",
+    )
+    measure.add_argument(
+        "-o",
+        dest="overrides",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="for the judge, for example -o evaluate.judge.model=my-model -o evaluate.judge.base_url=https://host/v1",
+    )
+    measure.add_argument("--json", action="store_true", help="print all figures as JSON instead of the tables")
 
     corpus = commands.add_parser("corpus", help="look at dialogues", description="Look at dialogues.")
     corpus_commands = corpus.add_subparsers(required=True, metavar="COMMAND")
