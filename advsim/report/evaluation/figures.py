@@ -84,8 +84,8 @@ LEGEND: tuple[tuple[str, str], ...] = (
         "AUC",
         "of fresh classifiers between the users of a group and the reference's: 0.5 is chance. Where a classifier does "
         "not find its control, a value near 0.5 says nothing. Under it the value under which 95 % of classifiers stay "
-        "that were fitted with users dealt to the sides at random, and the p of this comparison: told apart where p is at "
-        "most .05. User turns alone: without the chatbot's turns.",
+        "that were fitted with users dealt to the sides at random, and the p of this comparison: told apart where p is "
+        "at most .05. User turns alone: without the chatbot's turns.",
     ),
     ("MAUVE", "likeness of the embedded turns, 0 to 1; read it against the ceiling, real users among themselves."),
 )

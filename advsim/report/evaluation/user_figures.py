@@ -129,7 +129,7 @@ def realism_rows(groups: Sequence[Group], family: str) -> Iterable[Row]:
         at_turns = [None if classifier is None else classifier.at_turn.get(turn) for classifier in classifiers]
         return tuple(Cell() if at is None else _estimate_and_n(value(at)) for at in at_turns)
 
-    yield row("what it says", lambda classifier: Cell(value=what_it_says(classifier)))
+    yield row("what it says", lambda classifier: Cell(value=said) if (said := what_it_says(classifier)) else Cell())
     yield row("by turn", lambda classifier: _estimate(classifier.auc))
     yield row(NULL_LABEL, lambda classifier: _null(classifier.nulls.auc if classifier.nulls else None))
     yield row("by dialogue", lambda classifier: _estimate(classifier.auc_dialogue))
