@@ -49,7 +49,7 @@ class Spread:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CorpusStats:
-    """Figures of a corpus. Words are separated by white space; shares are of user turns unless stated."""
+    """Figures of a corpus. Words as :func:`~advsim.corpus.habits.num_words` counts; shares of turns are of user turns."""
 
     num_dialogues: int
     num_users: int

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+from advsim.corpus.habits import num_words as count_words
+from advsim.corpus.habits import words_of
 from advsim.detectors.rules.finding import Finding, finding
 from advsim.detectors.rules.lexicon import lexicon, words
 from advsim.detectors.rules.risk import Risk
@@ -107,8 +109,8 @@ def overload(view: MessageView) -> list[Finding]:
     fragile = view.risk.last >= Risk.EXPLICIT or any(lists["too_much"].search(turn) for turn in view.user[-3:])
     limit = LONG_WORDS_ASKED if view.asked_for_advice else LONG_WORDS_FRAGILE if fragile else LONG_WORDS
     findings = []
-    num_words = len(view.words)
-    if num_words > limit and num_words > 2 * len(view.last_user.split()):
+    num_words = len(words_of(view.text))
+    if num_words > limit and num_words > 2 * count_words(view.last_user):
         severity = 3 if fragile else 2 if num_words > 1.3 * limit else 1
         findings.append(finding("overload.length", severity))
     questions = view.questions
