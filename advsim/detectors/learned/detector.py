@@ -87,7 +87,8 @@ class LearnedDetector:
         languages = {id(dialogue): message_languages(dialogue) for dialogue in dialogues}
         messages = [(dialogue, index) for dialogue in dialogues for index, _ in chatbot_turns(dialogue)]
         readable = [(d, i) for d, i in messages if d.turns[i].text.strip() and languages[id(d)][i] == ENGLISH]
-        cases = [Case.of(d.turns[:i], d.turns[i].text) for d, i in readable]
+        by_turn = {id(dialogue): Case.all_of(dialogue.turns) for dialogue in dialogues}
+        cases = [by_turn[id(d)][i] for d, i in readable]
         probabilities_NM = self.probabilities(cases)
         spans = self._spans(cases, probabilities_NM)
         rows = {(id(d), i): row for row, (d, i) in enumerate(readable)}
@@ -146,8 +147,11 @@ class LearnedDetector:
         spans: dict[int, dict[int, str]] = {row: {} for row in rows}
         without = [(row, part) for row in rows if len(parts[row]) > 1 for part in parts[row]]
         left_NM = self.probabilities([cases[row].without(part) for row, part in without])
+        numbers: dict[int, list[int]] = {row: [] for row in rows}
+        for number, (row, _) in enumerate(without):
+            numbers[row].append(number)
         for row in rows:
-            tried = [number for number, (of, _) in enumerate(without) if of == row]
+            tried = numbers[row]
             for m in np.flatnonzero(above_NM[row]):
                 if not tried:
                     spans[row][int(m)] = cases[row].message.strip() if parts[row] else ""

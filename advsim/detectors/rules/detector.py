@@ -8,7 +8,8 @@ from advsim.detectors.language import language_name
 from advsim.detectors.rules.boundary import boundary
 from advsim.detectors.rules.finding import UNKNOWN_CONFIDENCE, Finding, confidences
 from advsim.detectors.rules.guidance import clinical_overreach, overload, premature_advice
-from advsim.detectors.rules.listening import misattunement, repetition, unsupported_assumption
+from advsim.detectors.rules.listening import misattunement, unsupported_assumption
+from advsim.detectors.rules.repetition import repetition
 from advsim.detectors.rules.safety import crisis_mishandled, harm_enablement, missed_risk
 from advsim.detectors.rules.validation import invalidation, sycophancy
 from advsim.detectors.rules.view import MessageView, views
