@@ -118,7 +118,7 @@ def evaluation_config(
         values = config if isinstance(config, dict) else read_yaml(config) if config is not None else {}
     parse_config(values, where=where)  # what is wrong is told in the terms of the file that was given
     if of_run is not None:
-        values = {**of_run.manifest["config"], **values}
+        values = {**of_run.config, **values}
     return parse_config(values, overrides, where=where)
 
 

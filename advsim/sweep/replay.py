@@ -22,6 +22,7 @@ from advsim.detectors.protocol import Detector
 from advsim.rates.outcomes import MessageOutcome, outcomes
 from advsim.records import Dialogue, Speaker, Turn, user_turns
 from advsim.rollout.replay import ReplayedReply, ReplayRequest
+from advsim.run_folder.folder import RunDir
 
 REPLY_SCHEMA = pa.schema(
     {
@@ -200,10 +201,15 @@ def replies_table(replies: Sequence[ReplayedReply]) -> pa.Table:
     return pa.Table.from_pylist([dataclasses.asdict(reply) for reply in replies], schema=REPLY_SCHEMA)
 
 
-def read_replies(table: pa.Table) -> list[ReplayedReply]:
-    """Replies of a table that :func:`replies_table` wrote."""
-    rows: list[Mapping[str, object]] = table.to_pylist()
-    return [ReplayedReply(**row) for row in rows]  # type: ignore[arg-type]  # the schema has the record's fields
+def read_replies(folder: RunDir, name: str) -> list[ReplayedReply]:
+    """Replies of a file that holds what :func:`replies_table` gave.
+
+    Raises:
+        RunError: it is not there or damaged.
+    """
+    rows: list[Mapping[str, object]] = folder.read_table(name).to_pylist()
+    with folder.reading(name):
+        return [ReplayedReply(**row) for row in rows]  # type: ignore[arg-type]  # the schema has the record's fields
 
 
 def _cut(dialogue: Dialogue, max_user_turn: int | None) -> Dialogue:
