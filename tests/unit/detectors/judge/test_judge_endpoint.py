@@ -192,11 +192,12 @@ ECHOES = {
 
 @pytest.mark.parametrize("echo", ECHOES.values(), ids=ECHOES.keys())
 @pytest.mark.parametrize("status, location", [(400, ""), (500, ""), (200, ""), (302, "http://127.0.0.1/")])
-def test_key_is_masked_wherever_the_server_repeats_it(monkeypatch, caplog, echo, status, location):
+@pytest.mark.parametrize("before", ["", "x" * 290], ids=["at once", "where the words are cut"])
+def test_key_is_masked_wherever_the_server_repeats_it(monkeypatch, caplog, echo, status, location, before):
     monkeypatch.setenv("MY_JUDGE_KEY", KEY)
     caplog.set_level(logging.DEBUG, logger="advsim")
     headers = {"Location": location + quote(echo)} if location else {}
-    with serve(lambda request: Answer(status=status, raw="x" * 290 + f" {echo} {echo}", headers=headers)) as server:
+    with serve(lambda request: Answer(status=status, raw=f"{before} {echo} {echo}", headers=headers)) as server:
         judge = judge_with(server, api_key_env="MY_JUDGE_KEY", max_attempts=2)
         (assessment,) = judge.assess([dialogue()])
     shown = assessment.error + str(judge.notes) + caplog.text
