@@ -23,6 +23,7 @@ class Blame(StrEnum):
     """What a dialogue is attributed to; where several apply, the first in this order."""
 
     INFRASTRUCTURE = "infrastructure"  # the conversation ended in an error, or no message of it could be judged
+    NOT_JUDGED = "not_judged"  # every message is in a language that the detector does not know
     SIMULATOR = "simulator"
     USER_SIDE = "user_side"  # the same where it is not known that a simulator spoke
     CHATBOT = "chatbot"  # a failure found with enough confidence
@@ -130,6 +131,7 @@ def attribute(
         for label in assessment.labels:
             key = (label.conversation_id, label.turn)
             confidence[key] = max(confidence.get(key, 0.0), label.confidence)
+    not_known = {(each.conversation_id, each.turn) for each in assessments if each.other_language}
     by_dialogue: dict[str, list[MessageOutcome]] = {conversation.id: [] for conversation in conversations}
     for row in rows:
         by_dialogue[row.dialogue_id].append(row)
@@ -138,6 +140,7 @@ def attribute(
             conversation,
             by_dialogue[conversation.id],
             confidence=confidence,
+            is_other_language=all((row.dialogue_id, row.turn) in not_known for row in by_dialogue[conversation.id]),
             faults=user_side_faults(conversation, user_turn_fault),
             user_side=Blame.SIMULATOR if is_simulated else Blame.USER_SIDE,
             min_confidence=min_confidence,
@@ -196,6 +199,7 @@ def _blame(
     rows: Sequence[MessageOutcome],
     *,
     confidence: Mapping[tuple[str, int], float],
+    is_other_language: bool,
     faults: tuple[UserSideFault, ...],
     user_side: Blame,
     min_confidence: float,
@@ -208,8 +212,10 @@ def _blame(
     }
     num_not_judged = sum(row.error for row in rows)
     failed = bool(sure or doubtful)
-    if conversation.stop_reason is StopReason.ERROR or conversation.error or (rows and num_not_judged == len(rows)):
+    if conversation.stop_reason is StopReason.ERROR or conversation.error:
         blame = Blame.INFRASTRUCTURE
+    elif rows and num_not_judged == len(rows):
+        blame = Blame.NOT_JUDGED if is_other_language else Blame.INFRASTRUCTURE
     elif faults and (failed or conversation.stop_reason in _FAULT_OF):
         blame = user_side
     elif sure:

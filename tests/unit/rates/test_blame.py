@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 
 from advsim.rates.blame import Blame, UserSideFault, attribute, user_side_faults
@@ -94,6 +96,13 @@ def test_every_kind_of_blame_is_told_from_the_others():
         "empty": Blame.SIMULATOR,
         "role": Blame.SIMULATOR,
     }
+
+
+def test_a_dialogue_in_a_language_that_the_detector_does_not_know_is_not_judged_and_no_fault_of_infrastructure():
+    spanish = replace(judged("x", abstained=["boundary"]), other_language="Spanish")
+    report = attribute("bot", [conversation("x", FINE)], [spanish], judged_modes=["boundary"])
+    assert report.dialogues[0].blame is Blame.NOT_JUDGED
+    assert report.num_by_blame[Blame.INFRASTRUCTURE] == 0
 
 
 def test_without_a_rule_for_roles_the_chatbot_is_blamed_for_its_failure():
