@@ -12,10 +12,10 @@ from advsim.chatbots.protocol import Utterance
 from advsim.config import ChatbotConfig
 from advsim.engine.build import build_engine
 from advsim.engine.protocol import EngineSpec
-from advsim.errors import ChatbotError, EngineError
+from advsim.errors import ChatbotError, EngineDiedError, EngineError
 from advsim.models.base import load_tokenizer, resolve_model
 from advsim.records import Turn
-from advsim.runtime.actors import engine_failures, redirect_output
+from advsim.runtime.actors import actor_failures, redirect_output
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,8 +39,10 @@ class RemoteChatbot:
     async def reply(self, turns: Sequence[Turn], *, seed: int) -> Utterance:
         """See :class:`advsim.chatbots.protocol.ChatbotSpeaker`."""
         try:
-            with engine_failures("chatbot"):
+            with actor_failures("chatbot"):
                 said: Utterance = await self._actor.reply.remote(turns, seed, self._name)
+        except EngineDiedError:
+            raise  # no failure of this chatbot: the pool starts its engine again and repeats the conversation
         except EngineError as error:
             raise ChatbotError(f"the chatbot engine failed: {error}") from error
         return said
@@ -68,3 +70,15 @@ class ChatbotActor:
     async def reply(self, turns: Sequence[Turn], seed: int, name: str = "") -> Utterance:
         """The reply to ``turns`` of the chatbot of that name, or of this actor's own."""
         return await (self._named[name] if name else self._chatbot).reply(turns, seed=seed)
+
+    async def check_alive(self) -> None:
+        """Answer, so that the driver knows that this process and its engine are there.
+
+        Raises:
+            EngineDiedError: the engine is gone.
+        """
+        await self._engine.check_alive()
+
+    def close(self) -> None:
+        """End the engine and its processes."""
+        self._engine.close()

@@ -63,13 +63,15 @@ class Engine(Protocol):
         """``num_samples`` continuations of the prompt.
 
         Raises:
-            EngineError: the engine died or the request is impossible.
+            EngineDiedError: the engine is gone.
+            EngineError: the request is impossible.
         """
 
     async def load_adapter(self, adapter: AdapterRef, folder: Path) -> None:
         """Make ``folder`` the adapter that ``use_adapter`` requests are served with, dropping the one before.
 
         Raises:
+            EngineDiedError: the engine is gone.
             EngineError: the adapter cannot be loaded.
         """
 
@@ -77,6 +79,13 @@ class Engine(Protocol):
         self, prompt_ids: Sequence[int], completion_ids: Sequence[int], *, use_adapter: bool
     ) -> list[float]:
         """Natural-log probability of each completion token given all before it; same length as ``completion_ids``."""
+
+    async def check_alive(self) -> None:
+        """Return where the engine answers requests.
+
+        Raises:
+            EngineDiedError: it does not any more.
+        """
 
     def close(self) -> None:
         """Free the engine."""

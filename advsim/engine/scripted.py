@@ -41,5 +41,8 @@ class ScriptedEngine:
         """Certainty: a scripted engine has no distribution."""
         return [0.0] * len(completion_ids)
 
+    async def check_alive(self) -> None:
+        """It cannot die."""
+
     def close(self) -> None:
         """Nothing to free."""

@@ -14,6 +14,7 @@ from advsim.engine.vllm_cpu import ENABLED
 from advsim.errors import EngineDiedError, EngineError
 from advsim.models.base import resolve_model
 from advsim.records import AdapterRef
+from advsim.runtime.actors import last_error_in, output_file, size_of
 
 _LORA_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
 
@@ -53,6 +54,8 @@ class VllmEngine:
             cache_bytes = int(spec.config.kv_cache_gib * 2**30)
             arguments |= {"enforce_eager": True, "kv_cache_memory_bytes": cache_bytes}
         self._base = resolve_model(spec.model)
+        log_file = output_file()
+        log_size = size_of(log_file)
         try:
             self._llm = await asyncio.to_thread(
                 AsyncLLM.from_engine_args,
@@ -73,7 +76,9 @@ class VllmEngine:
                 ),
             )
         except (VLLMError, RuntimeError, ValueError, OSError) as error:
-            raise EngineError(f"vLLM could not start with {spec.model.path}: {cause_of(error)}") from error
+            # What went wrong in the engine's own process stands in its output only.
+            cause = last_error_in(log_file, since=log_size) or cause_of(error)
+            raise EngineError(f"vLLM could not start with {spec.model.path}: {cause}") from error
 
     async def generate(self, request: GenerationRequest) -> list[Completion]:
         """Sample continuations; see :class:`advsim.engine.protocol.Engine`."""
@@ -123,6 +128,7 @@ class VllmEngine:
                 await self._llm.remove_lora(self._lora.lora_int_id)
             loaded = await self._llm.add_lora(lora)
         except Exception as error:  # vLLM relays any failure of its child as a plain Exception
+            await self.check_alive()
             raise EngineError(f"vLLM refused adapter version {adapter.version}: {cause_of(error)}") from error
         if not loaded:
             raise EngineError(f"vLLM did not load adapter version {adapter.version} from {folder}")
@@ -139,6 +145,17 @@ class VllmEngine:
         final = await self._run(tokens, sampling, use_adapter=use_adapter)
         scored = final.prompt_logprobs[len(prompt_ids) :]
         return [row[token].logprob for row, token in zip(scored, completion_ids, strict=True)]
+
+    async def check_alive(self) -> None:
+        """Ask the engine's process; see :class:`advsim.engine.protocol.Engine`."""
+        from vllm.v1.engine.exceptions import EngineDeadError
+
+        if self._llm is None:
+            raise EngineDiedError("the vLLM engine is not running")
+        try:
+            await self._llm.check_health()
+        except EngineDeadError as error:
+            raise _died() from error
 
     def close(self) -> None:
         """Stop the engine's process."""
@@ -163,9 +180,7 @@ class VllmEngine:
             ):
                 final = output
         except EngineDeadError as error:
-            raise EngineDiedError(
-                "the vLLM engine process died (see the engine's log in the run folder); run the same command to resume"
-            ) from error
+            raise _died() from error
         except (VLLMError, ValueError) as error:
             raise EngineError(f"vLLM refused a request of {len(prompt_ids)} tokens: {cause_of(error)}") from error
         assert final is not None, "vLLM ended a request without output"
@@ -181,12 +196,20 @@ class VllmEngine:
         merged = folder / "merged"
         # Always from the base weights as they are on disk: merging on top of a merge loses precision.
         await asyncio.to_thread(write_merged, self._base, folder, merged)
-        await self._llm.collective_rpc("reload_weights", kwargs={"weights_path": str(merged)})
-        await self._llm.reset_prefix_cache()
+        try:
+            await self._llm.collective_rpc("reload_weights", kwargs={"weights_path": str(merged)})
+            await self._llm.reset_prefix_cache()
+        except Exception as error:  # vLLM relays any failure of its child as a plain Exception
+            await self.check_alive()
+            raise EngineError(f"vLLM could not load merged weights: {cause_of(error)}") from error
         self._merged = True
 
     def _lora_rank(self) -> int:
         return next((rank for rank in _LORA_RANKS if rank >= self._spec.max_lora_rank), self._spec.max_lora_rank)
+
+
+def _died() -> EngineDiedError:
+    return EngineDiedError("the vLLM engine process died (killed, out of memory, or a step took too long)")
 
 
 def _set_cpu_environment(spec: EngineSpec) -> None:

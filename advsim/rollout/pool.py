@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -17,8 +18,15 @@ from advsim.rollout.delivery import Delivery, check_acknowledgements
 from advsim.rollout.replay import ReplayedReply, ReplayRequest
 from advsim.rollout.simulator_actor import CandidateRequest, NextTurnRequest, SimulatorActor, SimulatorSpec
 from advsim.rollout.turn_loop import RolloutTask
-from advsim.runtime.actors import engine_failures
-from advsim.runtime.placement import Pools, colocated, map_unordered, pool_requests, start_actors
+from advsim.runtime.actors import actor_failures
+from advsim.runtime.kept_actors import ActorPlan, KeptActors
+from advsim.runtime.placement import PoolRequest, Pools, colocated, pool_requests, start_actor
+
+_CLOSE_TIMEOUT_S = 20.0
+_REMEDY = (
+    "Give it more memory or lower what it needs (engine.kv_cache_gib, engine.max_num_seqs, rollout.max_concurrent, "
+    "resources.*.num_replicas), or raise resources.max_restarts. Finished stages are kept: the same command resumes"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,56 +49,73 @@ class RolloutPool:
         log_dir: folder of the engines' logs; empty leaves them to Ray.
         chatbots: serve these, by name, in place of ``config.chatbot``: each a system prompt and a sampling on the model
             that the chatbot's engines hold.
+        notice: is told of every engine that died and is started again, in one sentence.
 
     Raises:
         ConfigError: a chatbot of ``chatbots`` needs another model or does not fit the engines, or a pool has no place.
     """
 
-    def __init__(self, config: Config, pools: Pools, *, log_dir: str, chatbots: Sequence[ChatbotConfig] = ()) -> None:
+    def __init__(
+        self,
+        config: Config,
+        pools: Pools,
+        *,
+        log_dir: str,
+        chatbots: Sequence[ChatbotConfig] = (),
+        notice: Callable[[str], None] = lambda said: None,
+    ) -> None:
         check_named_chatbots(chatbots, config)
         self._config = config
+        self._log_dir = log_dir
         self._chatbot_names = [chatbot.name for chatbot in chatbots]
-        requests = {request.pool: request for request in pool_requests(config)}
-        self._pushed: AdapterRef | None = None
+        self._delivery: Delivery | None = None
         self.last_push: PushResult | None = None
-        self._names = [f"simulator-{i}" for i in range(requests["simulator"].num_bundles)]
+        requests = {request.pool: request for request in pool_requests(config)}
         group = pools.place(requests["simulator"])
         chatbot_group = None if colocated(config) else pools.place(requests["chatbot"])
-        shared_chatbot = config.chatbot if colocated(config) else None
-
-        def simulator_arguments(index: int) -> tuple[SimulatorSpec, str]:
-            spec = SimulatorSpec(
-                engine=EngineSpec(
-                    kind="vllm",
-                    config=config.engine,
-                    model=config.model,
-                    max_lora_rank=config.lora.r,
-                    num_gpus=config.resources.simulator.num_gpus,
-                    seed=config.seed + index,
-                ),
-                instructions=config.prompt.instructions,
-                budget_tokens=config.prompt_budget_tokens,
-                rollout=config.rollout,
-                chatbot=shared_chatbot,
-                log_file=_log_file(log_dir, self._names[index]),
-                named_chatbots=tuple(chatbots) if colocated(config) else (),
-            )
-            return spec, self._names[index]
-
         concurrency = max(config.rollout.max_concurrent, config.engine.max_num_seqs) + 8
-        self._simulators = start_actors(
-            SimulatorActor, requests["simulator"], group, simulator_arguments, concurrency=concurrency
-        )
-        self._chatbots: list[Any] = []
-        if chatbot_group is not None:
 
-            def chatbot_arguments(index: int) -> tuple[ChatbotSpec]:
-                return (_chatbot_spec(config, index, log_dir, chatbots),)
-
-            self._chatbots = start_actors(
-                ChatbotActor, requests["chatbot"], chatbot_group, chatbot_arguments, concurrency=concurrency
+        def plan(
+            request: PoolRequest,
+            group: Any,
+            actor_class: type,
+            arguments: Callable[[int], tuple[Any, ...]],
+            prepare: Callable[[Any, int], None],
+        ) -> ActorPlan:
+            pool = request.pool
+            return ActorPlan(
+                what=pool,
+                num_actors=request.num_bundles,
+                start=lambda i: start_actor(actor_class, request, group, i, arguments(i), concurrency=concurrency),
+                prepare=prepare,
+                max_restarts=config.resources.max_restarts,
+                log_files=[_log_file(log_dir, f"{pool}-{i}") for i in range(request.num_bundles)],
+                log_dir=log_dir,
+                notice=notice,
+                remedy=_REMEDY,
             )
-        self._starting = [actor.start.remote() for actor in (*self._simulators, *self._chatbots)]
+
+        self._simulators = KeptActors(
+            plan(
+                requests["simulator"],
+                group,
+                SimulatorActor,
+                lambda index: (_simulator_spec(config, index, log_dir, chatbots), f"simulator-{index}"),
+                self._prepare_simulator,
+            )
+        )
+        self._chatbots: KeptActors | None = None
+        if chatbot_group is not None:
+            self._chatbots = KeptActors(
+                plan(
+                    requests["chatbot"],
+                    chatbot_group,
+                    ChatbotActor,
+                    lambda index: (_chatbot_spec(config, index, log_dir, chatbots),),
+                    self._prepare_chatbot,
+                )
+            )
+        self._starting = [actor.start.remote() for actor in self._actors()]
 
     def wait_until_ready(self) -> None:
         """Block until every engine has started.
@@ -98,43 +123,39 @@ class RolloutPool:
         Raises:
             EngineError: one did not, or not within ``engine.startup_timeout_s``.
         """
-        import ray
-        from ray.exceptions import GetTimeoutError
-
         if not self._starting:
             return
-        with engine_failures():
-            try:
-                ray.get(self._starting, timeout=self._config.engine.startup_timeout_s)
-            except GetTimeoutError:
-                raise EngineError(
-                    f"an engine did not start within {self._config.engine.startup_timeout_s:g} s; see logs/ in the run "
-                    "folder, or raise engine.startup_timeout_s"
-                ) from None
-            if self._chatbots:
-                ray.get(
-                    [
-                        simulator.use_chatbots.remote(self._chatbots, self._chatbot_names)
-                        for simulator in self._simulators
-                    ]
-                )
+        self._wait(self._starting, "engine")
         self._starting = []
+        if self._chatbots is not None:
+            self._begin()
+            self._use_chatbots()
+
+    def close(self) -> None:
+        """End the engines and remove the adapters that they keep on their machines' disks."""
+        import ray
+        from ray.exceptions import RayError
+
+        closing = [actor.close.remote() for actor in self._actors()]
+        with contextlib.suppress(RayError):  # those that died are gone anyway
+            ray.wait(closing, num_returns=len(closing), timeout=_CLOSE_TIMEOUT_S)
 
     def push(self, delivery: Delivery) -> None:
         """Send an adapter to every engine and check every acknowledgement. Engines that hold it already load it again.
 
         Raises:
             DeliveryError: an engine does not hold it afterwards; no rollout may start.
+            EngineError: engines died again and again.
         """
         import ray
 
-        self._pushed = self.last_push = None
+        self._begin()
+        self._delivery = self.last_push = None
         started = time.monotonic()
         shared = ray.put(delivery)
-        with engine_failures():
-            acknowledgements = ray.get([simulator.load_adapter.remote(shared) for simulator in self._simulators])
-        difference = check_acknowledgements(delivery, acknowledgements, engines=self._names)
-        self._pushed = delivery.adapter
+        acknowledgements = self._simulators.each(lambda simulator: simulator.load_adapter.remote(shared))
+        difference = check_acknowledgements(delivery, acknowledgements, engines=self._simulators.names)
+        self._delivery = delivery
         self.last_push = PushResult(
             version=delivery.adapter.version,
             sha256=delivery.adapter.sha256,
@@ -146,7 +167,7 @@ class RolloutPool:
     @property
     def pushed(self) -> AdapterRef | None:
         """The adapter that all engines hold."""
-        return self._pushed
+        return None if self._delivery is None else self._delivery.adapter
 
     def simulate(self, tasks: Sequence[RolloutTask]) -> Iterator[Conversation]:
         """Conversations as they finish."""
@@ -169,16 +190,90 @@ class RolloutPool:
 
     def _require(self, adapters: Sequence[AdapterRef | None]) -> None:
         wanted = {(a.version, a.sha256) for a in adapters if a is not None}
-        held = self._pushed and (self._pushed.version, self._pushed.sha256)
+        pushed = self.pushed
+        held = pushed and (pushed.version, pushed.sha256)
         if wanted - {held}:
             raise DeliveryError(
                 f"rollout wants adapter versions {sorted(v for v, _ in wanted)}, but the engines have acknowledged "
-                f"{'none' if self._pushed is None else f'version {self._pushed.version}'}; push it first"
+                f"{'none' if pushed is None else f'version {pushed.version}'}; push it first"
             )
 
     def _map(self, call: Callable[[Any, Any], Any], items: Sequence[Any]) -> Iterator[Any]:
-        with engine_failures():
-            yield from map_unordered(self._simulators, call, items, in_flight=self._config.rollout.max_concurrent)
+        self._begin()
+        in_flight = self._config.rollout.max_concurrent
+        yield from self._simulators.map(call, items, in_flight=in_flight, mend=self._mend)
+
+    def _actors(self) -> list[Any]:
+        return [*self._simulators.actors, *(self._chatbots.actors if self._chatbots is not None else [])]
+
+    def _begin(self) -> None:
+        self._simulators.begin()
+        if self._chatbots is not None:
+            self._chatbots.begin()
+
+    def _mend(self, index: int, error: BaseException) -> None:
+        """Replace what died when a simulator's request did: the simulator, or the chatbot it was talking to."""
+        dead_chatbots = [] if self._chatbots is None else self._chatbots.dead()
+        if self._chatbots is not None and dead_chatbots:
+            for chatbot in dead_chatbots:
+                self._chatbots.replace(chatbot, error)
+            self._use_chatbots()
+        if not dead_chatbots or index in self._simulators.dead():
+            self._simulators.replace(index, error)
+
+    def _use_chatbots(self) -> None:
+        self._simulators.each(lambda simulator: self._ask_to_use_chatbots(simulator))
+
+    def _ask_to_use_chatbots(self, simulator: Any) -> Any:
+        assert self._chatbots is not None, "simulators are told of chatbot engines where there are some"
+        return simulator.use_chatbots.remote(self._chatbots.actors, self._chatbot_names)
+
+    def _prepare_chatbot(self, actor: Any, index: int) -> None:
+        self._wait([actor.start.remote()], f"chatbot-{index}")
+
+    def _prepare_simulator(self, actor: Any, index: int) -> None:
+        import ray
+
+        name = f"simulator-{index}"
+        self._wait([actor.start.remote()], name)
+        with actor_failures(name, log_dir=self._log_dir):
+            if self._chatbots is not None:
+                ray.get(self._ask_to_use_chatbots(actor))
+            if self._delivery is not None:
+                acknowledgement = ray.get(actor.load_adapter.remote(self._delivery))
+                check_acknowledgements(self._delivery, [acknowledgement], engines=[name])
+
+    def _wait(self, starting: Sequence[Any], what: str) -> None:
+        import ray
+        from ray.exceptions import GetTimeoutError
+
+        try:
+            with actor_failures(what, log_dir=self._log_dir):
+                ray.get(list(starting), timeout=self._config.engine.startup_timeout_s)
+        except GetTimeoutError:
+            raise EngineError(
+                f"{what}: did not start within {self._config.engine.startup_timeout_s:g} s; see "
+                f"{self._log_dir or 'the logs of Ray'}, or raise engine.startup_timeout_s"
+            ) from None
+
+
+def _simulator_spec(config: Config, index: int, log_dir: str, named: Sequence[ChatbotConfig]) -> SimulatorSpec:
+    return SimulatorSpec(
+        engine=EngineSpec(
+            kind="vllm",
+            config=config.engine,
+            model=config.model,
+            max_lora_rank=config.lora.r,
+            num_gpus=config.resources.simulator.num_gpus,
+            seed=config.seed + index,
+        ),
+        instructions=config.prompt.instructions,
+        budget_tokens=config.prompt_budget_tokens,
+        rollout=config.rollout,
+        chatbot=config.chatbot if colocated(config) else None,
+        log_file=_log_file(log_dir, f"simulator-{index}"),
+        named_chatbots=tuple(named) if colocated(config) else (),
+    )
 
 
 def _chatbot_spec(config: Config, index: int, log_dir: str, named: Sequence[ChatbotConfig]) -> ChatbotSpec:

@@ -6,11 +6,9 @@ driver --RolloutTask--> SimulatorActor --turns--> ChatbotActor (or the same engi
 
 from __future__ import annotations
 
-import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from advsim.chatbots.actor import RemoteChatbot
@@ -27,6 +25,7 @@ from advsim.prompts.text import END_TOKEN, strip_end
 from advsim.records import AdapterRef, Candidate, Context, Conversation, NextTurn, Scenario, Turn
 from advsim.rollout.delivery import Acknowledgement, Delivery
 from advsim.rollout.replay import ReplayedReply, ReplayRequest, replay
+from advsim.rollout.scratch import AdapterScratch
 from advsim.rollout.turn_loop import RolloutTask, SimulatorSpeaker, simulate
 from advsim.runtime.actors import redirect_output
 
@@ -77,7 +76,7 @@ class SimulatorActor:
         self._name = name
         self._engine: Engine = build_engine(spec.engine)
         self._adapter: AdapterRef | None = None
-        self._folder = tempfile.TemporaryDirectory(prefix="advsim-adapters-")
+        self._scratch = AdapterScratch()
         tokenizer = load_tokenizer(resolve_model(spec.engine.model))
         self._prompts = SimulatorPrompts(tokenizer, instructions=spec.instructions, budget_tokens=spec.budget_tokens)
         self._chatbots: tuple[ChatbotSpeaker, ...] = ()
@@ -104,7 +103,7 @@ class SimulatorActor:
     async def load_adapter(self, delivery: Delivery) -> Acknowledgement:
         """Write the adapter to local disk, load it, and say what is held now."""
         started = time.monotonic()
-        folder = Path(self._folder.name) / f"v{delivery.adapter.version}"
+        folder = self._scratch.path / f"v{delivery.adapter.version}"
         folder.mkdir(parents=True, exist_ok=True)
         for file_name, content in delivery.files.items():
             (folder / file_name).write_bytes(content)
@@ -192,6 +191,19 @@ class SimulatorActor:
     ) -> list[float]:
         """Natural-log probabilities of completion tokens under the adapter being served, or the base model."""
         return await self._engine.logprobs(prompt_ids, completion_ids, use_adapter=use_adapter)
+
+    async def check_alive(self) -> None:
+        """Answer, so that the driver knows that this process and its engine are there.
+
+        Raises:
+            EngineDiedError: the engine is gone.
+        """
+        await self._engine.check_alive()
+
+    def close(self) -> None:
+        """End the engine and its processes, and remove the adapters on this machine's disk."""
+        self._engine.close()
+        self._scratch.remove()
 
     def _require(self, adapter: AdapterRef | None) -> None:
         if adapter is None:

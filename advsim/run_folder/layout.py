@@ -4,6 +4,7 @@ from __future__ import annotations
 
 MANIFEST = "manifest.json"
 JOURNAL = "journal.jsonl"
+EVENTS = "events.jsonl"
 METRICS = "metrics.jsonl"
 BASELINE = "baseline.json"
 SFT_METRICS = "sft/metrics.json"

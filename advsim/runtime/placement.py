@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -188,39 +188,27 @@ def start_actors(
     concurrency: int,
 ) -> list[Any]:
     """One actor in each bundle of a pool's group; ``arguments(i)`` are those of the i-th."""
-    import ray
-    from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
-
-    remote = ray.remote(actor_class)
     return [
-        remote.options(
-            num_cpus=request.num_cpus,
-            num_gpus=request.num_gpus,
-            max_concurrency=concurrency,
-            scheduling_strategy=PlacementGroupSchedulingStrategy(
-                placement_group=group, placement_group_bundle_index=index
-            ),
-        ).remote(*arguments(index))
+        start_actor(actor_class, request, group, index, arguments(index), concurrency=concurrency)
         for index in range(request.num_bundles)
     ]
 
 
-def map_unordered(
-    actors: Sequence[Any], call: Callable[[Any, Any], Any], items: Sequence[Any], *, in_flight: int
-) -> Iterator[Any]:
-    """Results of ``call(actor, item)`` as they come, at most ``in_flight`` under way on each actor.
+def start_actor(
+    actor_class: type, request: PoolRequest, group: Any, index: int, arguments: tuple[Any, ...], *, concurrency: int
+) -> Any:
+    """An actor in one bundle of a pool's group; it waits for the bundle where another one is still in it."""
+    import ray
+    from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
-    Args:
-        actors: the pool's handles.
-        call: starts one item on one actor and returns its object reference.
-        items: what to work on.
-        in_flight: items under way on one actor at once.
-    """
-    from ray.util import ActorPool
-
-    # An actor stands in the pool once for each item it may have under way.
-    pool = ActorPool([actor for _ in range(min(in_flight, len(items))) for actor in actors])
-    yield from pool.map_unordered(call, items)
+    strategy = PlacementGroupSchedulingStrategy(placement_group=group, placement_group_bundle_index=index)
+    options = {
+        "num_cpus": request.num_cpus,
+        "num_gpus": request.num_gpus,
+        "max_concurrency": concurrency,
+        "scheduling_strategy": strategy,
+    }
+    return ray.remote(actor_class).options(**options).remote(*arguments)
 
 
 def _resources(amounts: dict[str, float]) -> str:

@@ -15,6 +15,7 @@ from advsim.records import Conversation, Split
 from advsim.rollout.delivery import canary_of, delivery_of
 from advsim.rollout.pool import RolloutPool
 from advsim.rollout.replay import ReplayedReply
+from advsim.run_folder.events import record_event
 from advsim.run_folder.layout import LOGS
 from advsim.run_folder.tables import conversations_table, turns_table
 from advsim.runtime.placement import running_ray
@@ -24,13 +25,23 @@ from advsim.sweep.replay import replay_requests, replies_table
 
 
 @contextmanager
-def engines(sweep_plan: SweepPlan) -> Iterator[RolloutPool]:
+def engines(sweep_plan: SweepPlan, reporter: Reporter) -> Iterator[RolloutPool]:
     """The run's rollout engines, serving all chatbots; no scorer and no learner."""
+
+    def notice(said: str) -> None:
+        reporter.warning(said)
+        record_event(sweep_plan.output, said)
+
     with running_ray(sweep_plan.config) as pools, tempfile.TemporaryDirectory(prefix="advsim-logs-") as scratch:
         log_dir = sweep_plan.output.path / LOGS if sweep_plan.output.is_local else Path(scratch)
-        rollouts = RolloutPool(sweep_plan.config, pools, log_dir=str(log_dir), chatbots=sweep_plan.chatbots)
-        rollouts.wait_until_ready()
-        yield rollouts
+        rollouts = RolloutPool(
+            sweep_plan.config, pools, log_dir=str(log_dir), chatbots=sweep_plan.chatbots, notice=notice
+        )
+        try:
+            rollouts.wait_until_ready()
+            yield rollouts
+        finally:
+            rollouts.close()
 
 
 def canary(sweep_plan: SweepPlan) -> Canary:
@@ -85,7 +96,7 @@ def work(sweep_plan: SweepPlan, reporter: Reporter) -> None:
     """
     if not sweep_plan.missing_replays() and not any(map(sweep_plan.missing_chatbots, sweep_plan.simulators)):
         return
-    with engines(sweep_plan) as rollouts:
+    with engines(sweep_plan, reporter) as rollouts:
         if sweep_plan.missing_replays():
             replay_all(sweep_plan, rollouts, reporter)
         for simulator in sweep_plan.simulators:

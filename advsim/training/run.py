@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import tempfile
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 from advsim.config import Config
@@ -14,6 +15,7 @@ from advsim.models.base import load_tokenizer, resolve_model
 from advsim.prompts.simulator import SimulatorPrompts
 from advsim.records import Dialogue, Split
 from advsim.rollout.pool import RolloutPool
+from advsim.run_folder.events import record_event
 from advsim.run_folder.folder import RunDir
 from advsim.run_folder.journal import Journal
 from advsim.run_folder.layout import LOGS, MANIFEST
@@ -79,11 +81,20 @@ def _train(run: RunDir, config: Config, corpus: Corpus, *, allow_changed: Sequen
     _check_fits(prompts, [*corpus.split(Split.TRAIN), *corpus.split(Split.VALIDATION)])
     if not run.exists(MANIFEST):
         run.write_json(MANIFEST, manifest(config, corpus, base))
-    with running_ray(config) as pools, tempfile.TemporaryDirectory(prefix="advsim-logs-") as scratch:
+
+    def notice(said: str) -> None:
+        reporter.warning(said)
+        record_event(run, said)
+
+    with ExitStack() as stack:
+        pools = stack.enter_context(running_ray(config))
+        scratch = stack.enter_context(tempfile.TemporaryDirectory(prefix="advsim-logs-"))
         log_dir = run.path / LOGS if run.is_local else Path(scratch)
         learner = next(request for request in pool_requests(config) if request.pool == "learner")
-        rollouts = RolloutPool(config, pools, log_dir=str(log_dir) if run.is_local else "")
-        scorers = ScorerPool(config, pools)
+        kept_logs = str(log_dir) if run.is_local else ""
+        rollouts = RolloutPool(config, pools, log_dir=kept_logs, notice=notice)
+        stack.callback(rollouts.close)
+        scorers = ScorerPool(config, pools, log_dir=kept_logs, notice=notice)
         # The learner asks for its place anew each time: now is when to learn that there is none.
         pools.place(learner)
         pools.release("learner")

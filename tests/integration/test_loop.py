@@ -12,11 +12,11 @@ import ray
 
 from advsim.config import Config, parse_config
 from advsim.corpus.load import load_corpus
-from advsim.errors import ConfigError, DeliveryError, EngineError
+from advsim.errors import ConfigError, DeliveryError
 from advsim.models.adapter import Canary, completion_logprobs, load_trainable
 from advsim.models.base import load_tokenizer
 from advsim.prompts.simulator import SimulatorPrompts
-from advsim.records import AdapterRef, Split
+from advsim.records import AdapterRef, Split, StopReason
 from advsim.rollout.delivery import Delivery, canary_difference, delivery_of
 from advsim.rollout.pool import RolloutPool
 from advsim.rollout.turn_loop import RolloutTask
@@ -203,7 +203,7 @@ def test_pairs_share_their_prefix_and_are_the_sampled_tokens(trained):
 
 
 def engine_logprobs(loop: Loop, canary: Canary) -> list[float]:
-    (actor,) = loop.rollouts._simulators
+    (actor,) = loop.rollouts._simulators.actors
     return ray.get(actor.logprobs.remote(canary.prompt_ids, canary.completion_ids))
 
 
@@ -228,7 +228,7 @@ def test_after_a_push_the_engine_speaks_with_that_adapter_and_not_with_the_one_b
 def test_requests_without_adapter_are_untouched_by_adapter_requests_in_the_same_batch(trained):
     """A chatbot that shares the engine must not speak with the simulator's adapter."""
     trained.rollouts.push(trained.delivery(2))
-    (actor,) = trained.rollouts._simulators
+    (actor,) = trained.rollouts._simulators.actors
     canary = trained.training()._canary()
     prompts = [(*canary.prompt_ids[:1], 100 + number, *canary.prompt_ids[1:]) for number in range(8)]
 
@@ -250,7 +250,7 @@ def test_stale_engine_blocks_the_next_round(trained):
     task = RolloutTask(conversation_id="x", scenario=scenario, chatbot="bot", adapter=newer, seed=0)
     with pytest.raises(DeliveryError, match="acknowledged version 1"):
         list(trained.rollouts.simulate([task]))
-    (actor,) = trained.rollouts._simulators
+    (actor,) = trained.rollouts._simulators.actors
     with pytest.raises(DeliveryError, match="holds version 1"):
         ray.get(actor.simulate.remote(task))
 
@@ -284,8 +284,8 @@ def test_adapter_reference_of_another_hash_is_refused(trained):
     assert isinstance(adapter, AdapterRef)
 
 
-def test_engine_that_dies_ends_the_run_resumably(trained):
-    """Last: it kills the shared engine."""
+def test_engine_killed_with_a_rollout_in_its_hands_is_started_again_and_finishes_it(trained):
+    """Last: it takes the shared engine's processes away."""
     trained.rollouts.push(trained.delivery(2))
     started_here = psutil.Process().children(recursive=True)  # and not by another run on this machine
     engines = [one for one in started_here if "VLLM::EngineCore" in " ".join(one.cmdline())]
@@ -295,7 +295,11 @@ def test_engine_that_dies_ends_the_run_resumably(trained):
     training = trained.training()
     scenario = training.corpus.split(Split.TRAIN)[0].scenario
     adapter = Run(trained.run).adapter(2)
-    task = RolloutTask(conversation_id="x", scenario=scenario, chatbot="bot", adapter=adapter, seed=0)
-    with pytest.raises(EngineError, match="resume") as failure:
-        list(trained.rollouts.simulate([task]))
-    assert failure.value.exit_code == 3
+    tasks = [
+        RolloutTask(conversation_id=f"x{seed}", scenario=scenario, chatbot="bot", adapter=adapter, seed=seed)
+        for seed in range(3)
+    ]
+    said = list(trained.rollouts.simulate(tasks))
+    assert sorted(conversation.id for conversation in said) == ["x0", "x1", "x2"]
+    assert {conversation.simulator_sha256 for conversation in said} == {adapter.sha256}
+    assert not [conversation for conversation in said if conversation.stop_reason is StopReason.ERROR]

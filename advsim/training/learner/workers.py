@@ -28,6 +28,7 @@ from ray.train.torch import TorchTrainer
 
 from advsim.config import DpoConfig, LearnerConfig, ModelConfig, SftConfig
 from advsim.errors import RunError
+from advsim.runtime.actors import last_error, reason_of, write_failure
 from advsim.training.learner.step_board import Step, StepBoard
 from advsim.training.metrics import DpoMetrics, SftMetrics
 
@@ -113,7 +114,7 @@ def run_on_workers(
         result: ResultT = _fit(trainer, board, on_step)
         return result
     except (ray.train.TrainingFailedError, ray.exceptions.RayError) as error:
-        raise RunError(_explain(error, name=name, config=config, log_dir=log_dir)) from error
+        raise _failure(error, name=name, config=config, log_dir=log_dir) from error
     finally:
         ray.kill(board)
 
@@ -242,21 +243,26 @@ def _resources(config: LearnerConfig) -> dict[str, float]:
     return {"CPU": config.num_cpus} | ({"GPU": config.num_gpus} if config.num_gpus else {})
 
 
-def _explain(error: Exception, *, name: str, config: LearnerConfig, log_dir: Path) -> str:
+def _failure(error: Exception, *, name: str, config: LearnerConfig, log_dir: Path) -> RunError:
+    where = write_failure(error, name, log_dir=str(log_dir))
+    see = f". The traceback is in {where}" if where else ""
     if isinstance(error, ray.train.WorkerGroupError):
         rank, failure = min(error.worker_failures.items())
-        return f"{name}: worker {rank} failed: {_last_line(failure)}. What Ray Train recorded is under {log_dir}"
+        return RunError(f"{name}: worker {rank} failed: {_said(failure)}{see}")
     asked = f"{config.num_workers} x {_resources(config)}"
-    return (
-        f"{name}: Ray Train could not start or keep the learner ({_last_line(error)}). It asked for {asked}; free now: "
+    return RunError(
+        f"{name}: Ray Train could not start or keep the learner ({_said(error)}). It asked for {asked}; free now: "
         f"{_plain(ray.available_resources())} of {_plain(ray.cluster_resources())}. Change resources.learner, or wait "
-        "until other work on the cluster is done"
+        f"until other work on the cluster is done{see}"
     )
 
 
-def _last_line(error: BaseException) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return (lines[-1] if lines else type(error).__name__)[:500].rstrip(".")
+def _said(error: BaseException) -> str:
+    """What a worker or Ray said, on one line: of a worker's error Ray has its traceback, which its own words end."""
+    text = str(error)
+    named = last_error(text)
+    said = " ".join(text[text.rindex(named) :].split()) if named and named in text else named or reason_of(error)
+    return said[:500].removeprefix("advsim.errors.RunError: ").rstrip(".")
 
 
 def _plain(resources: Mapping[str, float]) -> dict[str, float]:
