@@ -31,12 +31,18 @@ def run(options: argparse.Namespace) -> None:
     stats = corpus_stats(corpus.dialogues)
     console = console_on()
     if options.json:
-        counts = {"num_left_out": corpus.num_left_out, "num_repeats": corpus.num_repeats}
+        counts = {
+            "num_left_out": corpus.num_left_out,
+            "num_repeats": corpus.num_repeats,
+            "num_dropped_turns": corpus.num_dropped_turns,
+        }
         print_json({"sha256": corpus.sha256, **counts, **plain_values(stats)})
     else:
         console.print(render_stats(stats))
         if corpus.num_repeats:
             console.print(f"{corpus.num_repeats} dialogues say word for word what an earlier one says")
+        if corpus.num_dropped_turns:
+            console.print(f"{corpus.num_dropped_turns} turns of the roles in corpus.drop_roles are left out")
 
 
 def render_stats(stats: CorpusStats) -> Group:

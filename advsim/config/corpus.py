@@ -19,6 +19,8 @@ class ColumnsConfig(Section):
     user_id: str | None = None
     chatbot: str | None = None
     """Name of the chatbot configuration that answered, where a data set holds several."""
+    split: str | None = None
+    """``train``, ``validation`` or ``test`` of each dialogue; None: a hash decides."""
     turns: str = "turns"
     """A list of structs (speaker and text), or of strings that alternate and start with ``first_speaker``."""
     speaker: str = "speaker"

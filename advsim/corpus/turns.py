@@ -28,7 +28,14 @@ class RawTurn:
 
 
 def checked_turns(
-    raw_turns: Sequence[RawTurn], config: CorpusConfig, *, key: str, role_key: str, text_key: str, merge: bool
+    raw_turns: Sequence[RawTurn],
+    config: CorpusConfig,
+    *,
+    key: str,
+    role_key: str,
+    text_key: str,
+    merge: bool,
+    keep_one_sided: bool = False,
 ) -> tuple[Turn, ...]:
     """The turns of the user and the chatbot, texts stripped, alternating.
 
@@ -39,6 +46,7 @@ def checked_turns(
         role_key: see ``key``.
         text_key: see ``key``.
         merge: join consecutive turns of one speaker with a newline.
+        keep_one_sided: the turns of a dialogue in which only the user speaks stay apart.
 
     Raises:
         CorpusError: a role is unknown, a text is empty, nobody is the user, speakers do not alternate, or there are
@@ -52,7 +60,7 @@ def checked_turns(
         if speaker is None:
             continue
         if raw.text is None:
-            if _is_dropped("tool", config):
+            if is_dropped("tool", config):
                 continue
             raise CorpusError(
                 f"{key}[{index}]: got a message that calls a tool and says nothing; set corpus.drop_roles to [tool], "
@@ -66,6 +74,8 @@ def checked_turns(
             f"{key}: got {len(turns)} turns and none by the user, expected at least one; check who is called what "
             "(corpus.columns.user_values), or take the dialogue out"
         )
+    if keep_one_sided and all(turn.speaker is Speaker.USER for _, turn in turns):
+        return tuple(turn for _, turn in turns)
     return _alternating(turns, key=key, merge=merge)
 
 
@@ -90,15 +100,30 @@ def value_text(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
-def _is_dropped(role: str, config: CorpusConfig) -> bool:
+def is_dropped(role: str, config: CorpusConfig) -> bool:
+    """Whether turns of a role are left out."""
     return role.strip().casefold() in {dropped.casefold() for dropped in config.drop_roles}
+
+
+def num_dropped_turns(line: Mapping[str, Any], config: CorpusConfig) -> int:
+    """How many turns of a line that was read are left out by ``drop_roles``; 0 where it is not set."""
+    if not config.drop_roles:
+        return 0
+    turns = next((line[key] for key in ("turns", "messages", "conversations") if key in line), ())
+    return sum(_is_left_out(turn, config) for turn in turns)
+
+
+def _is_left_out(turn: Mapping[str, Any], config: CorpusConfig) -> bool:
+    role = next((turn[key] for key in ("speaker", "role", "from") if key in turn), "")
+    calls_only = bool(turn.get("tool_calls") or turn.get("function_call")) and not turn.get("content")
+    return is_dropped(str(role), config) or (calls_only and is_dropped("tool", config))
 
 
 def _speaker_of(role: str, config: CorpusConfig, *, where: str) -> Speaker | None:
     """Who speaks; None for a role that is left out."""
     plain = role.strip().casefold()
     columns = config.columns
-    if _is_dropped(role, config):
+    if is_dropped(role, config):
         return None
     if plain in {value.casefold() for value in columns.user_values}:
         return Speaker.USER

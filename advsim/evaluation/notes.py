@@ -5,19 +5,47 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
+from advsim.config import CorpusConfig
+from advsim.corpus.files import DialogueFile
+from advsim.corpus.prefixes import user_of
 from advsim.detectors.judge.judge import Judge
 from advsim.detectors.protocol import Detector
 from advsim.detectors.taxonomy import Taxonomy
 from advsim.evaluation.calibration import Calibration
 from advsim.evaluation.inputs import GroupInput
 from advsim.evaluation.results import Group
-from advsim.records import Assessment, chatbot_turns
+from advsim.records import Assessment, Dialogue, chatbot_turns
 from advsim.validity.by_chatbot import ByChatbot
 
 ONE_CHATBOT = (
     "One chatbot: agreement over configurations is undefined for 1 configuration. To compare several, evaluate files "
     "whose dialogues name theirs in the key chatbot."
 )
+
+
+def file_notes(file: DialogueFile, corpus: CorpusConfig) -> list[str]:
+    """What of a file is not among its dialogues."""
+    notes = []
+    if file.num_dropped_turns:
+        roles = ", ".join(corpus.drop_roles)
+        notes.append(f"{file.name}: {file.num_dropped_turns} turns were left out, as corpus.drop_roles ({roles}) says.")
+    if file.num_left_out:
+        notes.append(f"{file.name}: {file.num_left_out} dialogues that break the schema were left out.")
+    return notes
+
+
+def shared_id_notes(dialogues: Sequence[Dialogue], reference: Sequence[Dialogue]) -> list[str]:
+    """Which people are taken to be in both files, because their ids are equal."""
+    shared = {user_of(dialogue) for dialogue in dialogues} & {user_of(dialogue) for dialogue in reference}
+    if not shared:
+        return []
+    num_users = sum(name.startswith("user ") for name in shared)
+    kinds = [f"{num_users} user ids"] * bool(num_users)
+    kinds += [f"{len(shared) - num_users} ids of dialogues without a user"] * (len(shared) > num_users)
+    return [
+        f"Files: {' and '.join(kinds)} stand in both and are taken for the same people, who stay together in "
+        "permutations, folds and intervals of differences. Where they are alike by chance, rename them in one file."
+    ]
 
 
 def chatbot_notes(compared: ByChatbot, groups: Sequence[Group]) -> list[str]:

@@ -38,7 +38,7 @@ class RunDir:
                 self._fs, self._root = pyarrow.fs.FileSystem.from_uri(location)
             else:
                 self._fs, self._root = pyarrow.fs.LocalFileSystem(), str(Path(location).expanduser().resolve())
-        except (OSError, pa.ArrowException, ValueError) as error:
+        except (OSError, pa.ArrowException, ValueError, RuntimeError) as error:  # "~name" of nobody here
             raise RunError(f"{location}: cannot be used as a run folder ({error})") from error
 
     @property
