@@ -49,7 +49,7 @@ def _copies(files: Sequence[str]) -> list[Dialogue]:
         for file in files
         for dialogue in read_source(
             CorpusConfig(source="parquet" if file.endswith(".parquet") else "jsonl", path=file)
-        )[0]
+        ).dialogues
     ]
 
 
