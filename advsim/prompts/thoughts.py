@@ -46,6 +46,9 @@ _ANSWER = re.compile(
 """What some models put around the answer behind a thought."""
 
 
+_ANSWER_TOKEN = re.compile(r"<\|(?:begin_of_solution|end_of_solution|start_response|end_response)\|>", re.IGNORECASE)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Separated:
     """A reply's two parts, both stripped. ``is_unclosed``: it ended within a thought, so there is no text."""
@@ -102,9 +105,18 @@ def has_thought_markup(text: str) -> bool:
     return any(mark["channel_end"] is None for mark in _MARK.finditer(text))
 
 
-def marks_thoughts(names: Iterable[str]) -> bool:
-    """Whether one of these control tokens is markup of a thought, or a part of it."""
-    return any(has_thought_markup(name) or name in ("<|channel|>", "<|channel>") for name in names)
+def marks_thoughts(control_tokens: Iterable[str]) -> bool:
+    """Whether one of these control tokens marks a thought, or a channel that can be one."""
+    return any(has_thought_markup(name) or name in ("<|channel|>", "<|channel>") for name in control_tokens)
+
+
+def is_part_of_markup(control_token: str) -> bool:
+    """Whether a control token is markup of a thought or of an answer, or a part of the head of a channel."""
+    return (
+        _MARK.search(control_token) is not None
+        or control_token in ("<|start|>", "<|channel|>", "<|channel>", "<|message|>", "<|constrain|>")
+        or _ANSWER_TOKEN.fullmatch(control_token) is not None
+    )
 
 
 def _opened_and_closed(mark: re.Match[str]) -> tuple[str, str]:
