@@ -5,6 +5,7 @@ from __future__ import annotations
 MANIFEST = "manifest.json"
 JOURNAL = "journal.jsonl"
 METRICS = "metrics.jsonl"
+TOO_LONG = "too_long.json"
 BASELINE = "baseline.json"
 SFT_METRICS = "sft/metrics.json"
 SFT_ADAPTER = "sft/adapter"
