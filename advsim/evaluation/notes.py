@@ -14,7 +14,7 @@ from advsim.detectors.taxonomy import Taxonomy
 from advsim.evaluation.calibration import Calibration
 from advsim.evaluation.inputs import GroupInput
 from advsim.evaluation.results import Group
-from advsim.records import Assessment, Dialogue
+from advsim.records import Assessment, Dialogue, chatbot_turns
 from advsim.validity.by_chatbot import ByChatbot
 
 ONE_CHATBOT = (
@@ -45,6 +45,17 @@ def shared_id_notes(dialogues: Sequence[Dialogue], reference: Sequence[Dialogue]
     return [
         f"Files: {' and '.join(kinds)} stand in both and are taken for the same people, who stay together in "
         "permutations, folds and intervals of differences. Where they are alike by chance, rename them in one file."
+    ]
+
+
+def one_sided_notes(files: Sequence[DialogueFile]) -> list[str]:
+    """Which of two files holds users' turns alone, and which figures then say nothing of users."""
+    alone = [file.name for file in files if not any(chatbot_turns(dialogue) for dialogue in file.dialogues)]
+    if not 0 < len(alone) < len(files):
+        return []
+    return [
+        f"{', '.join(alone)}: holds users' turns alone. The context classifier tells the files apart by the missing "
+        "chatbot's turns: read the surface classifier, and the figure of user turns alone."
     ]
 
 
@@ -129,12 +140,13 @@ def group_notes(groups: Sequence[Group], detector: Detector) -> list[str]:
         if group.failures is None:
             continue
         rates = group.failures.rates
-        unclear = [mode for mode in rates if mode in detector.modes and not rates[mode].num_messages]
+        modes = [mode for mode in rates if mode in detector.modes]
+        unclear = [mode for mode in modes if not rates[mode].num_messages]
         if unclear and group.failures.num_messages:
             notes.append(f"{group.name}: the detector gave no verdict on any message for {', '.join(unclear)}.")
         if not group.failures.num_messages:
             notes.append(f"{group.name}: no chatbot turns, so there is nothing to judge.")
-        elif not any(group.failures.severities.values()):
+        elif len(unclear) < len(modes) and not any(group.failures.severities.values()):
             notes.append(f"{group.name}: the detector found no failure; that does not show that there is none.")
         if group.failures.num_errors:
             notes.append(
