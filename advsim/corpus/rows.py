@@ -155,6 +155,12 @@ def lines_from_empathetic_dialogues(rows: Iterable[Row]) -> Iterator[Row]:
 def _turns_from_columns(turns: Any, columns: ColumnsConfig) -> list[dict[str, Any]]:
     if isinstance(turns, Mapping):
         lists = {key: value for key, value in turns.items() if isinstance(value, list)}
+        if len(set(map(len, lists.values()))) > 1:
+            sizes = ", ".join(f"{key} of {len(value)}" for key, value in lists.items())
+            raise CorpusError(
+                f"column {columns.turns}: got lists of different lengths ({sizes}), expected one entry a turn in each; "
+                "correct them"
+            )
         turns = [dict(zip(lists, values, strict=True)) for values in zip(*lists.values(), strict=True)]
     if not isinstance(turns, list) or not turns:
         got = "an empty list" if turns == [] else type(turns).__name__

@@ -14,7 +14,7 @@ from advsim.evaluation.chatbots import choose_pairs
 from advsim.evaluation.inputs import GroupInput
 from advsim.evaluation.instruments import build_instruments
 from advsim.evaluation.measure import Measured, measure
-from advsim.evaluation.notes import ONE_CHATBOT, file_notes, shared_id_notes
+from advsim.evaluation.notes import ONE_CHATBOT, file_notes, one_sided_notes, shared_id_notes
 from advsim.models.embedder import Embedder
 from advsim.records import Conversation, Dialogue, StopReason
 from advsim.runtime.progress import Reporter
@@ -43,6 +43,7 @@ def measure_files(
         name = second.name if second.name != file.name else f"{second.name} (reference)"
         inputs.insert(0, _from_file(name, second.dialogues, text="real", is_reference=True))
         notes += file_notes(second, config.corpus)
+        notes += one_sided_notes([file, second])
         notes += shared_id_notes(file.dialogues, second.dialogues)
         notes.append("Files: users and chatbots can both differ between them, and no figure here tells which it is.")
         if [dialogue.turns for dialogue in file.dialogues] == [dialogue.turns for dialogue in second.dialogues]:

@@ -48,6 +48,17 @@ def shared_id_notes(dialogues: Sequence[Dialogue], reference: Sequence[Dialogue]
     ]
 
 
+def one_sided_notes(files: Sequence[DialogueFile]) -> list[str]:
+    """Which of two files holds users' turns alone, and which figures then say nothing of users."""
+    alone = [file.name for file in files if not any(chatbot_turns(dialogue) for dialogue in file.dialogues)]
+    if not 0 < len(alone) < len(files):
+        return []
+    return [
+        f"{', '.join(alone)}: holds users' turns alone. The context classifier tells the files apart by the missing "
+        "chatbot's turns: read the surface classifier, and the figure of user turns alone."
+    ]
+
+
 def chatbot_notes(compared: ByChatbot, groups: Sequence[Group]) -> list[str]:
     """Why chatbots are not compared, and which chatbots and dialogues are left out of the comparison."""
     notes = []
@@ -165,12 +176,13 @@ def group_notes(groups: Sequence[Group], detector: Detector) -> list[str]:
         if group.failures is None:
             continue
         rates = group.failures.rates
-        unclear = [mode for mode in rates if mode in detector.modes and not rates[mode].num_messages]
+        modes = [mode for mode in rates if mode in detector.modes]
+        unclear = [mode for mode in modes if not rates[mode].num_messages]
         if unclear and group.failures.num_messages:
             notes.append(f"{group.name}: the detector gave no verdict on any message for {', '.join(unclear)}.")
         if not group.failures.num_messages:
             notes.append(f"{group.name}: no chatbot turns, so there is nothing to judge.")
-        elif not any(group.failures.severities.values()):
+        elif len(unclear) < len(modes) and not any(group.failures.severities.values()):
             notes.append(f"{group.name}: the detector found no failure; that does not show that there is none.")
         if group.failures.num_errors:
             notes.append(

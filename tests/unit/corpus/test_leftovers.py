@@ -13,7 +13,7 @@ from advsim.corpus.load import load_corpus
 from advsim.detectors.taxonomy import load_taxonomy
 from advsim.errors import ConfigError, CorpusError, RunError
 from advsim.evaluation.calibration import load_calibration
-from advsim.evaluation.notes import file_notes, shared_id_notes
+from advsim.evaluation.notes import file_notes, one_sided_notes, shared_id_notes
 from advsim.records import Speaker
 from advsim.run_folder.folder import RunDir
 
@@ -96,6 +96,10 @@ def test_logs_of_users_alone_keep_their_turns_apart(tmp_path):
         ["hi\nanyone?", "hello\nhello"],
     ]
     assert {turn.speaker for turn in file.dialogues[0].turns} == {Speaker.USER}
+    only = read_dialogues(write(tmp_path / "only.jsonl", alone))
+    (note,) = one_sided_notes([file, only])
+    assert note.startswith("only: holds users' turns alone.")
+    assert one_sided_notes([only, only]) == one_sided_notes([file]) == []
 
 
 def test_equal_ids_in_two_files_are_named_in_a_note(tmp_path):
