@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from advsim.errors import CorpusError
 from advsim.prompts.frames import Frames
 from advsim.prompts.text import END_TOKEN, IGNORED_LABEL, encode_text, render_context
-from advsim.prompts.window import ContextOverflowError, GrowingWindow
+from advsim.prompts.window import ContextOverflowError, GrowingWindow, window_start
 from advsim.records import Context, Dialogue, Speaker, TrainingExample, Turn
 
 if TYPE_CHECKING:
@@ -66,10 +66,13 @@ class SimulatorPrompts:
             ContextOverflowError: the context and one chatbot turn alone exceed the budget.
         """
         assert not turns or turns[-1].speaker is Speaker.CHATBOT, "the simulator speaks after the chatbot"
-        *_, window = self._windows(context, turns)
-        if window is None:
-            raise ContextOverflowError(self._overflow(context, turns))
-        return self.window_ids(window.head, turns[window.first :])
+        sizes, newest = self._sizes(turns)
+        for skip_sessions in range(len(context.earlier_sessions) + 1):
+            head = self._head(context, skip_sessions=skip_sessions)
+            first = window_start(sizes, newest, space=self._turns_space(head))
+            if first is not None:
+                return self.window_ids(head, turns[_shown_from(first, turns) :])
+        raise ContextOverflowError(self._overflow(context, turns))
 
     def completion(self, token_ids: Sequence[int], *, finished: bool) -> tuple[int, ...]:
         """Training tokens of a sampled turn: its own, and the end-of-turn token where it ended by itself."""
@@ -162,27 +165,31 @@ class SimulatorPrompts:
 
     def _windows(self, context: Context, turns: Sequence[Turn]) -> Iterator[_Window | None]:
         """The window of a prompt behind the first 0, 1, 2, ... turns; None from where nothing fits on."""
-        sizes = [len(self.turn_ids(turn)) + self._frame_size(turn) for turn in turns]
-        newest = [turn.speaker is Speaker.CHATBOT for turn in turns]
+        sizes, newest = self._sizes(turns)
         skip_sessions = 0
         head = self._head(context, skip_sessions=0)
-        window = GrowingWindow(space=self._budget_tokens - len(head) - self._opening_size)
+        window = GrowingWindow(space=self._turns_space(head))
         for num_turns in range(len(turns) + 1):
             if num_turns:
                 window.push(sizes[num_turns - 1], is_newest=newest[num_turns - 1])
             while window.first is None and skip_sessions < len(context.earlier_sessions):
                 skip_sessions += 1
                 head = self._head(context, skip_sessions=skip_sessions)
-                window = GrowingWindow(space=self._budget_tokens - len(head) - self._opening_size)
+                window = GrowingWindow(space=self._turns_space(head))
                 for size, is_newest in zip(sizes[:num_turns], newest[:num_turns], strict=True):
                     window.push(size, is_newest=is_newest)
-            first = window.first
-            if first is None:
+            if window.first is None:
                 yield None
-                continue
-            if 0 < first < num_turns and turns[first].speaker is Speaker.USER:
-                first += 1  # a window that starts with the user would say that the user opens the chat
-            yield _Window(head=head, first=first, skip_sessions=skip_sessions)
+            else:
+                yield _Window(head=head, first=_shown_from(window.first, turns), skip_sessions=skip_sessions)
+
+    def _sizes(self, turns: Sequence[Turn]) -> tuple[list[int], list[bool]]:
+        """Tokens of each turn with its frame, and whether a prompt can end with it."""
+        sizes = [len(self.turn_ids(turn)) + self._frame_size(turn) for turn in turns]
+        return sizes, [turn.speaker is Speaker.CHATBOT for turn in turns]
+
+    def _turns_space(self, head: tuple[int, ...]) -> int:
+        return self._budget_tokens - len(head) - self._opening_size
 
     def _overflow(self, context: Context, turns: Sequence[Turn]) -> str:
         head = self._head(context, skip_sessions=len(context.earlier_sessions))
@@ -222,6 +229,11 @@ class SimulatorPrompts:
             is_user = turn.speaker is Speaker.USER
             ids.extend(self.frames.assistant_to_user if is_user else self.frames.user_to_assistant)
         return tuple(ids)
+
+
+def _shown_from(first: int, turns: Sequence[Turn]) -> int:
+    """A window that starts with the user would say that the user opens the chat: it starts with the reply."""
+    return first + 1 if 0 < first < len(turns) and turns[first].speaker is Speaker.USER else first
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
