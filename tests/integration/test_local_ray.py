@@ -33,8 +33,9 @@ holder = Holder.remote()
 pid, child = ray.get(holder.child.remote())
 here = psutil.Process()
 mine = {one.pid for one in [here, *here.children(recursive=True)]}
-listening = {c.laddr.ip.removeprefix("::ffff:") for c in psutil.net_connections("tcp") if c.status == "LISTEN" and c.pid in mine}
-print("listening", sorted(listening))
+sockets = [one for one in psutil.net_connections("tcp") if one.status == "LISTEN" and one.pid in mine]
+listening = {one.laddr.ip.removeprefix("::ffff:") for one in sockets}
+print("> listening", sorted(listening))
 
 address = ray.get_runtime_context().gcs_address
 strangers = {key: value for key, value in os.environ.items() if "AUTH" not in key} | {"HOME": sys.argv[1]}
@@ -49,19 +50,19 @@ def gets_in(environment):
         return False
     return "inside" in joined.stdout
 
-print("with token", gets_in(os.environ), "without", gets_in(strangers))
+print("> with token", gets_in(os.environ), "without", gets_in(strangers))
 
 os.kill(pid, 9)
 for _ in range(100):
     if not psutil.pid_exists(child):
         break
     time.sleep(0.1)
-print("child", psutil.pid_exists(child))
+print("> child", psutil.pid_exists(child))
 stop_ray()
-print("kept", [name for name in os.environ if name.startswith("RAY_AUTH")], os.environ.get("RAY_AUTH_MODE"))
-print("new token", start() != token, ray.get(ray.remote(lambda: 7).remote()))
+print("> kept", [name for name in os.environ if name.startswith("RAY_AUTH")], os.environ.get("RAY_AUTH_MODE"))
+print("> new token", start() != token, ray.get(ray.remote(lambda: 7).remote()))
 stop_ray()
-print("token", token)
+print("> token", token)
 """
 
 
@@ -76,7 +77,7 @@ def test_nobody_else_gets_into_a_ray_of_this_machine_and_it_leaves_nothing_behin
         timeout=240,
     )
     assert done.returncode == 0, done.stderr
-    *said, token = done.stdout.strip().splitlines()
+    *said, token = [line.removeprefix("> ") for line in done.stdout.splitlines() if line.startswith("> ")]
     assert said == [
         "listening ['127.0.0.1']",
         "with token True without False",
