@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import logging
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NoReturn
 
-from advsim.errors import AdvsimError, ConfigError
+from advsim.errors import AdvsimError, ConfigError, one_line, printable
 
 _DESCRIPTION = """\
 advsim learns realistic users from real chats and lets chatbot variants meet those instead of people.
@@ -21,6 +22,7 @@ advsim learns realistic users from real chats and lets chatbot variants meet tho
   advsim evaluate --conversations a.jsonl --reference b.jsonl   the same for any two dialogue files
   advsim sweep configs/sweeps/chatbots.yaml -o run=runs/quickstart   its simulators against fourteen chatbots
   advsim lab configs/lab.yaml                 do the estimators find truths that are known? no model needed
+  advsim detectors measure --detector rules   how often are a detector's findings right?
   advsim corpus stats chats.jsonl.gz          counts, lengths and typing habits of dialogues
   advsim submit configs/paper.yaml --address http://head:8265   train on a Ray cluster
 
@@ -32,11 +34,13 @@ _OVERRIDES_HELP = "override a configuration key, for example -o stop.max_rounds=
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
+    if logging.lastResort is not None:
+        logging.lastResort.setFormatter(_PrintableFormatter())
     try:
         options = _parser().parse_args(arguments)
         importlib.import_module(f"advsim.commands.{options.module}").run(options)
     except AdvsimError as error:
-        print(f"advsim: {error}", file=sys.stderr)
+        print(f"advsim: {printable(str(error))}", file=sys.stderr)
         return error.exit_code
     except BrokenPipeError:
         return 0
@@ -47,9 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="advsim", description=_DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = _Parser(prog="advsim", description=_DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     check = _command(commands, "check", "check a configuration in a second, without starting anything")
@@ -105,7 +107,7 @@ def _parser() -> argparse.ArgumentParser:
         action="append",
         default=[],
         metavar="KEY=VALUE",
-        help="override a key, for example -o evaluate.judge.model=my-model -o evaluate.judge.base_url=http://host/v1",
+        help="override a key, for example -o evaluate.judge.model=my-model -o evaluate.judge.base_url=https://host/v1",
     )
     evaluate.add_argument(
         "--conversations", metavar="FILE", help="dialogues: .jsonl, .jsonl.gz or .parquet; no run needed"
@@ -154,6 +156,44 @@ def _parser() -> argparse.ArgumentParser:
     _config_arguments(lab)
     lab.add_argument("--json", action="store_true", help="print the configuration and all figures as JSON")
 
+    detectors = commands.add_parser("detectors", help="look at detectors", description="Look at detectors of failures.")
+    detectors_commands = detectors.add_subparsers(required=True, metavar="COMMAND")
+    measure = _command(
+        detectors_commands,
+        "measure",
+        "precision, recall and false alarms of detectors on whole labelled dialogues",
+        module="detectors",
+    )
+    measure.add_argument(
+        "--detector",
+        action="append",
+        metavar="NAME",
+        help="rules (default), learned, combined or judge; may be given several times",
+    )
+    measure.add_argument(
+        "--part",
+        choices=("build", "tune", "final"),
+        default="tune",
+        help="build: rules and weights were made from it; tune (default): they were chosen by it; final: to be opened "
+        "once, at the end",
+    )
+    measure.add_argument(
+        "--esconv",
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="your copy of ESConv (.jsonl, .jsonl.gz or .parquet): its labels ship, its text may not",
+    )
+    measure.add_argument(
+        "-o",
+        dest="overrides",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="for the judge, for example -o evaluate.judge.model=my-model -o evaluate.judge.base_url=https://host/v1",
+    )
+    measure.add_argument("--json", action="store_true", help="print all figures as JSON instead of the tables")
+
     corpus = commands.add_parser("corpus", help="look at dialogues", description="Look at dialogues.")
     corpus_commands = corpus.add_subparsers(required=True, metavar="COMMAND")
     stats = _command(corpus_commands, "stats", "counts, lengths and typing habits of dialogues", module="corpus")
@@ -188,6 +228,20 @@ _GONE = {
     "--judge-scope": "scope",
 }
 """Flags of older versions, and the keys of the section ``evaluate.judge`` that say the same."""
+
+
+class _Parser(argparse.ArgumentParser):
+    """Errors quote the arguments, which may hold anything."""
+
+    def error(self, message: str) -> NoReturn:
+        super().error(printable(message))
+
+
+class _PrintableFormatter(logging.Formatter):
+    """Warnings quote what was read."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return one_line(super().format(record))
 
 
 class _Gone(argparse.Action):

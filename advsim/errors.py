@@ -2,7 +2,35 @@
 
 Every message says which key, file, line or id is concerned, what was got, what was expected and what to do about it.
 ``exit_code`` is the command line's exit status: 2 for input that must be changed, 3 for a run that can be resumed.
+
+Messages quote what came from outside: :func:`printable` makes any text safe to show.
 """
+
+import re
+
+_SEQUENCES = re.compile(
+    r"(?:\x1b[\]PX^_]|[\x90\x98\x9d-\x9f])[^\x07\x1b\x9c\n]*(?:\x07|\x1b\\|\x9c)"  # OSC, DCS, SOS, PM, APC with an end
+    r"|(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]"  # CSI: colours, cursor, erasing
+)
+_LINE_ENDS = re.compile(r"\r\n?|[\x0b\x0c\x85\u2028\u2029]")
+_OBEYED = re.compile(r"[\x00-\x08\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+_HALF = re.compile(r"[\ud800-\udfff]")
+
+
+def printable(text: str) -> str:
+    """``text`` without what a terminal obeys instead of showing it, for text that came from outside.
+
+    Escape sequences, control characters (C0, C1, DEL) and the overrides of writing direction are taken out; of what
+    moves on, line feed and tab stay and other line ends become a line feed. Half a surrogate pair, which no terminal
+    can be sent, becomes U+FFFD.
+    """
+    return _HALF.sub("\ufffd", _OBEYED.sub("", _LINE_ENDS.sub("\n", _SEQUENCES.sub("", text))))
+
+
+def one_line(text: str, *, max_characters: int | None = None) -> str:
+    """Like :func:`printable`, on one line, and cut with ``...`` after ``max_characters``."""
+    line = " ".join(printable(text).split())
+    return line if max_characters is None or len(line) <= max_characters else line[:max_characters] + "..."
 
 
 class AdvsimError(Exception):

@@ -51,12 +51,23 @@ class Context:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Turn:
-    """One speaker's turn. ``token_ids`` are the sampled tokens of a simulated user turn, without end-of-turn token."""
+    """One speaker's turn.
+
+    Attributes:
+        speaker: who wrote it.
+        text: what was said to the other; empty for a chatbot turn of which there is only a thought (a failed reply).
+        labels: of the corpus.
+        token_ids: the sampled tokens of a simulated user turn, without end-of-turn token.
+        thought: what a reasoning chatbot wrote before it spoke; nobody reads it and it is not judged.
+        is_cut: the text was cut at the speaker's token limit.
+    """
 
     speaker: Speaker
     text: str
     labels: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     token_ids: tuple[int, ...] = ()
+    thought: str = ""
+    is_cut: bool = False
 
 
 class HasTurns(Protocol):
@@ -235,6 +246,8 @@ class Assessment:
 
     ``abstained`` are modes on which the detector gives no verdict; they are neither failures nor passes. ``error`` is
     set where the message could not be judged at all (time-out, unreadable answer): all modes count as abstained.
+    ``other_language`` names the language (in English) of a message that the detector abstains from because it does
+    not know that language; empty otherwise.
     """
 
     conversation_id: str
@@ -243,6 +256,7 @@ class Assessment:
     labels: tuple[FailureLabel, ...] = ()
     abstained: tuple[str, ...] = ()
     error: str = ""
+    other_language: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

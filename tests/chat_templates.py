@@ -98,6 +98,8 @@ QWEN_3 = """{%- if messages[0].role == 'system' %}
     {%- if enable_thinking is defined and enable_thinking is false %}{{- '<think>\\n\\n</think>\\n\\n' }}{%- endif %}
 {%- endif %}"""
 
+EMPTY_THOUGHT = "<think>\n\n</think>\n\n"
+
 PHI_3 = """{%- for message in messages %}
     {%- if message['role'] in ['system', 'user', 'assistant'] %}
         {{- '<|' + message['role'] + '|>\\n' + message['content'] + '<|end|>\\n' }}
@@ -224,19 +226,31 @@ def system_text(context: Context = CONTEXT) -> str:
 
 
 def rendered(
-    tokenizer: PreTrainedTokenizerFast, family: Family, system: str, messages: Sequence[tuple[str, str]]
+    tokenizer: PreTrainedTokenizerFast,
+    family: Family,
+    system: str,
+    messages: Sequence[tuple[str, str]],
+    *,
+    is_simulator: bool = False,
 ) -> str:
     """What the template itself makes of a dialogue, but for a space that a model is to write before its text.
 
-    The system text heads the first user message where the template has no system role.
+    Thinking is off. For a simulator the empty thought that a template prints before the newest message stands before
+    every one, so that what is trained on is what was generated on. The system text heads the first user message where
+    the template has no system role.
     """
     chat = [{"role": role, "content": text} for role, text in messages]
     if family.has_system_role:
         chat.insert(0, {"role": "system", "content": system})
     else:
         chat[0]["content"] = f"{system}\n\n{chat[0]['content']}"
-    text = tokenizer.apply_chat_template(chat, tokenize=False, add_generation_prompt=True, date_string="01 Jan 2026")
+    text = tokenizer.apply_chat_template(
+        chat, tokenize=False, add_generation_prompt=True, date_string="01 Jan 2026", enable_thinking=False
+    )
     assert isinstance(text, str)
+    if is_simulator and EMPTY_THOUGHT in family.template.replace("\\n", "\n"):
+        begin = "<|im_start|>assistant\n"
+        text = text.replace(begin + EMPTY_THOUGHT, begin).replace(begin, begin + EMPTY_THOUGHT)
     return text.replace("[/INST] ", "[/INST]")
 
 

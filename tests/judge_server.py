@@ -19,11 +19,17 @@ TAXONOMY = load_taxonomy()
 
 @dataclass(frozen=True, kw_only=True)
 class Answer:
-    """What the server sends back. ``raw`` replaces the whole body."""
+    """What the server sends back. ``raw`` replaces the whole body, ``message`` the keys of the model's message.
+
+    An ``endless`` answer is its body again and again, as long as the client reads.
+    """
 
     content: object = ""
     status: int = 200
-    raw: str | None = None
+    raw: str | bytes | None = None
+    message: dict[str, object] = field(default_factory=dict)
+    finish_reason: str = "stop"
+    endless: bool = False
     headers: dict[str, str] = field(default_factory=dict)
     delay_s: float = 0.0
     usage: bool = True
@@ -56,7 +62,7 @@ class JudgeServer(ThreadingHTTPServer):
     def __init__(self, answer: Callable[[Request], Answer]) -> None:
         self.answer = answer
         self.requests: list[Request] = []
-        self.num_open = self.most_open = 0
+        self.num_open = self.most_open = self.num_bytes = 0
         self.lock = threading.Lock()
         super().__init__(("127.0.0.1", 0), _Handler)
 
@@ -83,26 +89,30 @@ class _Handler(BaseHTTPRequestHandler):
         time.sleep(answer.delay_s)
         with server.lock:
             server.num_open -= 1
-        text = (answer.raw if answer.raw is not None else self._completion(answer)).encode()
+        raw = answer.raw if answer.raw is not None else self._completion(answer)
+        text = raw if isinstance(raw, bytes) else raw.encode()
         self.send_response(answer.status)
         for name, value in {"Content-Type": "application/json", **answer.headers}.items():
             self.send_header(name, value)
-        self.send_header("Content-Length", str(len(text)))
+        if not answer.endless:
+            self.send_header("Content-Length", str(len(text)))
         self.end_headers()
         self.wfile.write(text)
+        while answer.endless:
+            server.num_bytes += self.wfile.write(text)
 
     @staticmethod
     def _completion(answer: Answer) -> str:
         if answer.status != 200:
             return json.dumps({"error": {"message": answer.content, "type": "error", "code": None}})
         content = answer.content if isinstance(answer.content, str | None) else json.dumps(answer.content)
-        message = {"role": "assistant", "content": content}
+        message = {"role": "assistant", "content": content, **answer.message}
         completion = {
             "id": "c",
             "object": "chat.completion",
             "created": 0,
             "model": "m",
-            "choices": [{"index": 0, "message": message, "finish_reason": "stop"}],
+            "choices": [{"index": 0, "message": message, "finish_reason": answer.finish_reason}],
         }
         usage = {"prompt_tokens": 100, "completion_tokens": 7, "total_tokens": 107}
         return json.dumps({**completion, "usage": usage} if answer.usage else completion)

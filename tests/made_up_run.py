@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from advsim.records import Conversation, Speaker, StopReason, Turn
+from advsim.config import parse_config
+from advsim.corpus.load import load_corpus
+from advsim.records import Conversation, NextTurn, Speaker, Split, StopReason, Turn
+from advsim.run_folder.folder import RunDir
+from advsim.run_folder.journal import Journal
+from advsim.run_folder.layout import held_out_turns, round_folder
+from advsim.run_folder.tables import conversations_table, to_table, turns_table
 
 
 def held_out(surface: float, context: float, *, measurable: bool = True, half: float = 0.05) -> dict[str, Any]:
@@ -130,3 +136,40 @@ def conversation(number: int, scenario: str, *, text: str = "") -> Conversation:
         num_output_tokens=140,
         seed=1,
     )
+
+
+def write_run(location: str, *, name: str = "made-up", text: str = "", num_rounds: int = 2) -> RunDir:
+    """A run folder as a run on the sample dialogues leaves it: figures, conversations, next turns and journal."""
+    config = parse_config({"name": "made-up"})
+    corpus = load_corpus(config.corpus)
+    scenarios = corpus.split(Split.TRAIN)
+    held = [dialogue for dialogue in corpus.split(Split.VALIDATION) if dialogue.turns[0].speaker is Speaker.USER]
+    run = RunDir(location)
+    run.write_json(
+        "manifest.json",
+        {
+            "name": name,
+            "config": config.model_dump(mode="json"),
+            "versions": {"advsim": "0.1.0", "torch": text or "2.13.0"},
+            "seed": 0,
+            "corpus": {"num_dialogues": len(corpus.dialogues), "sha256": corpus.sha256, "splits": {}},
+            "started_at": "2026-11-23T09:12:40+00:00",
+        },
+    )
+    run.write_json("baseline.json", {"sft": {"diversity": diversity(0.84, 27.7), "held_out": held_out(0.66, 0.74)}})
+    journal = Journal(run)
+    journal.complete("baseline", outputs=["baseline.json"], seconds=1.0)
+    said = [
+        NextTurn(dialogue_id=it.id, turn=2, text=f"so i said {number}{text}", finished=True)
+        for number, it in enumerate(held[:12])
+    ]
+    for version in range(-1, num_rounds + 1):
+        run.write_table(held_out_turns(version), to_table(said, NextTurn))
+    for number in range(1, num_rounds + 1):
+        folder = round_folder(number)
+        spoken = [conversation(number, scenario.id, text=text) for scenario in scenarios[:12]]
+        run.write_table(f"{folder}/conversations.parquet", conversations_table(spoken))
+        run.write_table(f"{folder}/turns.parquet", turns_table(spoken))
+        run.write_json(f"{folder}/metrics.json", make_round(number, accuracy=0.8, surface=0.6, context=0.7, scale=0.9))
+        journal.complete(f"rounds/{number}", outputs=[folder], inputs=["baseline.json"], seconds=1.0)
+    return run

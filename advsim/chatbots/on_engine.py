@@ -37,7 +37,7 @@ class EngineChatbot:
         )
         completion = (await self._engine.generate(request))[0]
         return Utterance(
-            text=completion.text,
+            text=self._prompts.reply_text(completion.text, completion.token_ids),
             token_ids=completion.token_ids,
             finished=completion.finished,
             num_prompt_tokens=len(prompt_ids),

@@ -6,11 +6,11 @@ import argparse
 import json
 from collections.abc import Mapping, Sequence
 
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from advsim.commands.options import config_of
+from advsim.commands.show import console_on
 from advsim.config import Config
 from advsim.records import Split
 from advsim.runtime.placement import PoolRequest, colocated, pool_requests
@@ -39,7 +39,7 @@ def run(options: argparse.Namespace) -> None:
 
 
 def _print_summary(config: Config, pools: Sequence[PoolRequest], splits: Mapping[str, int] | None) -> None:
-    console = Console(highlight=False, markup=False)
+    console = console_on()
     dialogues = (
         ", ".join(f"{count} {split}" for split, count in splits.items()) if splits else "read when the run starts"
     )

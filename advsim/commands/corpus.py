@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import argparse
 
-from rich.console import Console, Group
+from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from advsim.config import load_config, parse_config
-from advsim.corpus.load import load_corpus
+from advsim.commands.show import console_on, print_json
+from advsim.config import Config, load_config, parse_config
+from advsim.corpus.load import Corpus, load_corpus
 from advsim.corpus.stats import CorpusStats, corpus_stats
+from advsim.models.base import load_tokenizer, resolve_model
+from advsim.prompts.simulator import SimulatorPrompts
 from advsim.run_folder.results import plain_values
+from advsim.training.fitting import FittedCorpus, fit_corpus
 
 
 def run(options: argparse.Namespace) -> None:
@@ -28,14 +32,38 @@ def run(options: argparse.Namespace) -> None:
         config = parse_config(values, options.overrides)
     corpus = load_corpus(config.corpus)
     stats = corpus_stats(corpus.dialogues)
-    console = Console()
+    fitted = _fitted(corpus, config) if config.corpus.too_long != "error" else None
+    console = console_on()
     if options.json:
-        counts = {"num_left_out": corpus.num_left_out, "num_repeats": corpus.num_repeats}
-        console.print_json(data={"sha256": corpus.sha256, **counts, **plain_values(stats)})
+        counts: dict[str, int | None] = {
+            "num_left_out": corpus.num_left_out,
+            "num_repeats": corpus.num_repeats,
+            "num_dropped_turns": corpus.num_dropped_turns,
+            "num_too_long_dropped": None if fitted is None else len(fitted.dropped),
+            "num_too_long_cut": None if fitted is None else len(fitted.cut),
+        }
+        print_json({"sha256": corpus.sha256, **counts, **plain_values(stats)})
     else:
         console.print(render_stats(stats))
         if corpus.num_repeats:
             console.print(f"{corpus.num_repeats} dialogues say word for word what an earlier one says")
+        if corpus.num_dropped_turns:
+            console.print(f"{corpus.num_dropped_turns} turns of the roles in corpus.drop_roles are left out")
+        if fitted is not None and (fitted.dropped or fitted.cut):
+            console.print(
+                f"too long for a prompt (corpus.too_long is {config.corpus.too_long}): {len(fitted.dropped)} left out, "
+                f"{len(fitted.cut)} cut"
+            )
+
+
+def _fitted(corpus: Corpus, config: Config) -> FittedCorpus:
+    """What training would leave out or cut; needs the simulator's tokenizer."""
+    prompts = SimulatorPrompts(
+        load_tokenizer(resolve_model(config.model)),
+        instructions=config.prompt.instructions,
+        budget_tokens=config.prompt_budget_tokens,
+    )
+    return fit_corpus(corpus, prompts, too_long=config.corpus.too_long)
 
 
 def render_stats(stats: CorpusStats) -> Group:

@@ -9,9 +9,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from advsim.commands.show import print_parts
+from advsim.commands.show import print_json, print_parts, say
 from advsim.config import Config, parse_config, read_yaml
 from advsim.config.paths import local_path
+from advsim.detectors.judge.judge import NO_VERDICT
 from advsim.detectors.protocol import Detector
 from advsim.errors import ConfigError, RunError
 from advsim.evaluation.files import measure_files
@@ -43,16 +44,17 @@ def run(options: argparse.Namespace) -> None:
         _evaluate_run(options, run_folder, yaml_file) if run_folder else _evaluate_files(options, yaml_file)
     )
     if options.json:
-        print(json.dumps(plain_values(evaluation), indent=2, allow_nan=False, ensure_ascii=False))
+        print_json(plain_values(evaluation))
     else:
         print_parts(evaluation_tables(evaluation), sys.stdout)
         if page:
-            print(f"report: {page}")
+            say(f"report: {page}")
     judged = [group.failures for group in evaluation.groups if group.failures is not None]
     if evaluation.detector == "judge" and judged and all(part.num_errors == part.num_messages for part in judged):
+        why = next((note.removeprefix(NO_VERDICT) for note in evaluation.notes if note.startswith(NO_VERDICT)), "")
         raise RunError(
-            "the judge gave no verdict on any message; see the notes, mend the endpoint or choose another model, and "
-            "run it again"
+            f"the judge gave no verdict on any message: {why or 'see the notes.'} Mend the endpoint or choose another "
+            "model, and run it again"
         )
 
 
@@ -116,7 +118,7 @@ def evaluation_config(
         values = config if isinstance(config, dict) else read_yaml(config) if config is not None else {}
     parse_config(values, where=where)  # what is wrong is told in the terms of the file that was given
     if of_run is not None:
-        values = {**of_run.manifest["config"], **values}
+        values = {**of_run.config, **values}
     return parse_config(values, overrides, where=where)
 
 

@@ -7,7 +7,7 @@ import json
 import sys
 from collections.abc import Sequence
 
-from advsim.commands.show import print_parts
+from advsim.commands.show import print_parts, say
 from advsim.config import parse_config
 from advsim.corpus.load import Corpus, load_corpus
 from advsim.errors import ConfigError, CorpusError
@@ -32,7 +32,7 @@ def run(options: argparse.Namespace) -> None:
         return
     write_report(run, corpus_of(run, options.overrides))
     print_parts(round_tables(read_metrics(baseline=run.baseline, rounds=run.rounds)), sys.stdout)
-    print(f"report: {run.folder.location}/{REPORT}")
+    say(f"report: {run.folder.location}/{REPORT}")
 
 
 def corpus_of(run: Run, overrides: Sequence[str] = ()) -> Corpus:
@@ -49,12 +49,13 @@ def corpus_of(run: Run, overrides: Sequence[str] = ()) -> Corpus:
     other = [override for override in overrides if not override.strip().startswith("corpus.")]
     if other:
         raise ConfigError(f"override {other[0]!r}: has no effect on a report, which reads the section corpus alone")
-    config = parse_config(run.manifest["config"], overrides, where=f"configuration of {run.folder.location}")
+    written = {"corpus": run.config["corpus"]} if "corpus" in run.config else {}  # the rest may be of another version
+    config = parse_config(written, overrides, where=f"configuration of {run.folder.location}")
     try:
         corpus = load_corpus(config.corpus)
     except CorpusError as error:
         raise CorpusError(f"{error}; if the dialogues lie elsewhere now, say where with -o corpus.path=...") from None
-    known = run.manifest["corpus"]["sha256"]
+    known = run.corpus_sha256
     if corpus.sha256 != known:
         raise ConfigError(
             f"run {run.folder.location}: the corpus has hash {corpus.sha256[:12]}, expected {known[:12]}, which the "

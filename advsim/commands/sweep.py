@@ -12,8 +12,7 @@ import json
 import sys
 from collections.abc import Sequence
 
-from rich.console import Console
-
+from advsim.commands.show import console_on
 from advsim.config import SweepConfig, load_section
 from advsim.detectors.rules import RulesDetector
 from advsim.rates.rates import ANY
@@ -58,7 +57,7 @@ def sweep(settings: SweepConfig, *, reporter: Reporter | None = None) -> tuple[S
 
 def print_results(study: SweepPlan, results: Sequence[Result]) -> None:
     """Tables of rates, agreement, A/B tests and divergence, and the verdict of each simulator."""
-    console = Console(width=None if sys.stdout.isatty() else 100)
+    console = console_on()
     modes = {mode: mode.replace("_", " ") for result in results for mode in result.by_mode}
     table = chatbot_table({result.simulator: by_chatbot(result) for result in results}, real="real", modes=modes)
     console.print(
@@ -72,7 +71,7 @@ def print_results(study: SweepPlan, results: Sequence[Result]) -> None:
         stops = ", ".join(f"{reason} {count}" for reason, count in result.stop_reasons.items())
         said = f"{result.simulator}: {result.validity.sentence} (ends: {stops}; {result.num_user_turns} user turns)"
         notes = [said, result.population_test.sentence, *agreement_notes(by_chatbot(result))]
-        console.print(" ".join(notes), markup=False, highlight=False)
+        console.print(" ".join(notes), highlight=False)
 
 
 def by_chatbot(result: Result) -> ByChatbot:

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from typing import TextIO
 
 from advsim.commands.options import config_of
-from advsim.commands.show import print_parts
+from advsim.commands.show import print_parts, say
 from advsim.config import Config
 from advsim.corpus.load import Corpus, load_corpus
 from advsim.errors import AdvsimError, RunError
@@ -57,7 +57,7 @@ def run(options: argparse.Namespace) -> None:
 
             metrics = read_metrics(baseline=trained.baseline, rounds=trained.rounds)
             print_parts(round_tables(metrics), terminal_out)
-            print(f"report: {config.run_path}/{REPORT}", file=terminal_out)
+            say(f"report: {config.run_path}/{REPORT}", terminal_out)
 
 
 def train(

@@ -8,7 +8,7 @@ sources.
 
 from advsim.config.base import Count, Fraction, Seconds, Section, Seed
 from advsim.config.corpus import PRESET_HUB_IDS, ColumnsConfig, CorpusConfig
-from advsim.config.evaluate import EvaluateConfig, JudgeConfig, JudgeEnginesConfig
+from advsim.config.evaluate import EvaluateConfig, JudgeConfig, JudgeEnginesConfig, is_loopback
 from advsim.config.load import load_config, load_section, parse_config, parse_section, read_yaml
 from advsim.config.model import EngineConfig, LoraConfig, ModelConfig, SamplingConfig
 from advsim.config.resources import LearnerConfig, PoolConfig, ResourcesConfig
@@ -56,6 +56,7 @@ __all__ = [
     "SftConfig",
     "StopConfig",
     "SweepConfig",
+    "is_loopback",
     "load_config",
     "load_section",
     "parse_config",

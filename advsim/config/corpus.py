@@ -19,6 +19,8 @@ class ColumnsConfig(Section):
     user_id: str | None = None
     chatbot: str | None = None
     """Name of the chatbot configuration that answered, where a data set holds several."""
+    split: str | None = None
+    """``train``, ``validation`` or ``test`` of each dialogue; None: a hash decides."""
     turns: str = "turns"
     """A list of structs (speaker and text), or of strings that alternate and start with ``first_speaker``."""
     speaker: str = "speaker"
@@ -74,6 +76,10 @@ class CorpusConfig(Section):
     chatbot that call a tool and say nothing."""
     max_bad_dialogues: CountOrZero = 0
     """So many dialogues that break the schema may be left out, with a warning; one more is an error."""
+    too_long: Literal["error", "drop", "cut"] = "error"
+    """What is done with a dialogue in which a user turn has no prompt, because its context and one chatbot turn exceed
+    the budget: refused, left out, or cut to the longest beginning that fits and ends with a user turn (left out where
+    there is none). ``too_long.json`` in the run folder names them."""
     validation_fraction: Fraction = 0.2
     """Share of users (or dialogues, where users are unknown) kept for the held-out realism tests of the rounds."""
     test_fraction: Fraction = 0.1

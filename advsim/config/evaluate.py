@@ -2,14 +2,29 @@
 
 from __future__ import annotations
 
+import ipaddress
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 from pydantic import Field, model_validator
 
-from advsim.config.base import CountOrZero, Cpus, Gpus, Mib, Replicas, Seconds, Section, Seed, Tokens
+from advsim.config.base import CountOrZero, Cpus, Flag, Gpus, Mib, Replicas, Seconds, Section, Seed, Tokens
 from advsim.config.model import EngineConfig
 from advsim.config.resources import PoolConfig
+
+_OF_THE_REQUEST = ("model", "messages", "stream", "response_format", "n")
+"""Keys that are the judge's own: with others, its answers would not be what it reads."""
+
+
+def is_loopback(host: str) -> bool:
+    """Whether what is sent to ``host`` stays on this machine."""
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return address.is_loopback or address.is_unspecified  # servers print 0.0.0.0 as their address
 
 
 class JudgeEnginesConfig(Section):
@@ -38,6 +53,8 @@ class JudgeConfig(Section):
     base_url: str = ""
     """An OpenAI-compatible endpoint, up to and with ``/v1``; empty: ``model`` is started here on engines of its own,
     and stopped when all messages are judged."""
+    allow_http: Flag = False
+    """Leave to send dialogues and key to another machine in the clear; ``https`` and this machine need none."""
     model: str = ""
     """Name of the model at the endpoint; without one ``embedded:smollm2-135m`` (for a try: far too small to judge
     well), a hub id, or a folder of a chat model."""
@@ -57,18 +74,20 @@ class JudgeConfig(Section):
     min_agreement: Annotated[float, Field(gt=0.5, le=1.0, strict=True)] = 0.6
     """Share of the votes that a verdict on a mode needs, present or absent; below, the judge abstains."""
     temperature: Annotated[float, Field(ge=0.0, le=2.0, strict=True)] | None = 0.0
-    """None leaves it to the server, for models that refuse the key."""
+    """None leaves it to the server. A server that refuses this or another key is asked without it."""
     seed: Seed = 0
     max_tokens: Tokens = 1024
     """Of an answer. Models that think first need more."""
     token_limit_key: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
-    """What the endpoint calls that limit."""
+    """What the endpoint calls that limit; the other name is tried where this one is refused."""
     extra_body: dict[str, Any] = Field(default_factory=dict)
-    """Further keys of each request, for example ``{chat_template_kwargs: {enable_thinking: false}}``."""
+    """Further keys of each request, for example ``{top_p: 0.9, chat_template_kwargs: {enable_thinking: false}}``."""
     max_concurrency: Annotated[int, Field(ge=1, le=10_000, strict=True)] = 16
     """Calls under way at once."""
     timeout_s: Seconds = 60.0
     """Seconds for one answer."""
+    max_answer_bytes: Annotated[int, Field(ge=1_024, le=2**30, strict=True)] = 2**20
+    """Of one answer, also decompressed; what is longer is not read and counts as no answer."""
     max_attempts: Annotated[int, Field(ge=1, le=100, strict=True)] = 4
     """How often a question is asked at most until there is a readable answer."""
     backoff_s: Seconds = 1.0
@@ -100,15 +119,30 @@ class JudgeConfig(Section):
             return self
         if self.engines != JudgeEnginesConfig():
             raise ValueError("got base_url and engines, expected one of the two; an endpoint has engines of its own")
-        parts = urlsplit(self.base_url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
+        self._check_address()
+        return self
+
+    def _check_address(self) -> None:
+        own = [key for key in self.extra_body if key in _OF_THE_REQUEST]
+        if own:
+            raise ValueError(f"extra_body: got {own[0]}, which the judge sets itself; leave it out")
+        try:
+            parts = urlsplit(self.base_url)
+            parts.port  # noqa: B018  # raises where it is none
+        except ValueError as error:
+            raise ValueError(f"base_url: {error}; expected http(s)://host:port/v1") from None
+        if parts.scheme not in ("http", "https") or not parts.hostname or not self.base_url.isprintable():
             raise ValueError("base_url: expected http(s)://host.../v1")
-        if parts.username or parts.password or parts.query:
+        if parts.username or parts.password or parts.query or parts.fragment:
             raise ValueError(
                 "base_url holds credentials or a query; put the key into an environment variable and that variable's "
                 "name into api_key_env"
             )
-        return self
+        if parts.scheme == "http" and not is_loopback(parts.hostname) and not self.allow_http:
+            raise ValueError(
+                f"base_url: got http to {parts.hostname}, another machine, where all on the way can read dialogues and "
+                "key; use https, or set evaluate.judge.allow_http to true where that network is yours"
+            )
 
 
 class EvaluateConfig(Section):

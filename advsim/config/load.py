@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from advsim.config.base import Section
+from advsim.config.paths import local_path
 from advsim.config.run import Config
 from advsim.config.yaml_text import MAX_CHARACTERS, parse_yaml
 from advsim.errors import ConfigError
@@ -59,7 +60,7 @@ def parse_section(
 
 def read_yaml(path: str | Path) -> dict[str, Any]:
     """Read a YAML mapping, with the errors of :func:`load_config`; types are those of YAML 1.2."""
-    file = Path(path)
+    file = local_path(str(path), key="configuration file")
     try:
         if file.exists() and not file.is_file():
             raise ConfigError(

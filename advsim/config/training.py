@@ -93,7 +93,8 @@ class HeldOutConfig(Section):
     """Real validation prefixes on which the simulator writes the next user turn, each stage anew."""
     sampling: SamplingConfig = SamplingConfig()
     num_folds: Annotated[int, Field(ge=2, le=1_000, strict=True)] = 5
-    num_bootstrap: Count = 500
+    num_bootstrap: Annotated[int, Field(ge=2, le=100_000, strict=True)] = 25
+    """Samples of users for intervals; the classifiers are fitted anew on each, which costs as much as a permutation."""
     num_permutations: CountOrZero = 99
     """Of labels, to fit the classifiers without any difference; p is at least 1 / (1 + this), 0 gives no p. On a small
     machine 99 cost about 5 s a round with 300 prefixes, 50 s with 1,000."""

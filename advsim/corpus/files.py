@@ -14,10 +14,16 @@ from advsim.records import Dialogue
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DialogueFile:
-    """Dialogues of a file, in order; turns of one speaker in a row are joined. Their split means nothing."""
+    """Dialogues of a file, in order. Their split means nothing.
+
+    Turns of one speaker in a row are joined, but for dialogues in which only the user speaks (logs of one side).
+    ``num_left_out`` dialogues broke the schema, ``num_dropped_turns`` are of roles that ``drop_roles`` leaves out.
+    """
 
     name: str
     dialogues: tuple[Dialogue, ...]
+    num_left_out: int = 0
+    num_dropped_turns: int = 0
 
 
 def read_dialogues(path: str | Path, corpus: CorpusConfig | None = None) -> DialogueFile:
@@ -48,8 +54,13 @@ def read_dialogues(path: str | Path, corpus: CorpusConfig | None = None) -> Dial
             "merge_consecutive": True,
         }
     )
-    dialogues, _, _ = read_source(config)
-    return DialogueFile(name=name, dialogues=tuple(dialogues))
+    read = read_source(config, keep_one_sided=True)
+    return DialogueFile(
+        name=name,
+        dialogues=read.dialogues,
+        num_left_out=read.num_left_out,
+        num_dropped_turns=read.num_dropped_turns,
+    )
 
 
 def _columns(file: Path, corpus: CorpusConfig) -> ColumnsConfig:

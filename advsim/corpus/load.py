@@ -18,6 +18,7 @@ from advsim.config.paths import local_path
 from advsim.corpus.identity import plain_id
 from advsim.corpus.rows import (
     Row,
+    check_nothing_unsaid,
     line_from_columns,
     line_from_esconv,
     lines_from_empathetic_dialogues,
@@ -26,6 +27,7 @@ from advsim.corpus.rows import (
 from advsim.corpus.schema import parse_dialogue
 from advsim.corpus.sources import PARQUET_REVISION, read_hub, read_jsonl, read_parquet, sample_files
 from advsim.corpus.split import choose_dialogues, keep_equal_together, num_repeats
+from advsim.corpus.turns import num_dropped_turns
 from advsim.errors import CorpusError
 from advsim.records import Dialogue, Split
 
@@ -51,10 +53,29 @@ class Corpus:
     """Dialogues that broke the schema and were left out, as ``max_bad_dialogues`` allowed."""
     num_repeats: int = 0
     """Dialogues that say what an earlier one says; they stand in its split."""
+    num_dropped_turns: int = 0
+    """Turns of roles that ``drop_roles`` leaves out."""
 
     def split(self, split: Split) -> tuple[Dialogue, ...]:
         """The dialogues of one split, in order."""
         return tuple(dialogue for dialogue in self.dialogues if dialogue.split is split)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """The dialogues of a source, each on its own, and what is not among them.
+
+    Attributes:
+        dialogues: in the order they were read.
+        num_left_out: those that broke the schema and were left out.
+        num_dropped_turns: turns of roles that ``drop_roles`` leaves out.
+        named: ids of the dialogues whose split the source names.
+    """
+
+    dialogues: tuple[Dialogue, ...]
+    num_left_out: int
+    num_dropped_turns: int
+    named: frozenset[str]
 
 
 def load_corpus(config: CorpusConfig) -> Corpus:
@@ -67,7 +88,8 @@ def load_corpus(config: CorpusConfig) -> Corpus:
         CorpusError: the source cannot be read, dialogues break the schema (the first five are named), a user is in two
             splits, or nothing is left to train on.
     """
-    dialogues, num_left_out, named = read_source(config)
+    source = read_source(config)
+    dialogues = list(source.dialogues)
     _check_users(dialogues)
     repeats = num_repeats(dialogues)
     if repeats:
@@ -78,42 +100,62 @@ def load_corpus(config: CorpusConfig) -> Corpus:
             len(dialogues),
         )
         fractions = {"validation_fraction": config.validation_fraction, "test_fraction": config.test_fraction}
-        dialogues = keep_equal_together(dialogues, named=named, **fractions)
+        dialogues = keep_equal_together(dialogues, named=source.named, **fractions)
     if config.max_dialogues is not None:
         dialogues = choose_dialogues(dialogues, num_dialogues=config.max_dialogues)
     if not any(dialogue.split is Split.TRAIN for dialogue in dialogues):
         raise CorpusError(_nothing_to_train_on(dialogues, config))
     return Corpus(
-        dialogues=tuple(dialogues), sha256=corpus_hash(dialogues), num_left_out=num_left_out, num_repeats=repeats
+        dialogues=tuple(dialogues),
+        sha256=corpus_hash(dialogues),
+        num_left_out=source.num_left_out,
+        num_repeats=repeats,
+        num_dropped_turns=source.num_dropped_turns,
     )
 
 
-def read_source(config: CorpusConfig) -> tuple[list[Dialogue], int, set[str]]:
-    """The dialogues that a config names, each on its own; how many were left out; and ids whose split is named.
+def read_source(config: CorpusConfig, *, keep_one_sided: bool = False) -> Source:
+    """The dialogues that a config names, each on its own.
+
+    Args:
+        config: names the source and says how it is read.
+        keep_one_sided: the turns of a dialogue in which only the user speaks are not joined.
 
     Raises:
         CorpusError: the source cannot be read, more dialogues break the schema than may be left out, or there are none.
     """
-    dialogues, problems, named = _parse_rows(_lines(_rows(config), config), config)
+    lines = _Lines(config, keep_one_sided=keep_one_sided)
+    lines.read(_lines(_rows(config), config))
+    problems = lines.problems
     if len(problems) > config.max_bad_dialogues:
         raise CorpusError(_report(problems, config))
     if problems:
         logger.warning("corpus: left out %d dialogues that break the schema: %s", len(problems), "; ".join(problems))
-    if not dialogues:
+    if not lines.dialogues:
         raise CorpusError(f"{_name(config)}: got no dialogues, expected at least one; check that it is the right file")
-    return dialogues, len(problems), named
+    return Source(
+        dialogues=tuple(lines.dialogues),
+        num_left_out=len(problems),
+        num_dropped_turns=lines.num_dropped_turns,
+        named=frozenset(lines.named),
+    )
 
 
 def corpus_hash(dialogues: Iterable[Dialogue]) -> str:
     """SHA-256 over the dialogues in order, each as canonical JSON (sorted keys, ASCII, one a line).
 
-    A chatbot that is not named is left out, so that a corpus without names keeps the hash that its runs were given.
+    A chatbot that is not named, and a turn's thought or cut where there is none, are left out, so that a corpus without
+    them keeps the hash that its runs were given.
     """
     digest = hashlib.sha256()
     for dialogue in dialogues:
         values = asdict(dialogue)
         if dialogue.chatbot is None:
             del values["chatbot"]
+        for turn in values["turns"]:
+            for key in ("thought", "is_cut"):
+                if not turn[key]:
+                    del turn[key]
         digest.update(json.dumps(values, sort_keys=True, separators=(",", ":")).encode() + b"\n")
     return digest.hexdigest()
 
@@ -147,8 +189,14 @@ def _lines(rows: Iterator[Row], config: CorpusConfig) -> Iterator[Row]:
         return _number_repeats(_converted(row, line_from_esconv) for row in rows)
     if config.source == "sample" or (config.source == "jsonl" and not config.columns.maps_lines):
         return rows
-    lines = (_converted(row, partial(line_from_columns, columns=config.columns)) for row in rows)
+    lines = (_converted(row, partial(_mapped, config=config)) for row in rows)
     return _number_repeats(lines) if config.columns.id is None else lines
+
+
+def _mapped(row: Mapping[str, Any], config: CorpusConfig) -> Mapping[str, Any]:
+    if config.source == "jsonl":
+        check_nothing_unsaid(row, config.columns)
+    return line_from_columns(row, config.columns)
 
 
 def _converted(row: Row, convert: Callable[[Mapping[str, Any]], Mapping[str, Any]]) -> Row:
@@ -173,37 +221,52 @@ def _number_repeats(rows: Iterable[Row]) -> Iterator[Row]:
         yield replace(row, values={**row.values, "id": f"{made}-{num_seen[made]}"}) if again else row
 
 
-def _parse_rows(rows: Iterable[Row], config: CorpusConfig) -> tuple[list[Dialogue], list[str], set[str]]:
-    """Parse rows into the good dialogues, a sentence for each bad one, and the ids whose split the file names."""
-    source = "sample" if config.source == "sample" else _stem(config.path or "")
-    dialogues: list[Dialogue] = []
-    problems: list[str] = []
-    where_first: dict[str, str] = {}
-    named: set[str] = set()
-    num_made: Counter[str] = Counter()
-    for row in rows:
-        name = row.values.get("id")
-        where = f"{row.where}, dialogue {name}" if isinstance(name, str | int) else row.where
+class _Lines:
+    """Parsed lines: the good dialogues, a sentence for each bad one, and the ids whose split the file names."""
+
+    def __init__(self, config: CorpusConfig, *, keep_one_sided: bool) -> None:
+        self._config = config
+        self._keep_one_sided = keep_one_sided
+        self._source = "sample" if config.source == "sample" else _stem(config.path or "")
+        self._where_first: dict[str, str] = {}
+        self._num_made: Counter[str] = Counter()
+        self.dialogues: list[Dialogue] = []
+        self.problems: list[str] = []
+        self.named: set[str] = set()
+        self.num_dropped_turns = 0
+
+    def read(self, rows: Iterable[Row]) -> None:
+        """Parse all rows."""
+        for row in rows:
+            name = row.values.get("id")
+            where = f"{row.where}, dialogue {name}" if isinstance(name, str | int) else row.where
+            try:
+                self._add(row)
+            except CorpusError as error:
+                self.problems.append(f"{where}: {error}")
+
+    def _add(self, row: Row) -> None:
         if row.problem:
-            problems.append(f"{where}: {row.problem}")
-            continue
-        try:
-            dialogue = parse_dialogue(row.values, config, source=source, merge=config.preset is not None)
-        except CorpusError as error:
-            problems.append(f"{where}: {error}")
-            continue
+            raise CorpusError(row.problem)
+        dialogue = parse_dialogue(
+            row.values,
+            self._config,
+            source=self._source,
+            merge=self._config.preset is not None,
+            keep_one_sided=self._keep_one_sided,
+        )
         if plain_id(row.values.get("id")) is None:
-            num_made[dialogue.id] += 1
-            if num_made[dialogue.id] > 1:
-                dialogue = replace(dialogue, id=f"{dialogue.id}-{num_made[dialogue.id]}")
-        if dialogue.id in where_first:
-            problems.append(f"{where}: got an id that {where_first[dialogue.id]} has, expected unique ids; rename one")
-            continue
-        where_first[dialogue.id] = row.where
-        dialogues.append(dialogue)
+            self._num_made[dialogue.id] += 1
+            if self._num_made[dialogue.id] > 1:
+                dialogue = replace(dialogue, id=f"{dialogue.id}-{self._num_made[dialogue.id]}")
+        if dialogue.id in self._where_first:
+            first = self._where_first[dialogue.id]
+            raise CorpusError(f"got an id that {first} has, expected unique ids; rename one")
+        self._where_first[dialogue.id] = row.where
+        self.dialogues.append(dialogue)
+        self.num_dropped_turns += num_dropped_turns(row.values, self._config)
         if row.values.get("split") and "turns" in row.values:
-            named.add(dialogue.id)
-    return dialogues, problems, named
+            self.named.add(dialogue.id)
 
 
 def _nothing_to_train_on(dialogues: Sequence[Dialogue], config: CorpusConfig) -> str:

@@ -9,7 +9,7 @@ from itertools import groupby
 from typing import Any
 
 from advsim.config import ColumnsConfig
-from advsim.corpus.identity import content_id
+from advsim.corpus.identity import content_id, is_missing
 from advsim.corpus.schema import PROFILE_KEYS, describe, plain_text
 from advsim.errors import CorpusError
 
@@ -25,7 +25,15 @@ class Row:
 
 def needed_columns(columns: ColumnsConfig) -> list[str]:
     """Top-level columns that the mapping reads, without repeats."""
-    names = [columns.turns, columns.id, columns.user_id, columns.chatbot, *columns.profile, *columns.session]
+    names = [
+        columns.turns,
+        columns.id,
+        columns.user_id,
+        columns.chatbot,
+        columns.split,
+        *columns.profile,
+        *columns.session,
+    ]
     return list(dict.fromkeys(name.partition(".")[0] for name in names if name is not None))
 
 
@@ -37,6 +45,26 @@ def check_columns(present: Sequence[str], needed: Sequence[str], *, where: str) 
             f"{where}: got the columns {', '.join(present)}, expected also {', '.join(missing)}; say in corpus.columns "
             "what each is called here, or set corpus.preset"
         )
+
+
+def check_nothing_unsaid(row: Mapping[str, Any], columns: ColumnsConfig) -> None:
+    """Refuse keys of a mapped line that mean something in an unmapped one and that the mapping says nothing of.
+
+    Null says that a key is ignored on purpose. A configuration that spells out all older keys is one that a run wrote.
+
+    Raises:
+        CorpusError: there is an ``id``, ``user_id`` or ``split`` that nobody decided about.
+    """
+    said = columns.model_fields_set
+    if said >= type(columns).model_fields.keys() - {"split"}:
+        return
+    read = needed_columns(columns)
+    for key in ("id", "user_id", "split"):
+        if key not in said and key not in read and not is_missing(row.get(key)):
+            raise CorpusError(
+                f"key {key}: is there, but corpus.columns maps this file and does not name it; set "
+                f"corpus.columns.{key} to {key} to use it, or to null to ignore it"
+            )
 
 
 def line_from_columns(row: Mapping[str, Any], columns: ColumnsConfig) -> dict[str, Any]:
@@ -58,6 +86,8 @@ def line_from_columns(row: Mapping[str, Any], columns: ColumnsConfig) -> dict[st
         line["user_id"] = _reach(row, columns.user_id)
     if columns.chatbot is not None:
         line["chatbot"] = _reach(row, columns.chatbot)
+    if columns.split is not None:
+        line["split"] = plain_text(_reach(row, columns.split), where=f"column {columns.split}")
     return line
 
 
@@ -125,6 +155,12 @@ def lines_from_empathetic_dialogues(rows: Iterable[Row]) -> Iterator[Row]:
 def _turns_from_columns(turns: Any, columns: ColumnsConfig) -> list[dict[str, Any]]:
     if isinstance(turns, Mapping):
         lists = {key: value for key, value in turns.items() if isinstance(value, list)}
+        if len(set(map(len, lists.values()))) > 1:
+            sizes = ", ".join(f"{key} of {len(value)}" for key, value in lists.items())
+            raise CorpusError(
+                f"column {columns.turns}: got lists of different lengths ({sizes}), expected one entry a turn in each; "
+                "correct them"
+            )
         turns = [dict(zip(lists, values, strict=True)) for values in zip(*lists.values(), strict=True)]
     if not isinstance(turns, list) or not turns:
         got = "an empty list" if turns == [] else type(turns).__name__

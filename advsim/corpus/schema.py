@@ -137,7 +137,9 @@ class _MessagesLine(_Line):
     messages: list[_Message]
 
 
-def parse_dialogue(values: Mapping[str, Any], config: CorpusConfig, *, source: str, merge: bool = False) -> Dialogue:
+def parse_dialogue(
+    values: Mapping[str, Any], config: CorpusConfig, *, source: str, merge: bool = False, keep_one_sided: bool = False
+) -> Dialogue:
     """One parsed line as a dialogue, its texts stripped, with its split.
 
     Args:
@@ -145,6 +147,7 @@ def parse_dialogue(values: Mapping[str, Any], config: CorpusConfig, *, source: s
         config: fractions of the split, and whether turns are merged.
         source: the dialogue's source where the line names none.
         merge: join consecutive turns of one speaker with a newline, whatever the config says.
+        keep_one_sided: but not those of a dialogue in which only the user speaks.
 
     Raises:
         CorpusError: the line breaks the schema; the message does not yet say which line it is.
@@ -154,8 +157,10 @@ def parse_dialogue(values: Mapping[str, Any], config: CorpusConfig, *, source: s
             values = _from_sharegpt(values)
         if "messages" in values and "turns" not in values:
             _check_messages_keys(values)
-            return _from_messages(_MessagesLine.model_validate(values), config, source=source, merge=merge)
-        return _from_native(_NativeLine.model_validate(values), config, source=source, merge=merge)
+            messages = _MessagesLine.model_validate(values)
+            return _from_messages(messages, config, source=source, merge=merge, keep_one_sided=keep_one_sided)
+        native = _NativeLine.model_validate(values)
+        return _from_native(native, config, source=source, merge=merge, keep_one_sided=keep_one_sided)
     except ValidationError as error:
         raise CorpusError("; ".join(_explain(detail) for detail in error.errors()[:3])) from None
 
@@ -189,7 +194,9 @@ def plain_text(value: Any, *, where: str) -> str:
     return checked_text(str(value), where=where)
 
 
-def _from_native(line: _NativeLine, config: CorpusConfig, *, source: str, merge: bool) -> Dialogue:
+def _from_native(
+    line: _NativeLine, config: CorpusConfig, *, source: str, merge: bool, keep_one_sided: bool
+) -> Dialogue:
     context = Context(
         profile=checked_text(line.context.profile, where="context.profile"),
         themes=_texts(line.context.themes, where="context.themes"),
@@ -198,18 +205,22 @@ def _from_native(line: _NativeLine, config: CorpusConfig, *, source: str, merge:
     )
     raw_turns = [turn.raw() for turn in line.turns]
     merge = merge or config.merge_consecutive
-    turns = checked_turns(raw_turns, config, key="turns", role_key="speaker", text_key="text", merge=merge)
+    keys = {"key": "turns", "role_key": "speaker", "text_key": "text"}
+    turns = checked_turns(raw_turns, config, **keys, merge=merge, keep_one_sided=keep_one_sided)
     if line.split and line.split not in KNOWN_SPLITS:
         raise _wrong_split(line.split)
     return _dialogue(line, config, context, turns, source=source, split=line.split)
 
 
-def _from_messages(line: _MessagesLine, config: CorpusConfig, *, source: str, merge: bool) -> Dialogue:
+def _from_messages(
+    line: _MessagesLine, config: CorpusConfig, *, source: str, merge: bool, keep_one_sided: bool
+) -> Dialogue:
     named = [(name, line.context.get(key)) for key, name in PROFILE_KEYS.items()]
     sessions = (plain_text(line.context.get(key), where=f"context.{key}") for key in SESSION_KEYS)
     raw_turns = [message.raw() for message in line.messages]
     merge = merge or config.merge_consecutive
-    turns = checked_turns(raw_turns, config, key="messages", role_key="role", text_key="content", merge=merge)
+    keys = {"key": "messages", "role_key": "role", "text_key": "content"}
+    turns = checked_turns(raw_turns, config, **keys, merge=merge, keep_one_sided=keep_one_sided)
     if line.split not in (*KNOWN_SPLITS, *OTHER_SPLITS) and _nearest(line.split, KNOWN_SPLITS):
         raise _wrong_split(line.split)
     context = Context(profile=describe(named), session=next((text for text in sessions if text), ""))

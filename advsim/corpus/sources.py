@@ -31,6 +31,8 @@ MAX_UNZIPPED_BYTES = 16 * 2**30
 MAX_ARRAY_BYTES = 512 * 2**20
 """Bytes of a JSON array, which is read whole."""
 _START_BYTES = 64 * 2**10
+_NO_VALUE = (pyarrow.ArrowException, ValueError, TypeError, OverflowError)
+"""What pyarrow raises of values that Python has no form for."""
 PARQUET_REVISION = "refs/convert/parquet"
 """The hub's own parquet copy of a data set that consists of a loading script, which ``datasets`` no longer runs."""
 
@@ -86,9 +88,20 @@ def read_parquet(path: Path, needed: list[str]) -> Iterator[Row]:
         table = pyarrow.parquet.read_table(path, columns=needed)
     number = 0
     for batch in table.to_batches():
-        for values in batch.to_pylist():
+        for values, problem in _plain_values(batch):
             number += 1
-            yield Row(where=f"{path} row {number}", values=values)
+            yield Row(where=f"{path} row {number}", values=values, problem=problem)
+
+
+def _plain_values(batch: pyarrow.RecordBatch) -> list[tuple[dict[str, Any], str]]:
+    """The rows of a batch, each with what keeps it from being read: a date beyond all calendars, no UTF-8."""
+    try:
+        return [(values, "") for values in batch.to_pylist()]
+    except _NO_VALUE as error:
+        if batch.num_rows == 1:
+            reason = " ".join(str(error).split())[:200]
+            return [({}, f"a value cannot be read ({reason}); take it out, or leave its column out of corpus.columns")]
+    return [row for index in range(batch.num_rows) for row in _plain_values(batch.slice(index, 1))]
 
 
 def parquet_columns(path: Path) -> list[str]:
@@ -210,10 +223,12 @@ def _first_parquet(folder: Path) -> Path:
 def _parquet_errors(path: Path) -> Iterator[None]:
     try:
         yield
-    except pyarrow.ArrowInvalid as error:
-        raise CorpusError(f"{path}: not a parquet file ({error}); set corpus.source to what it is") from None
     except OSError as error:
         raise _unreadable(path, error) from None
+    except pyarrow.ArrowInvalid as error:
+        raise CorpusError(f"{path}: not a parquet file ({error}); set corpus.source to what it is") from None
+    except _NO_VALUE as error:
+        raise CorpusError(f"{path}: cannot be read ({error}); write its columns as text and lists of text") from None
 
 
 def _unreadable(path: Path, error: OSError) -> CorpusError:

@@ -49,7 +49,7 @@ class Spread:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CorpusStats:
-    """Figures of a corpus. Words are separated by white space; shares are of user turns unless stated."""
+    """Figures of a corpus. Words as :func:`.habits.num_words` counts; shares are of user turns or as stated."""
 
     num_dialogues: int
     num_users: int

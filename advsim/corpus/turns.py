@@ -11,6 +11,7 @@ from advsim.config import CorpusConfig
 from advsim.corpus.identity import is_missing
 from advsim.errors import CorpusError
 from advsim.prompts.text import END_TOKEN
+from advsim.prompts.thoughts import separate_thoughts
 from advsim.records import Speaker, Turn
 
 MAX_TURNS = 10_000
@@ -27,7 +28,14 @@ class RawTurn:
 
 
 def checked_turns(
-    raw_turns: Sequence[RawTurn], config: CorpusConfig, *, key: str, role_key: str, text_key: str, merge: bool
+    raw_turns: Sequence[RawTurn],
+    config: CorpusConfig,
+    *,
+    key: str,
+    role_key: str,
+    text_key: str,
+    merge: bool,
+    keep_one_sided: bool = False,
 ) -> tuple[Turn, ...]:
     """The turns of the user and the chatbot, texts stripped, alternating.
 
@@ -38,6 +46,7 @@ def checked_turns(
         role_key: see ``key``.
         text_key: see ``key``.
         merge: join consecutive turns of one speaker with a newline.
+        keep_one_sided: the turns of a dialogue in which only the user speaks stay apart.
 
     Raises:
         CorpusError: a role is unknown, a text is empty, nobody is the user, speakers do not alternate, or there are
@@ -51,20 +60,22 @@ def checked_turns(
         if speaker is None:
             continue
         if raw.text is None:
-            if _is_dropped("tool", config):
+            if is_dropped("tool", config):
                 continue
             raise CorpusError(
                 f"{key}[{index}]: got a message that calls a tool and says nothing; set corpus.drop_roles to [tool], "
                 "which leaves out such messages and those of tools"
             )
-        text = checked_text(raw.text, where=f"{key}[{index}].{text_key}")
-        _check_text(text, speaker, where=f"{key}[{index}]")
-        turns.append((index, Turn(speaker=speaker, text=text, labels=_labels(raw.labels))))
+        turn = _turn(speaker, checked_text(raw.text, where=f"{key}[{index}].{text_key}"), labels=raw.labels)
+        _check_text(turn, where=f"{key}[{index}]")
+        turns.append((index, turn))
     if not any(turn.speaker is Speaker.USER for _, turn in turns):
         raise CorpusError(
             f"{key}: got {len(turns)} turns and none by the user, expected at least one; check who is called what "
             "(corpus.columns.user_values), or take the dialogue out"
         )
+    if keep_one_sided and all(turn.speaker is Speaker.USER for _, turn in turns):
+        return tuple(turn for _, turn in turns)
     return _alternating(turns, key=key, merge=merge)
 
 
@@ -89,15 +100,30 @@ def value_text(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
-def _is_dropped(role: str, config: CorpusConfig) -> bool:
+def is_dropped(role: str, config: CorpusConfig) -> bool:
+    """Whether turns of a role are left out."""
     return role.strip().casefold() in {dropped.casefold() for dropped in config.drop_roles}
+
+
+def num_dropped_turns(line: Mapping[str, Any], config: CorpusConfig) -> int:
+    """How many turns of a line that was read are left out by ``drop_roles``; 0 where it is not set."""
+    if not config.drop_roles:
+        return 0
+    turns = next((line[key] for key in ("turns", "messages", "conversations") if key in line), ())
+    return sum(_is_left_out(turn, config) for turn in turns)
+
+
+def _is_left_out(turn: Mapping[str, Any], config: CorpusConfig) -> bool:
+    role = next((turn[key] for key in ("speaker", "role", "from") if key in turn), "")
+    calls_only = bool(turn.get("tool_calls") or turn.get("function_call")) and not turn.get("content")
+    return is_dropped(str(role), config) or (calls_only and is_dropped("tool", config))
 
 
 def _speaker_of(role: str, config: CorpusConfig, *, where: str) -> Speaker | None:
     """Who speaks; None for a role that is left out."""
     plain = role.strip().casefold()
     columns = config.columns
-    if _is_dropped(role, config):
+    if is_dropped(role, config):
         return None
     if plain in {value.casefold() for value in columns.user_values}:
         return Speaker.USER
@@ -112,13 +138,24 @@ def _speaker_of(role: str, config: CorpusConfig, *, where: str) -> Speaker | Non
     )
 
 
-def _check_text(text: str, speaker: Speaker, *, where: str) -> None:
-    if not text:
+def _turn(speaker: Speaker, text: str, *, labels: Mapping[str, Any]) -> Turn:
+    """A turn with its thought kept apart; a chatbot's may be all there is: a failed reply.
+
+    A person may write such markup too: of a user's text only closed thoughts with a message beside them are apart.
+    """
+    separated = separate_thoughts(text)
+    if speaker is Speaker.USER and (separated.is_unclosed or not separated.text):
+        return Turn(speaker=speaker, text=text, labels=_labels(labels))
+    return Turn(speaker=speaker, text=separated.text, labels=_labels(labels), thought=separated.thought)
+
+
+def _check_text(turn: Turn, *, where: str) -> None:
+    if not turn.text and not turn.thought:
         raise CorpusError(
             f"{where}: got an empty text, expected at least one character; write what was sent (for a picture: "
             "[picture]) or take the turn out"
         )
-    if speaker is Speaker.USER and END_TOKEN in text:
+    if turn.speaker is Speaker.USER and END_TOKEN in turn.text:
         raise CorpusError(
             f"{where}: got {END_TOKEN} in a user's text, expected it nowhere, because it is how the simulator ends a "
             "dialogue; take it out"
@@ -146,7 +183,12 @@ def _joined(first: Turn, second: Turn) -> Turn:
     labels = {
         key: (*first.labels.get(key, ()), *second.labels.get(key, ())) for key in {**first.labels, **second.labels}
     }
-    return Turn(speaker=first.speaker, text=f"{first.text}\n{second.text}", labels=labels)
+    return Turn(
+        speaker=first.speaker,
+        text="\n".join(text for text in (first.text, second.text) if text),
+        labels=labels,
+        thought="\n".join(thought for thought in (first.thought, second.thought) if thought),
+    )
 
 
 def _labels(labels: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:

@@ -41,8 +41,9 @@ _CERTAIN = 1e-6
 class CombinedDetector:
     """Detector that decides on each mode from the rules and the learned detector together.
 
-    A mode that only one of the two judges (another language, a mode without examples) is decided by that one. Severity
-    and evidence are those of the rules where they found the mode, else those of the learned detector.
+    A mode that only one of the two judges (one without examples) is decided by that one. Severity and evidence are
+    those of the rules where they found the mode, else those of the learned detector. Neither judges another language
+    than English.
 
     Args:
         rules: finds by phrases and structure.
@@ -110,6 +111,7 @@ class CombinedDetector:
             detector=self.name,
             labels=tuple(labels),
             abstained=tuple(abstained),
+            other_language=rules.other_language,
         )
 
     def _label_without_evidence(self, message: Assessment, mode: str) -> FailureLabel:

@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 
 from advsim.detectors.taxonomy import Taxonomy, load_taxonomy
 from advsim.errors import ConfigError, CorpusError
+from advsim.prompts.thoughts import separate_thoughts
 from advsim.records import Dialogue, Speaker, Split, Turn
 
 Part = Literal["build", "held_out"]
@@ -34,7 +35,8 @@ class LabelledMessage:
         id: unique over both parts.
         part: ``build`` or ``held_out``.
         context: the turns before the message, oldest first; the last one is the user's.
-        message: the chatbot's message that the labels speak of. Earlier chatbot turns are not labelled.
+        message: the chatbot's message that the labels speak of, without what it thought before. Earlier chatbot turns
+            are not labelled.
         modes: ids of the failure modes it shows; empty where it shows none.
         severity: that of its worst mode, 1 minor to 3 severe; None where it shows none.
         note: the writer's reason; for a message without failure often the mode it comes near to.
@@ -130,13 +132,23 @@ def _parse(line: str, part: Part, taxonomy: Taxonomy, text: TextKind | None, *, 
     speakers = [turn.speaker for turn in row.context]
     if speakers[-1] is not Speaker.USER or any(a is b for a, b in itertools.pairwise(speakers)):
         raise CorpusError(f"{where}: context: got {', '.join(speakers)}; expected alternating speakers, the user last")
+    message = separate_thoughts(row.message).text
+    if not message:
+        raise CorpusError(f"{where}: message: got a thought and no message to the user; take the line out")
     return LabelledMessage(
         id=row.id,
         part=part,
-        context=tuple(Turn(speaker=turn.speaker, text=turn.text) for turn in row.context),
-        message=row.message,
+        context=tuple(_context_turn(turn) for turn in row.context),
+        message=message,
         modes=frozenset(row.modes),
         severity=row.severity,
         note=row.note,
         text=row.text or text,
     )
+
+
+def _context_turn(row: _TurnRow) -> Turn:
+    if row.speaker is Speaker.USER:
+        return Turn(speaker=row.speaker, text=row.text)
+    separated = separate_thoughts(row.text)
+    return Turn(speaker=row.speaker, text=separated.text, thought=separated.thought)

@@ -24,6 +24,8 @@ class Detector(Protocol):
     ) -> list[Assessment]:
         """Judge every chatbot turn, each from the turns up to and with it: what comes after is never read.
 
+        Only the language of a dialogue may be told from all its turns.
+
         Args:
             dialogues: dialogues or conversations, ids unique.
             advance: called with n when n more dialogues are done.

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError
 
 from advsim.config import read_yaml
+from advsim.config.paths import local_path
 from advsim.errors import ConfigError
 from advsim.records import Visibility
 
@@ -124,7 +125,7 @@ def load_taxonomy(path: str | Path | None = None) -> Taxonomy:
     """
     modes = _overlay({}, SHIPPED_TAXONOMY)
     if path is not None:
-        modes = _overlay(modes, Path(path))
+        modes = _overlay(modes, local_path(str(path), key="taxonomy"))
     return Taxonomy(modes=tuple(modes.values()))
 
 

@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from advsim.config.paths import local_path
 from advsim.detectors.accuracy import Proportion, any_counts, detector_counts, sensitivity, specificity
 from advsim.detectors.labelled import LabelledMessage, TextKind, load_labelled
 from advsim.detectors.protocol import Detector
@@ -81,7 +82,7 @@ def load_calibration(source: str | Path, taxonomy: Taxonomy) -> LabelledSet:
     Raises:
         ConfigError: the file cannot be read, breaks the format, names an unknown mode, or is empty.
     """
-    path = None if str(source) == SHIPPED else Path(source)
+    path = None if str(source) == SHIPPED else local_path(str(source), key="calibration")
     try:
         messages = load_labelled("held_out", path, taxonomy=taxonomy)
     except CorpusError as error:

@@ -14,7 +14,16 @@ from advsim.evaluation.calibration import Calibration, calibrate, corrected_rate
 from advsim.evaluation.chatbots import measure_chatbots
 from advsim.evaluation.inputs import GroupInput
 from advsim.evaluation.instruments import Instruments
-from advsim.evaluation.notes import calibration_notes, chatbot_notes, detector_notes, group_notes, population_notes
+from advsim.evaluation.notes import (
+    calibration_notes,
+    chatbot_notes,
+    detector_notes,
+    group_notes,
+    language_notes,
+    population_notes,
+    reply_notes,
+    silent_replies,
+)
 from advsim.evaluation.results import Evaluation, Group
 from advsim.evaluation.summary import (
     FailureSummary,
@@ -24,12 +33,13 @@ from advsim.evaluation.summary import (
     summarise_failures,
     summarise_users,
 )
+from advsim.prompts.thoughts import ONLY_A_THOUGHT
 from advsim.rates.blame import attribute
 from advsim.rates.outcomes import MessageOutcome, outcomes
 from advsim.realism.diversity import common_token_budget
 from advsim.realism.free_dialogues import TwoSample
 from advsim.realism.user_texts import UserTexts
-from advsim.records import Assessment, StopReason, user_turns
+from advsim.records import Assessment, StopReason, chatbot_turns, user_turns
 from advsim.rollout.faults import user_turn_fault
 from advsim.runtime.progress import Reporter, Stage
 from advsim.validity.by_chatbot import rows_by_chatbot
@@ -126,6 +136,8 @@ def measure(
             *detector_notes(detector, taxonomy),
             *(calibration_notes(calibration, detector, inputs) if calibration is not None else ()),
             *group_notes(groups, detector),
+            *reply_notes(groups),
+            *language_notes(assessments, detector),
             *population_notes(groups),
         ),
         seconds=time.monotonic() - started_s,
@@ -135,13 +147,20 @@ def measure(
 
 
 def _assess(inputs: Sequence[GroupInput], detector: Detector, reporter: Reporter) -> dict[str, list[Assessment]]:
-    """What the detector says, by group; openings that the chatbot did not write are left out."""
+    """What the detector says, by group: without openings the chatbot did not write, silent replies as errors."""
     by_group: dict[str, list[Assessment]] = {}
     num_dialogues = sum(len(group.dialogues) for group in inputs)
     with reporter.stage(f"failures by {detector.name}", total=num_dialogues, unit="dialogue") as stage:
         for group in inputs:
             said = detector.assess(group.dialogues, advance=stage.advance) if group.dialogues else []
-            by_group[group.name] = [it for it in said if (it.conversation_id, it.turn) not in group.openings]
+            silent = silent_replies(group)
+            by_group[group.name] = [
+                dataclasses.replace(assessment, labels=(), abstained=(), error=ONLY_A_THOUGHT)
+                if (assessment.conversation_id, assessment.turn) in silent
+                else assessment
+                for assessment in said
+                if (assessment.conversation_id, assessment.turn) not in group.openings
+            ]
     return by_group
 
 
@@ -179,6 +198,7 @@ def _failures(
             assessments,
             users=group.users,
             user_turn_fault=partial(user_turn_fault, instructions=group.instructions),
+            is_simulated=bool(group.stop_reasons),  # of dialogue files it is not known who wrote the user turns
             modes=instruments.taxonomy.ids,
             judged_modes=instruments.detector.modes,
             left_out=group.openings,
@@ -274,6 +294,7 @@ def _group(
     assessments: Sequence[Assessment],
     modes: Sequence[str],
 ) -> Group:
+    replies = [turn for dialogue in group.dialogues for _, turn in chatbot_turns(dialogue)]
     return Group(
         name=group.name,
         is_reference=group.is_reference,
@@ -281,6 +302,9 @@ def _group(
         num_users=len(set(group.users.values())),
         num_user_turns=sum(len(user_turns(dialogue)) for dialogue in group.dialogues),
         num_ended_by_error=group.stop_reasons.get(StopReason.ERROR.value, 0),
+        num_with_thought=sum(bool(turn.thought) for turn in replies),
+        num_silent=len(silent_replies(group)),
+        num_cut=sum(turn.is_cut for turn in replies),
         stop_reasons=dict(group.stop_reasons),
         failures=failures,
         users=users,

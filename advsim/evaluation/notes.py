@@ -2,20 +2,61 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 
+from advsim.config import CorpusConfig
+from advsim.corpus.files import DialogueFile
+from advsim.corpus.prefixes import user_of
 from advsim.detectors.judge.judge import Judge
 from advsim.detectors.protocol import Detector
 from advsim.detectors.taxonomy import Taxonomy
 from advsim.evaluation.calibration import Calibration
 from advsim.evaluation.inputs import GroupInput
 from advsim.evaluation.results import Group
+from advsim.records import Assessment, Dialogue, chatbot_turns
 from advsim.validity.by_chatbot import ByChatbot
 
 ONE_CHATBOT = (
     "One chatbot: agreement over configurations is undefined for 1 configuration. To compare several, evaluate files "
     "whose dialogues name theirs in the key chatbot."
 )
+
+
+def file_notes(file: DialogueFile, corpus: CorpusConfig) -> list[str]:
+    """What of a file is not among its dialogues."""
+    notes = []
+    if file.num_dropped_turns:
+        roles = ", ".join(corpus.drop_roles)
+        notes.append(f"{file.name}: {file.num_dropped_turns} turns were left out, as corpus.drop_roles ({roles}) says.")
+    if file.num_left_out:
+        notes.append(f"{file.name}: {file.num_left_out} dialogues that break the schema were left out.")
+    return notes
+
+
+def shared_id_notes(dialogues: Sequence[Dialogue], reference: Sequence[Dialogue]) -> list[str]:
+    """Which people are taken to be in both files, because their ids are equal."""
+    shared = {user_of(dialogue) for dialogue in dialogues} & {user_of(dialogue) for dialogue in reference}
+    if not shared:
+        return []
+    num_users = sum(name.startswith("user ") for name in shared)
+    kinds = [f"{num_users} user ids"] * bool(num_users)
+    kinds += [f"{len(shared) - num_users} ids of dialogues without a user"] * (len(shared) > num_users)
+    return [
+        f"Files: {' and '.join(kinds)} stand in both and are taken for the same people, who stay together in "
+        "permutations, folds and intervals of differences. Where they are alike by chance, rename them in one file."
+    ]
+
+
+def one_sided_notes(files: Sequence[DialogueFile]) -> list[str]:
+    """Which of two files holds users' turns alone, and which figures then say nothing of users."""
+    alone = [file.name for file in files if not any(chatbot_turns(dialogue) for dialogue in file.dialogues)]
+    if not 0 < len(alone) < len(files):
+        return []
+    return [
+        f"{', '.join(alone)}: holds users' turns alone. The context classifier tells the files apart by the missing "
+        "chatbot's turns: read the surface classifier, and the figure of user turns alone."
+    ]
 
 
 def chatbot_notes(compared: ByChatbot, groups: Sequence[Group]) -> list[str]:
@@ -51,6 +92,7 @@ def detector_notes(detector: Detector, taxonomy: Taxonomy) -> list[str]:
             f"{cost.num_unreadable} answers could not be read, and {cost.num_errors} of {cost.num_messages} messages "
             "got no verdict."
         )
+        notes += detector.notes
     return notes
 
 
@@ -78,6 +120,55 @@ def calibration_notes(calibration: Calibration, detector: Detector, inputs: Sequ
     return notes
 
 
+def silent_replies(group: GroupInput) -> frozenset[tuple[str, int]]:
+    """(dialogue id, turn) of the chatbot turns that hold a thought and no message."""
+    return frozenset(
+        (dialogue.id, index)
+        for dialogue in group.dialogues
+        for index, turn in chatbot_turns(dialogue)
+        if turn.thought and not turn.text
+    )
+
+
+def reply_notes(groups: Sequence[Group]) -> list[str]:
+    """How many replies held a thought, were nothing else, or were cut at the token limit."""
+    notes = []
+    for group in groups:
+        if group.num_with_thought:
+            notes.append(
+                f"{group.name}: {_messages(group.num_with_thought)} held a thought, which was kept apart, not judged."
+            )
+        if group.num_silent:
+            notes.append(
+                f"{group.name}: {_messages(group.num_silent)} held a thought and nothing for the user: failed replies, "
+                "in no rate."
+            )
+        if group.num_cut:
+            notes.append(
+                f"{group.name}: {_messages(group.num_cut)} ended at the chatbot's token limit and may break off in a "
+                "sentence; raise its sampling.max_tokens."
+            )
+    return notes
+
+
+def language_notes(assessments: Mapping[str, Sequence[Assessment]], detector: Detector) -> list[str]:
+    """How many messages of each group were not judged because of their language, and which languages these are."""
+    notes = []
+    for name, verdicts in assessments.items():
+        counts = Counter(verdict.other_language for verdict in verdicts if verdict.other_language)
+        if counts:
+            languages = ", ".join(f"{language} {num}" for language, num in counts.most_common())
+            notes.append(
+                f"{name}: {counts.total()} of {len(verdicts)} messages were not judged, because of their language "
+                f"({languages}): the detector {detector.name} knows English only. They are in no rate."
+            )
+    return notes
+
+
+def _messages(number: int) -> str:
+    return "1 message" if number == 1 else f"{number} messages"
+
+
 def group_notes(groups: Sequence[Group], detector: Detector) -> list[str]:
     """Groups where nothing could be judged or nothing was found, and what is counted beside their rates."""
     notes = []
@@ -85,12 +176,13 @@ def group_notes(groups: Sequence[Group], detector: Detector) -> list[str]:
         if group.failures is None:
             continue
         rates = group.failures.rates
-        unclear = [mode for mode in rates if mode in detector.modes and not rates[mode].num_messages]
+        modes = [mode for mode in rates if mode in detector.modes]
+        unclear = [mode for mode in modes if not rates[mode].num_messages]
         if unclear and group.failures.num_messages:
             notes.append(f"{group.name}: the detector gave no verdict on any message for {', '.join(unclear)}.")
         if not group.failures.num_messages:
             notes.append(f"{group.name}: no chatbot turns, so there is nothing to judge.")
-        elif not any(group.failures.severities.values()):
+        elif len(unclear) < len(modes) and not any(group.failures.severities.values()):
             notes.append(f"{group.name}: the detector found no failure; that does not show that there is none.")
         if group.failures.num_errors:
             notes.append(

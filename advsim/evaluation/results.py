@@ -22,6 +22,9 @@ class Group:
         num_users: known users.
         num_user_turns: in the dialogues.
         num_ended_by_error: conversations that a failing chatbot or engine ended: infrastructure, no chatbot failure.
+        num_with_thought: chatbot messages that held a thought, which was kept apart and not judged.
+        num_silent: of these, messages that were nothing else: failed replies, in no rate.
+        num_cut: chatbot messages that were cut at the token limit, as far as it is known.
         stop_reasons: conversations by why they ended; empty for real dialogues.
         failures: None where there are only next turns.
         users: user turns of the dialogues.
@@ -35,6 +38,9 @@ class Group:
     num_users: int
     num_user_turns: int
     num_ended_by_error: int = 0
+    num_with_thought: int = 0
+    num_silent: int = 0
+    num_cut: int = 0
     stop_reasons: Mapping[str, int] = dataclasses.field(default_factory=dict)
     failures: FailureSummary | None = None
     users: UserSummary | None = None

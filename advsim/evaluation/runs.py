@@ -7,7 +7,7 @@ import sys
 import time
 from collections import Counter
 
-from advsim.config import Config
+from advsim.config import Config, parse_config
 from advsim.corpus.load import Corpus, load_corpus
 from advsim.detectors.protocol import Detector
 from advsim.errors import ConfigError, RunError
@@ -43,7 +43,7 @@ def measure_run(
         ConfigError: the corpus is another one than that of the run, or chatbots are to be compared.
         RunError: the run has nothing to evaluate yet.
     """
-    config = config or Config.model_validate(run.manifest["config"])
+    config = config or parse_config(run.config, where=f"configuration of {run.folder.location}")
     if config.evaluate.pairs or config.evaluate.baseline is not None:
         raise ConfigError(
             "evaluate: evaluate.pairs and evaluate.baseline go with --conversations; a run has one chatbot"
@@ -52,14 +52,15 @@ def measure_run(
     started_s = time.monotonic()
     instruments = build_instruments(config.evaluate, detector=detector, embedder=embedder)
     corpus = load_corpus(config.corpus)
-    if corpus.sha256 != run.manifest["corpus"]["sha256"]:
+    if corpus.sha256 != run.corpus_sha256:
         raise ConfigError(
             f"run {run.folder.location}: the corpus has hash {corpus.sha256[:12]}, expected "
-            f"{run.manifest['corpus']['sha256'][:12]}, which the run was trained on; restore the file: real and "
+            f"{run.corpus_sha256[:12]}, which the run was trained on; restore the file: real and "
             "simulated turns cannot be set side by side without it"
         )
     notes: list[str] = []
-    inputs = [_real_of(run, corpus, notes), *_simulated_of(run, corpus, config.prompt.instructions)]
+    with run.folder.reading("conversations or next turns, which do not fit the dialogues,"):
+        inputs = [_real_of(run, corpus, notes), *_simulated_of(run, corpus, config.prompt.instructions)]
     if len(inputs) == 1:
         raise RunError(
             f"run {run.folder.location} has neither conversations nor held-out turns yet; finish a round, then "
@@ -75,7 +76,7 @@ def measure_run(
     )
     notes.append(ONE_CHATBOT)
     return measure(
-        str(run.manifest["name"]),
+        run.name,
         inputs,
         instruments=instruments,
         held_out=config.held_out,

@@ -30,13 +30,13 @@ class BlameSummary:
 
     Attributes:
         num_by_blame: conversations by attribution.
-        num_by_fault: conversations by fault of the simulator, or of whoever wrote the user turns.
-        rate_without_simulator_faults: rate of any failure without the conversations that have such a fault.
+        num_by_fault: conversations by fault of the user side: a simulator, or whoever wrote the user turns.
+        rate_without_user_side_faults: rate of any failure without the conversations that have such a fault.
     """
 
     num_by_blame: Mapping[str, int]
     num_by_fault: Mapping[str, int]
-    rate_without_simulator_faults: Rate
+    rate_without_user_side_faults: Rate
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,7 +144,7 @@ def summarise_failures(
         else BlameSummary(
             num_by_blame={key.value: num for key, num in blame.num_by_blame.items()},
             num_by_fault={key.value: num for key, num in blame.num_by_fault.items()},
-            rate_without_simulator_faults=blame.rate_without_simulator_faults,
+            rate_without_user_side_faults=blame.rate_without_user_side_faults,
         ),
     )
 

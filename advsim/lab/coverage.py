@@ -29,6 +29,7 @@ SHIPPED: dict[Quantity, str] = {
     Quantity.CONCORDANCE: "disattenuated",
     Quantity.CONCORDANCE_SAME_USERS: "disattenuated",
     Quantity.DIVERGENCE: "cluster_bootstrap",
+    Quantity.AUC_ALIKE: "refitted",
 }
 """The method that reports print first."""
 

@@ -11,8 +11,10 @@ import numpy.typing as npt
 from scipy.spatial.distance import jensenshannon
 
 from advsim.lab.chatbots import MODES
+from advsim.lab.classifiers import classify_alike
 from advsim.lab.config import LabConfig
 from advsim.lab.intervals import fisher_interval, joint_bootstrap, percentile_rate_interval
+from advsim.lab.population import population_of
 from advsim.lab.study import Outcomes, Study, draw_study
 from advsim.lab.truth import Truth, true_mode_shares, true_rates
 from advsim.rates.ab_test import compare
@@ -50,6 +52,7 @@ class Quantity(StrEnum):
     CONCORDANCE = "concordance"
     CONCORDANCE_SAME_USERS = "concordance_same_users"
     DIVERGENCE = "divergence"
+    AUC_ALIKE = "auc_alike"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,7 +93,11 @@ def run_repetition(config: LabConfig, truth: Truth, repetition: int) -> Repetiti
     """Draw one study and estimate everything. Depends on nothing but its arguments."""
     study = draw_study(config, repetition=repetition)
     seed = repetition
-    checks = [*_rate_checks(config, truth, study, seed), *_ab_checks(truth, study, seed)]
+    checks = [
+        *_rate_checks(config, truth, study, seed),
+        *_ab_checks(truth, study, seed),
+        *_auc_checks(config, repetition),
+    ]
     flagged: dict[str, bool] = {}
     supported: dict[str, bool] = {}
     gaps: dict[str, float] = {}
@@ -179,6 +186,26 @@ def _ab_checks(truth: Truth, study: Study, seed: int) -> Iterator[Check]:
                     high=difference.high,
                     truth=value,
                 )
+
+
+def _auc_checks(config: LabConfig, repetition: int) -> Iterator[Check]:
+    estimate, intervals = classify_alike(
+        population_of(config.population, spread=config.spread),
+        num_users=config.num_users,
+        max_user_turns=config.max_user_turns,
+        seed=repetition,
+        rng=np.random.default_rng((config.seed, 6, repetition)),
+    )
+    for interval in intervals:
+        yield Check(
+            quantity=Quantity.AUC_ALIKE,
+            simulator=REAL,
+            method=interval.method,
+            estimate=estimate,
+            low=interval.low,
+            high=interval.high,
+            truth=0.5,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,7 +16,7 @@ from advsim.config import ModelConfig
 from advsim.config.paths import check_path_text, local_path
 from advsim.errors import ConfigError
 from advsim.models.embedded import EMBEDDED, convert_embedded, embedded_gguf
-from advsim.models.facts import EMBEDDED_FACTS, ModelFacts, read_facts
+from advsim.models.facts import EMBEDDED_FACTS, ModelFacts, Use, read_facts
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -25,8 +25,13 @@ if TYPE_CHECKING:
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]{0,95}(?:/[A-Za-z0-9][\w.-]{0,95})?$")
 
 
-def check_model(config: ModelConfig, *, key: str = "model.path") -> ModelFacts | None:
+def check_model(config: ModelConfig, *, key: str = "model.path", use: Use | None = None) -> ModelFacts | None:
     """Find what can be found wrong with a model path without loading anything, in about a second.
+
+    Args:
+        config: names the model.
+        key: configuration key of the path, for errors.
+        use: what a local model's chat template is held against; None: not looked into.
 
     Returns:
         What is known of the model; None for a hub id, which would have to be downloaded.
@@ -43,7 +48,7 @@ def check_model(config: ModelConfig, *, key: str = "model.path") -> ModelFacts |
         _check_no_revision(config, key)
         folder = local_path(config.path, key=key)
         _check_folder(folder, key)
-        return read_facts(folder, key=key)
+        return read_facts(folder, key=key, use=use)
     if not _HUB_ID.match(config.path) or ".." in config.path:
         raise ConfigError(
             f"{key}: got {config.path[:200]!r}, which is no folder here and no hub id; a hub id is written "

@@ -7,9 +7,12 @@ import json
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from advsim.errors import ConfigError
+from advsim.prompts.chatbot_frames import check_chatbot_template
+from advsim.prompts.frames import NO_END_OF_TURN, template_pieces
+from advsim.prompts.rendering import ChatTemplate, check_limits
 
 _MAX_JSON_BYTES = 200 * 2**20
 _BYTES_A_VALUE = 2  # engines serve bfloat16
@@ -38,22 +41,30 @@ EMBEDDED_FACTS = ModelFacts(
 """Of the embedded model, which is converted only when it is first used; a test holds them against the converted one."""
 
 
-def read_facts(folder: Path, *, key: str, is_chat: bool = True) -> ModelFacts:
+Use = Literal["simulator", "chatbot"]
+"""What a model is to do with its chat template."""
+
+
+def read_facts(folder: Path, *, key: str, is_chat: bool = True, use: Use | None = None) -> ModelFacts:
     """Facts of a local model folder; reads the headers of the weights, not the weights.
 
     Args:
         folder: with config.json, tokenizer and safetensors.
         key: configuration key that names it, for errors.
         is_chat: whether it needs a chat template.
+        use: what the chat template is held against; None: not looked into.
 
     Raises:
         ConfigError: config.json is broken or of an architecture that is no causal language model or not known here,
-            weights are cut or missing, the tokenizer cannot be read or has no chat template.
+            weights are cut or missing, the tokenizer cannot be read or has no chat template, or its chat template is
+            not fit for its use.
     """
     fields = _read_json(folder / "config.json", key)
     _check_architecture(fields, folder, key)
     names = _weight_names(folder, key)
     _check_tokenizer(folder, key, is_chat=is_chat)
+    if use is not None:
+        _check_template(folder, key, use)
     text = fields.get("text_config")
     inner = text if isinstance(text, dict) else fields
     return ModelFacts(
@@ -153,6 +164,54 @@ def _check_tokenizer(folder: Path, key: str, *, is_chat: bool) -> None:
             f"{key}: the tokenizer in {folder} has no chat template; use an instruction-tuned (chat) model, or add a "
             "chat_template.jinja"
         )
+
+
+def _check_template(folder: Path, key: str, use: Use) -> None:
+    settings = folder / "tokenizer_config.json"
+    fields = _read_json(settings, key) if settings.is_file() else {}
+    source = _template_source(folder, fields)
+    if source is None:
+        return  # several, or in a form that only transformers reads: looked at when the tokenizer is loaded
+    tokens = {name: _token_text(fields.get(name)) for name in ("bos_token", "eos_token", "pad_token", "unk_token")}
+    named = tuple((name, text) for name, text in tokens.items() if text)
+    template = ChatTemplate(source=source, tokens=named)
+    try:
+        check_limits(template)
+        if use == "chatbot":
+            check_chatbot_template(template)
+            return
+        pieces = template_pieces(template)
+    except ConfigError as error:
+        raise ConfigError(f"{key}: {folder} cannot be used as a {use}: {error}") from None
+    control = _control_texts(folder, fields, key)
+    if control and not any(text in pieces.assistant_to_user for text in control):
+        raise ConfigError(f"{key}: {folder} cannot be used as a {use}: {NO_END_OF_TURN}")
+
+
+def _template_source(folder: Path, fields: dict[str, Any]) -> str | None:
+    file = folder / "chat_template.jinja"
+    if file.is_file():
+        try:
+            return file.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError):
+            return None
+    source = fields.get("chat_template")
+    return source if isinstance(source, str) else None
+
+
+def _control_texts(folder: Path, fields: dict[str, Any], key: str) -> set[str]:
+    """The control tokens that the tokenizer's files name."""
+    file = folder / "tokenizer.json"
+    added = _read_json(file, key).get("added_tokens") if file.is_file() else None
+    listed = [*(added if isinstance(added, list) else []), fields.get("eos_token")]
+    decoder = fields.get("added_tokens_decoder")
+    listed += list(decoder.values()) if isinstance(decoder, dict) else []
+    return {text for token in listed if (text := _token_text(token).strip())}
+
+
+def _token_text(token: Any) -> str:
+    text = token.get("content") if isinstance(token, dict) else token
+    return text if isinstance(text, str) else ""
 
 
 def _number(fields: dict[str, Any], name: str) -> int | None:

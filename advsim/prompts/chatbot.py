@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache, partial
+from itertools import chain
 from typing import TYPE_CHECKING
 
-from advsim.prompts.frames import Frames
+from advsim.prompts.chatbot_frames import chatbot_frames, reply_text
 from advsim.prompts.text import encode_text
 from advsim.prompts.window import ContextOverflowError, window_start
 from advsim.records import Speaker, Turn
@@ -21,11 +22,17 @@ CHATBOT_OPENING_CUE = "Hello."
 class ChatbotPrompts:
     """Prompts of a chatbot under test: system prompt, examples, and the dialogue in its own roles, cut to the budget.
 
+    A chatbot meets what its chat template prints, with thinking off where the template knows how. Texts are tokenised
+    by themselves: no template changes them, and nobody can write a control token into a prompt.
+
     Args:
         tokenizer: of the chatbot's model.
-        system_prompt: its instructions.
+        system_prompt: its instructions; they head the first user message where the template has no system role.
         budget_tokens: longest prompt; the oldest turns of the dialogue go first, never the examples.
         examples: (user, chatbot) texts that stand in front of every dialogue.
+
+    Raises:
+        ConfigError: the chat template renders no dialogue of user and assistant.
     """
 
     def __init__(
@@ -40,12 +47,13 @@ class ChatbotPrompts:
         self._system_prompt = system_prompt
         self._budget_tokens = budget_tokens
         self._examples = tuple(examples)
-        self.frames = Frames.of(tokenizer)
+        self._frames = chatbot_frames(tokenizer)
+        self._reply_text = partial(reply_text, tokenizer, opens_thought=self._frames.opens_thought)
 
     @property
     def stop_token_ids(self) -> tuple[int, ...]:
         """Tokens that end a generated turn."""
-        return (self.frames.end_of_turn[-1],)
+        return (self._frames.stop_token_id,)
 
     def messages(self, turns: Sequence[Turn]) -> list[dict[str, str]]:
         """The dialogue as chat messages, for engines that take text (endpoints, scripted)."""
@@ -61,28 +69,45 @@ class ChatbotPrompts:
         Raises:
             ContextOverflowError: the system prompt, the examples and one user turn alone exceed the budget.
         """
-        head = self.frames.start + self._encode(self._system_prompt) + self.frames.system_to_user
-        head += tuple(token for speaker, text in self._example_turns() for token in self._piece(speaker, text))
+        examples = [self._encode(text) for _, text in self._example_turns()]
         shown = _shown_to_chatbot(turns)
-        pieces = [self._piece(speaker, text) for speaker, text in shown]
+        texts = [self._encode(text) for _, text in shown]
         newest = [speaker is Speaker.USER for speaker, _ in shown]
-        first = window_start([len(piece) for piece in pieces], newest, space=self._budget_tokens - len(head))
+        sizes = [len(text) + self._frames.size_behind(speaker) for (speaker, _), text in zip(shown, texts, strict=True)]
+        num_head_tokens = len(self._assemble([*examples, ()])) - self._frames.size_behind(Speaker.USER)
+        first = window_start(sizes, newest, space=self._budget_tokens - num_head_tokens)
         if first is None:
-            raise ContextOverflowError(
-                f"the chatbot's system prompt and examples take {len(head)} tokens, which leaves no room for the "
-                f"longest user message in a prompt of {self._budget_tokens}; shorten chatbot.system_prompt or "
-                "chatbot.examples, or raise engine.max_model_len"
-            )
+            raise self._overflow(num_head_tokens)
         if first and shown[first][0] is Speaker.CHATBOT:
             first += 1
-        return head + tuple(token for piece in pieces[first:] for token in piece)
+        prompt_ids = self._assemble([*examples, *texts[first:]])
+        while len(prompt_ids) > self._budget_tokens:  # a template that prints more the longer the dialogue is
+            first += 2
+            if first >= len(texts):
+                raise self._overflow(num_head_tokens)
+            prompt_ids = self._assemble([*examples, *texts[first:]])
+        return prompt_ids
+
+    def reply_text(self, text: str, token_ids: Sequence[int]) -> str:
+        """What a chatbot generated, with the marks of a thought that an engine took out or the prompt already had."""
+        return self._reply_text(text, token_ids)
+
+    def _assemble(self, texts: Sequence[tuple[int, ...]]) -> tuple[int, ...]:
+        start, behind_system, *gaps = self._frames.gaps((len(texts) + 1) // 2)
+        pieces = [start, self._encode(self._system_prompt), behind_system]
+        for text, gap in zip(texts, gaps, strict=True):
+            pieces += [text, gap]
+        return tuple(chain.from_iterable(pieces))
+
+    def _overflow(self, num_head_tokens: int) -> ContextOverflowError:
+        return ContextOverflowError(
+            f"the chatbot's system prompt and examples take {num_head_tokens} tokens, which leaves no room for the "
+            f"longest user message in a prompt of {self._budget_tokens}; shorten chatbot.system_prompt or "
+            "chatbot.examples, or raise engine.max_model_len"
+        )
 
     def _example_turns(self) -> list[tuple[Speaker, str]]:
         return [turn for user, reply in self._examples for turn in ((Speaker.USER, user), (Speaker.CHATBOT, reply))]
-
-    def _piece(self, speaker: Speaker, text: str) -> tuple[int, ...]:
-        after = self.frames.user_to_assistant if speaker is Speaker.USER else self.frames.assistant_to_user
-        return self._encode(text) + after
 
 
 _CHATBOT_ROLES = {Speaker.USER: "user", Speaker.CHATBOT: "assistant"}

@@ -15,12 +15,12 @@ Control tokens in texts are taken as plain characters: nobody can write one into
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
 from dataclasses import dataclass
-from datetime import datetime
 from typing import TYPE_CHECKING
 
 from advsim.errors import ConfigError
+from advsim.prompts.rendering import LAYOUTS, ChatTemplate, Layout, RenderError
 from advsim.prompts.text import control_tokens
 
 if TYPE_CHECKING:
@@ -43,6 +43,8 @@ class Frames:
     end_of_turn: tuple[int, ...]  # head of assistant_to_user up to its first control token: ends a generated turn
     has_system_role: bool
 
+    is_as_rendered: bool  # the template prints earlier assistant messages in these very frames
+
     @classmethod
     def of(cls, tokenizer: PreTrainedTokenizerBase) -> Frames:
         """Take the tokenizer's chat template apart.
@@ -50,103 +52,127 @@ class Frames:
         Raises:
             ConfigError: the template changes earlier messages, or ends a turn with no control token.
         """
-        pieces = _template_pieces(tokenizer, with_system=True)
-        has_system_role = pieces is not None
-        if pieces is None:
-            pieces = _template_pieces(tokenizer, with_system=False)
-        if pieces is None:
-            raise ConfigError(
-                "the chat template renders a message differently according to what stands around it, so that training "
-                "and generation would see different tokens; use a model (or a chat_template in its tokenizer) with "
-                "plain alternating user and assistant messages"
-            )
+        pieces = template_pieces(ChatTemplate.of(tokenizer))
         start, system_to_user, user_to_assistant, assistant_to_user = (
-            tuple(tokenizer.encode(piece, add_special_tokens=False)) for piece in pieces
+            tuple(tokenizer.encode(piece, add_special_tokens=False))
+            for piece in (pieces.start, pieces.system_to_user, pieces.user_to_assistant, pieces.assistant_to_user)
         )
         control = control_tokens(tokenizer)
         first = next((i for i, token in enumerate(assistant_to_user) if token in control), None)
         if first is None:
-            raise ConfigError(
-                "the chat template ends an assistant message with no control token, so a generated turn has no end; "
-                "use a chat template whose messages end with a special token"
-            )
+            raise ConfigError(NO_END_OF_TURN)
         return cls(
             start=start,
             system_to_user=system_to_user,
             user_to_assistant=user_to_assistant,
             assistant_to_user=assistant_to_user,
             end_of_turn=assistant_to_user[: first + 1],
-            has_system_role=has_system_role,
+            has_system_role=pieces.has_system_role,
+            is_as_rendered=pieces.is_as_rendered,
         )
 
 
-def _template_pieces(tokenizer: PreTrainedTokenizerBase, *, with_system: bool) -> tuple[str, str, str, str] | None:
-    """Strings of start, system_to_user, user_to_assistant, assistant_to_user; None if the template is not regular."""
-    texts = probe_texts(num_user_turns=3, with_system=with_system)
-    between = between_texts(texts, render_messages(tokenizer, texts, with_system=with_system))
-    if between is None:
-        return None
-    if not with_system:
-        between.insert(1, "\n\n")  # the system text heads the first user message, parted by an empty line
-    start, system_to_user, user_to_past_assistant, assistant_to_user = between[:4]
-    # Llama 2 and Mistral put a space before an assistant's text that the prompt for it does not have: the model is to
-    # write it. What the model sees when it writes is the frame; a text then stands without that space.
-    user_to_assistant = between[-1]
-    if user_to_past_assistant.rstrip() != user_to_assistant.rstrip():
-        return None
-    # One rendering does not show what depends on the number or the place of messages: try other lengths.
-    for num_user_turns in (1, 2, 3, 5):
-        texts = probe_texts(num_user_turns=num_user_turns, with_system=with_system)
-        expected = start + (f"{texts[0]}{system_to_user}" if with_system else "")
-        *past, newest = texts[1:] if with_system else texts
-        for i, text in enumerate(past):
-            expected += text + (assistant_to_user if i % 2 else user_to_past_assistant)
-        if render_messages(tokenizer, texts, with_system=with_system) != expected + newest + user_to_assistant:
-            return None
-    return start, system_to_user, user_to_assistant, assistant_to_user
+NO_END_OF_TURN = (
+    "the chat template ends an assistant message with no control token, so a generated turn has no end; use a chat "
+    "template whose messages end with a special token"
+)
+
+_IRREGULAR = (
+    "renders a message differently according to what stands around it, so that training and generation would see "
+    "different tokens"
+)
+_NUM_USER_TURNS_COMPARED = (1, 2, 3, 5)  # one rendering does not show what depends on the number or place of messages
+_THINK = r"<think>|\[THINK\]|◁think▷|<seed:think>"
+_END_THINK = r"</think>|\[/THINK\]|◁/think▷|</seed:think>"
+_EMPTY_THOUGHT = re.compile(rf"\s*(?:{_THINK})?\s*(?:{_END_THINK})\s*")
+_OPEN_THOUGHT = re.compile(rf"(?:{_THINK})\s*\Z")
 
 
-def between_texts(texts: Sequence[str], rendered: str | None) -> list[str] | None:
-    """What is printed before, between and behind the texts; None where nothing is, or a text does not stand in it."""
-    if rendered is None:
-        return None
-    between, rest = [], rendered
-    for text in texts:
-        before, separator, rest = rest.partition(text)
-        if not separator:
-            return None
-        between.append(before)
-    return [*between, rest]
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TemplatePieces:
+    """The strings of :class:`Frames`."""
+
+    start: str
+    system_to_user: str
+    user_to_assistant: str
+    assistant_to_user: str
+    has_system_role: bool
+    is_as_rendered: bool
 
 
-def probe_texts(*, num_user_turns: int, with_system: bool) -> list[str]:
-    """Texts found in no template: of the system (if any), then in turn of user and assistant, the user's last."""
-    turns = [f"Q{'assistant' if i % 2 else 'user'}{i}of{num_user_turns}q" for i in range(2 * num_user_turns - 1)]
-    return [f"Qsystem{num_user_turns}q", *turns] if with_system else turns
+def template_pieces(template: ChatTemplate) -> TemplatePieces:
+    """Take a chat template apart, for a writer that does not think.
+
+    Raises:
+        ConfigError: it changes earlier messages, or renders no dialogue of user and assistant.
+    """
+    reasons = []
+    for layout in LAYOUTS:
+        try:
+            return _pieces(template, layout)
+        except RenderError as error:
+            reasons.append(str(error))
+    reason = _IRREGULAR if _IRREGULAR in reasons else reasons[0]
+    raise ConfigError(
+        f"the chat template {reason}; use a model (or a chat_template in its tokenizer) with plain alternating user "
+        "and assistant messages"
+    )
 
 
-def render_messages(
-    tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], *, with_system: bool, **variables: bool
-) -> str | None:
-    """The template's prompt for the next assistant message; None where the template refuses the roles."""
-    from jinja2.exceptions import TemplateError
+def _pieces(template: ChatTemplate, layout: Layout) -> TemplatePieces:
+    start, *first_gaps = template.gaps(layout, num_user_turns=2)
+    system_to_user = first_gaps.pop(0) if layout.has_system_role else "\n\n"  # without: it heads the first user message
+    past, assistant_to_user, newest = first_gaps
+    head = [start, system_to_user] if layout.has_system_role else [start]
+    is_as_rendered = past.rstrip(" ") == newest.rstrip(" ")
+    for num_user_turns in _NUM_USER_TURNS_COMPARED:
+        gaps = template.gaps(layout, num_user_turns=num_user_turns)
+        to_assistant, to_user = gaps[len(head) : -1 : 2], gaps[len(head) + 1 : -1 : 2]
+        is_regular = gaps[: len(head)] == head and gaps[-1] == newest and set(to_user) <= {assistant_to_user}
+        if not is_regular or {_without_thought(gap) for gap in to_assistant} - {_without_thought(past)}:
+            raise RenderError(_IRREGULAR)
+        is_as_rendered = is_as_rendered and set(to_assistant) <= {past}
+    return TemplatePieces(
+        start=start,
+        system_to_user=system_to_user,
+        user_to_assistant=_where_speech_begins(past, newest),
+        assistant_to_user=assistant_to_user,
+        has_system_role=layout.has_system_role,
+        is_as_rendered=is_as_rendered,
+    )
 
-    roles = ["system"] if with_system else []
-    roles += ["user" if i % 2 == 0 else "assistant" for i in range(len(texts) - len(roles))]
-    try:
-        return str(
-            tokenizer.apply_chat_template(
-                [{"role": role, "content": text} for role, text in zip(roles, texts, strict=True)],
-                tokenize=False,
-                add_generation_prompt=True,
-                # Some templates print today's date: frames must not change over a run.
-                date_string=_FRAME_DATE.strftime("%d %b %Y"),
-                strftime_now=_FRAME_DATE.strftime,
-                **variables,
-            )
-        )
-    except (TemplateError, TypeError, ValueError):
-        return None
+
+def _where_speech_begins(past: str, newest: str) -> str:
+    """The frame in which an assistant speaks without having thought; the same for every message of a sequence.
+
+    Mostly the one that the template prints for the next message. Llama 2 and Mistral put a space before an earlier
+    message's text that the prompt for it does not have: the model is to write it. Qwen3 and others print an empty
+    thought before the newest message only: here it stands before all of them. Where a template opens a thought, as
+    those of DeepSeek-R1 do, it is closed at once (arXiv 2504.09858 lets models answer so); where the model is to choose
+    between thinking and speaking (gpt-oss), speech is chosen.
+
+    Raises:
+        RenderError: earlier messages and the newest one differ in something else.
+    """
+    opened = _OPEN_THOUGHT.search(newest)
+    closed = f"{newest.rstrip()}\n\n{_end_of(opened.group().strip())}\n\n" if opened else newest
+    if _without_thought(past) == _without_thought(closed):
+        return closed
+    rest = past.removeprefix(newest.rstrip())
+    if rest != past and rest.endswith("|>"):
+        return past
+    raise RenderError(_IRREGULAR)
 
 
-_FRAME_DATE = datetime(2026, 1, 1)
+def opens_thought(frame: str) -> bool:
+    """Whether a frame ends within a thought, so that what is written behind it begins there."""
+    return _OPEN_THOUGHT.search(frame) is not None
+
+
+def _without_thought(frame: str) -> str:
+    return _EMPTY_THOUGHT.sub("", frame).rstrip()
+
+
+def _end_of(opening: str) -> str:
+    """``</think>`` of ``<think>``."""
+    return f"{opening[0]}/{opening[1:]}"

@@ -6,7 +6,7 @@ from functools import lru_cache, partial
 from typing import TYPE_CHECKING
 
 from advsim.errors import ConfigError
-from advsim.prompts.frames import between_texts, probe_texts, render_messages
+from advsim.prompts.rendering import LAYOUTS, ChatTemplate, RenderError
 from advsim.prompts.text import encode_text
 from advsim.prompts.window import ContextOverflowError
 
@@ -29,7 +29,7 @@ class QuestionPrompts:
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, *, budget_tokens: int) -> None:
-        pieces = _question_pieces(tokenizer)
+        pieces = _question_pieces(ChatTemplate.of(tokenizer))
         if pieces is None:
             raise ConfigError(
                 "the chat template does not print a system and a user message as they are, so that they cannot be "
@@ -56,12 +56,13 @@ class QuestionPrompts:
         return prompt_ids
 
 
-def _question_pieces(tokenizer: PreTrainedTokenizerBase) -> list[str] | None:
+def _question_pieces(template: ChatTemplate) -> list[str] | None:
     """Strings before the instruction, between it and the question, and behind that; None where texts are changed."""
-    for with_system in (True, False):
-        texts = probe_texts(num_user_turns=1, with_system=with_system)
-        pieces = between_texts(texts, render_messages(tokenizer, texts, with_system=with_system, enable_thinking=False))
-        if pieces is not None:
-            # without a system role the instruction heads the question, parted by an empty line
-            return pieces if with_system else [pieces[0], "\n\n", pieces[1]]
+    for layout in LAYOUTS:
+        try:
+            pieces = template.gaps(layout, num_user_turns=1)
+        except RenderError:
+            continue
+        # without a system role the instruction heads the question, parted by an empty line
+        return pieces if layout.has_system_role else [pieces[0], "\n\n", pieces[1]]
     return None

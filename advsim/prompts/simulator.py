@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache, partial
 from typing import TYPE_CHECKING
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from advsim.errors import CorpusError
 from advsim.prompts.frames import Frames
 from advsim.prompts.text import END_TOKEN, IGNORED_LABEL, encode_text, render_context
-from advsim.prompts.window import ContextOverflowError, window_start
+from advsim.prompts.window import ContextOverflowError, GrowingWindow
 from advsim.records import Context, Dialogue, Speaker, TrainingExample, Turn
 
 if TYPE_CHECKING:
@@ -66,7 +66,10 @@ class SimulatorPrompts:
             ContextOverflowError: the context and one chatbot turn alone exceed the budget.
         """
         assert not turns or turns[-1].speaker is Speaker.CHATBOT, "the simulator speaks after the chatbot"
-        return self._window(context, turns).ids(len(turns))
+        *_, window = self._windows(context, turns)
+        if window is None:
+            raise ContextOverflowError(self._overflow(context, turns))
+        return self.window_ids(window.head, turns[window.first :])
 
     def completion(self, token_ids: Sequence[int], *, finished: bool) -> tuple[int, ...]:
         """Training tokens of a sampled turn: its own, and the end-of-turn token where it ended by itself."""
@@ -80,15 +83,28 @@ class SimulatorPrompts:
         ids = tuple(token_ids)
         return ids[: -len(tail)] if tail and ids[-len(tail) :] == tail else ids
 
+    def num_fitting_turns(self, dialogue: Dialogue) -> int:
+        """Turns of a dialogue's longest beginning in which every user turn has a prompt; all, or up to a user's.
+
+        0 where not even the first user turn has one.
+        """
+        fitting = 0
+        for position, (turn, window) in enumerate(
+            zip(dialogue.turns, self._windows(dialogue.context, dialogue.turns), strict=False)
+        ):
+            if turn.speaker is Speaker.USER:
+                if window is None:
+                    return fitting
+                fitting = position + 1
+        return len(dialogue.turns)
+
     def check_fits(self, dialogue: Dialogue) -> None:
         """Check that every user turn of a dialogue has a prompt.
 
         Raises:
             CorpusError: the context with one turn alone exceeds the budget; names the dialogue.
         """
-        for position, turn in enumerate(dialogue.turns):
-            if turn.speaker is Speaker.USER:
-                self._window_of(dialogue, position)
+        self._user_windows(dialogue)
 
     def training_examples(self, dialogue: Dialogue) -> list[TrainingExample]:
         """SFT sequences of a dialogue: loss on user turns (with end-of-turn token, and [END] in the last one) only.
@@ -99,52 +115,80 @@ class SimulatorPrompts:
         Raises:
             CorpusError: the context and one chatbot turn alone exceed the budget.
         """
-        positions = [i for i, turn in enumerate(dialogue.turns) if turn.speaker is Speaker.USER]
         groups: list[tuple[_Window, list[int]]] = []
-        for position in positions:
-            window = self._window_of(dialogue, position)
-            if groups and groups[-1][0].same_start(window):
-                groups[-1] = (window, [*groups[-1][1], position])
+        last_user_turn = 0
+        for position, window in self._user_windows(dialogue):
+            if groups and groups[-1][0] == window:
+                groups[-1][1].append(position)
             else:
                 groups.append((window, [position]))
-        return [self._example(dialogue, window, group, last_user_turn=positions[-1]) for window, group in groups]
+            last_user_turn = position
+        return [self._example(dialogue, window, group, last_user_turn=last_user_turn) for window, group in groups]
 
     def _example(
         self, dialogue: Dialogue, window: _Window, positions: Sequence[int], *, last_user_turn: int
     ) -> TrainingExample:
-        input_ids: list[int] = []
-        labels: list[int] = []
-        done = 0
-        for position in positions:
-            prompt = window.ids(position)
-            labels.extend([IGNORED_LABEL] * (len(prompt) - done))
-            text = self.turn_ids(dialogue.turns[position]) + (self.end_ids if position == last_user_turn else ())
+        turns = dialogue.turns
+        input_ids = list(self.window_ids(window.head, turns[window.first : positions[0]]))
+        labels = [IGNORED_LABEL] * len(input_ids)
+        for position, following in zip(positions, [*positions[1:], None], strict=True):
+            text = self.turn_ids(turns[position]) + (self.end_ids if position == last_user_turn else ())
             completion = self.completion(text, finished=True)
-            input_ids = [*prompt, *completion]
-            labels.extend(completion)
-            done = len(input_ids)
+            input_ids += completion
+            labels += completion
+            if following is not None:
+                # a completion is how the turn and its frame begin: the rest of the frame and the reply go behind it
+                rest = self._turns_ids(turns[position:following])[len(completion) :]
+                input_ids += rest
+                labels += [IGNORED_LABEL] * len(rest)
         return TrainingExample(dialogue_id=dialogue.id, input_ids=tuple(input_ids), labels=tuple(labels))
 
-    def _window_of(self, dialogue: Dialogue, position: int) -> _Window:
-        try:
-            return self._window(dialogue.context, dialogue.turns[:position])
-        except ContextOverflowError as error:
-            raise CorpusError(f"dialogue {dialogue.id}, turn {position}: {error}") from None
+    def _user_windows(self, dialogue: Dialogue) -> list[tuple[int, _Window]]:
+        """The position and the window of each user turn.
 
-    def _window(self, context: Context, turns: Sequence[Turn]) -> _Window:
+        Raises:
+            CorpusError: one has none.
+        """
+        found = []
+        turns = dialogue.turns
+        for position, window in enumerate(self._windows(dialogue.context, turns)):
+            if position == len(turns) or turns[position].speaker is Speaker.CHATBOT:
+                continue
+            if window is None:
+                reason = self._overflow(dialogue.context, turns[:position])
+                raise CorpusError(f"dialogue {dialogue.id}, turn {position}: {reason}")
+            found.append((position, window))
+        return found
+
+    def _windows(self, context: Context, turns: Sequence[Turn]) -> Iterator[_Window | None]:
+        """The window of a prompt behind the first 0, 1, 2, ... turns; None from where nothing fits on."""
         sizes = [len(self.turn_ids(turn)) + self._frame_size(turn) for turn in turns]
         newest = [turn.speaker is Speaker.CHATBOT for turn in turns]
-        head: tuple[int, ...] = ()
-        for skip_sessions in range(len(context.earlier_sessions) + 1):
-            head = self._head(context, skip_sessions=skip_sessions)
-            first = window_start(sizes, newest, space=self._budget_tokens - len(head) - self._opening_size)
+        skip_sessions = 0
+        head = self._head(context, skip_sessions=0)
+        window = GrowingWindow(space=self._budget_tokens - len(head) - self._opening_size)
+        for num_turns in range(len(turns) + 1):
+            if num_turns:
+                window.push(sizes[num_turns - 1], is_newest=newest[num_turns - 1])
+            while window.first is None and skip_sessions < len(context.earlier_sessions):
+                skip_sessions += 1
+                head = self._head(context, skip_sessions=skip_sessions)
+                window = GrowingWindow(space=self._budget_tokens - len(head) - self._opening_size)
+                for size, is_newest in zip(sizes[:num_turns], newest[:num_turns], strict=True):
+                    window.push(size, is_newest=is_newest)
+            first = window.first
             if first is None:
+                yield None
                 continue
-            if first and turns[first].speaker is Speaker.USER:
+            if 0 < first < num_turns and turns[first].speaker is Speaker.USER:
                 first += 1  # a window that starts with the user would say that the user opens the chat
-            return _Window(prompts=self, head=head, turns=turns, first=first, skip_sessions=skip_sessions)
-        longest = max((size for size, is_newest in zip(sizes, newest, strict=True) if is_newest), default=0)
-        raise ContextOverflowError(
+            yield _Window(head=head, first=first, skip_sessions=skip_sessions)
+
+    def _overflow(self, context: Context, turns: Sequence[Turn]) -> str:
+        head = self._head(context, skip_sessions=len(context.earlier_sessions))
+        newest = [turn for turn in turns if turn.speaker is Speaker.CHATBOT]
+        longest = max((len(self.turn_ids(turn)) + self._frame_size(turn) for turn in newest), default=0)
+        return (
             f"the context takes {len(head) + self._opening_size} tokens and the longest chatbot turn {longest}, but a "
             f"prompt may have {self._budget_tokens}; shorten the profile or session summary, or raise "
             "engine.max_model_len or prompt.max_context_tokens"
@@ -169,12 +213,14 @@ class SimulatorPrompts:
         if not turns or turns[0].speaker is Speaker.USER:
             ids.extend(self.text_ids(OPENING_CUE))
             ids.extend(self.frames.user_to_assistant)
+        return (*ids, *self._turns_ids(turns))
+
+    def _turns_ids(self, turns: Sequence[Turn]) -> tuple[int, ...]:
+        ids: list[int] = []
         for turn in turns:
             ids.extend(self.turn_ids(turn))
-            if turn.speaker is Speaker.USER:
-                ids.extend(self.frames.assistant_to_user)
-            else:
-                ids.extend(self.frames.user_to_assistant)
+            is_user = turn.speaker is Speaker.USER
+            ids.extend(self.frames.assistant_to_user if is_user else self.frames.user_to_assistant)
         return tuple(ids)
 
 
@@ -182,14 +228,6 @@ class SimulatorPrompts:
 class _Window:
     """The part of a dialogue that a prompt shows: a head (context) and the turns from ``first`` on."""
 
-    prompts: SimulatorPrompts
     head: tuple[int, ...]
-    turns: Sequence[Turn]
     first: int
     skip_sessions: int
-
-    def ids(self, position: int) -> tuple[int, ...]:
-        return self.prompts.window_ids(self.head, self.turns[self.first : position])
-
-    def same_start(self, other: _Window) -> bool:
-        return (self.first, self.skip_sessions) == (other.first, other.skip_sessions)

@@ -1,7 +1,7 @@
-"""Attribution of failed dialogues: to the chatbot, the simulator, the detector's doubt, or the infrastructure.
+"""Attribution of failed dialogues: to the chatbot, the user side, the detector's doubt, or the infrastructure.
 
 A chatbot that answers nonsense with nonsense has not failed a person. So rates are given with and without the
-conversations in which the simulator was at fault.
+conversations in which the user side was at fault: a simulator, or in dialogues of files whoever wrote the user turns.
 """
 
 from __future__ import annotations
@@ -23,14 +23,16 @@ class Blame(StrEnum):
     """What a dialogue is attributed to; where several apply, the first in this order."""
 
     INFRASTRUCTURE = "infrastructure"  # the conversation ended in an error, or no message of it could be judged
+    NOT_JUDGED = "not_judged"  # every message is in a language that the detector does not know
     SIMULATOR = "simulator"
+    USER_SIDE = "user_side"  # the same where it is not known that a simulator spoke
     CHATBOT = "chatbot"  # a failure found with enough confidence
     DETECTOR_DOUBT = "detector_doubt"  # failures with little confidence only, or no verdict on a mode it mostly judges
     NONE = "none"  # nothing failed
 
 
-class SimulatorFault(StrEnum):
-    """What a simulator did wrong in a conversation."""
+class UserSideFault(StrEnum):
+    """What is wrong with the user turns of a conversation."""
 
     EMPTY_TURN = "empty_turn"
     ROLE_BREAK = "role_break"  # speaks as the chatbot, or repeats its instructions
@@ -44,7 +46,7 @@ class DialogueBlame:
     Attributes:
         conversation_id: the conversation.
         blame: the attribution.
-        faults: the simulator's faults, whether or not a chatbot message failed.
+        faults: of the user side, whether or not a chatbot message failed.
         num_failing: chatbot messages with a failure of enough confidence.
         num_doubtful: chatbot messages with failures of too little confidence, or with abstentions, only.
         num_not_judged: chatbot messages that could not be judged.
@@ -53,7 +55,7 @@ class DialogueBlame:
 
     conversation_id: str
     blame: Blame
-    faults: tuple[SimulatorFault, ...]
+    faults: tuple[UserSideFault, ...]
     num_failing: int
     num_doubtful: int
     num_not_judged: int
@@ -66,18 +68,19 @@ class BlameReport:
 
     Attributes:
         dialogues: in the order given.
-        num_by_blame: conversations by attribution, all attributions named.
-        num_by_fault: conversations by fault of the simulator.
+        num_by_blame: conversations by attribution, all attributions named that can be: to a simulator, or to the user
+            side.
+        num_by_fault: conversations by fault of the user side.
         rate: any-mode failure rate of all conversations.
-        rate_without_simulator_faults: without the conversations in which the simulator was at fault.
+        rate_without_user_side_faults: without the conversations in which the user side was at fault.
         num_regenerated: user turns that were drawn again.
     """
 
     dialogues: tuple[DialogueBlame, ...]
     num_by_blame: Mapping[Blame, int]
-    num_by_fault: Mapping[SimulatorFault, int]
+    num_by_fault: Mapping[UserSideFault, int]
     rate: Rate
-    rate_without_simulator_faults: Rate
+    rate_without_user_side_faults: Rate
     num_regenerated: int
 
 
@@ -92,6 +95,7 @@ def attribute(
     *,
     users: Mapping[str, str] | None = None,
     user_turn_fault: UserTurnFault | None = None,
+    is_simulated: bool = True,
     min_confidence: float = 0.5,
     mode: str | None = None,
     modes: Collection[str] | None = None,
@@ -102,11 +106,12 @@ def attribute(
 
     Args:
         configuration: name of the chatbot configuration.
-        conversations: simulated conversations.
+        conversations: what was said.
         assessments: of their chatbot turns.
         users: user of each conversation by id, where known.
         user_turn_fault: finds empty and out-of-role user turns by their text; None: only empty turns, exact repetition
             and the stop reason are looked at.
+        is_simulated: whether a simulator spoke the user; False: real people, or it is not known.
         min_confidence: labels of a lower confidence are the detector's doubt.
         mode: of the rates; None: any mode. Attribution is always by any mode.
         modes: see :func:`advsim.rates.outcomes.outcomes`.
@@ -126,6 +131,7 @@ def attribute(
         for label in assessment.labels:
             key = (label.conversation_id, label.turn)
             confidence[key] = max(confidence.get(key, 0.0), label.confidence)
+    not_known = {(each.conversation_id, each.turn) for each in assessments if each.other_language}
     by_dialogue: dict[str, list[MessageOutcome]] = {conversation.id: [] for conversation in conversations}
     for row in rows:
         by_dialogue[row.dialogue_id].append(row)
@@ -134,7 +140,9 @@ def attribute(
             conversation,
             by_dialogue[conversation.id],
             confidence=confidence,
-            faults=simulator_faults(conversation, user_turn_fault),
+            is_other_language=all((row.dialogue_id, row.turn) in not_known for row in by_dialogue[conversation.id]),
+            faults=user_side_faults(conversation, user_turn_fault),
+            user_side=Blame.SIMULATOR if is_simulated else Blame.USER_SIDE,
             min_confidence=min_confidence,
         )
         for conversation in conversations
@@ -142,25 +150,26 @@ def attribute(
     at_fault = {d.conversation_id for d in blamed if d.faults}
     counted = Counter(d.blame for d in blamed)
     faults = Counter(fault for d in blamed for fault in d.faults)
+    never = Blame.USER_SIDE if is_simulated else Blame.SIMULATOR
     faultless = [row for row in rows if row.dialogue_id not in at_fault]
     return BlameReport(
         dialogues=blamed,
-        num_by_blame={blame: counted[blame] for blame in Blame},
-        num_by_fault={fault: faults[fault] for fault in SimulatorFault},
+        num_by_blame={blame: counted[blame] for blame in Blame if blame is not never},
+        num_by_fault={fault: faults[fault] for fault in UserSideFault},
         rate=failure_rate(rows, mode=mode),
-        rate_without_simulator_faults=failure_rate(faultless, mode=mode),
+        rate_without_user_side_faults=failure_rate(faultless, mode=mode),
         num_regenerated=sum(d.num_regenerated for d in blamed),
     )
 
 
-def simulator_faults(
+def user_side_faults(
     conversation: Conversation, user_turn_fault: UserTurnFault | None = None
-) -> tuple[SimulatorFault, ...]:
-    """The simulator's faults that stand in a conversation, each once, in the order of :class:`SimulatorFault`.
+) -> tuple[UserSideFault, ...]:
+    """The faults of the user side that stand in a conversation, each once, in the order of :class:`UserSideFault`.
 
     Two user turns of at least ``MIN_REPEATED_WORDS`` words that are the same but for case and spaces are a repetition.
     """
-    faults: set[SimulatorFault] = set()
+    faults: set[UserSideFault] = set()
     stopped = _FAULT_OF.get(conversation.stop_reason)
     if stopped is not None:
         faults.add(stopped)
@@ -169,19 +178,19 @@ def simulator_faults(
         words = turn.text.lower().split()
         reason = user_turn_fault(turn.text) if user_turn_fault is not None else None
         if not words:
-            faults.add(SimulatorFault.EMPTY_TURN)
+            faults.add(UserSideFault.EMPTY_TURN)
         elif reason in _FAULT_OF:
             faults.add(_FAULT_OF[reason])
         key = " ".join(words)
         if len(words) >= MIN_REPEATED_WORDS and key in said:
-            faults.add(SimulatorFault.REPETITION)
+            faults.add(UserSideFault.REPETITION)
         said.add(key)
-    return tuple(fault for fault in SimulatorFault if fault in faults)
+    return tuple(fault for fault in UserSideFault if fault in faults)
 
 
-_FAULT_OF: Mapping[StopReason | None, SimulatorFault] = {
-    StopReason.EMPTY_TURN: SimulatorFault.EMPTY_TURN,
-    StopReason.ROLE_BREAK: SimulatorFault.ROLE_BREAK,
+_FAULT_OF: Mapping[StopReason | None, UserSideFault] = {
+    StopReason.EMPTY_TURN: UserSideFault.EMPTY_TURN,
+    StopReason.ROLE_BREAK: UserSideFault.ROLE_BREAK,
 }
 
 
@@ -190,7 +199,9 @@ def _blame(
     rows: Sequence[MessageOutcome],
     *,
     confidence: Mapping[tuple[str, int], float],
-    faults: tuple[SimulatorFault, ...],
+    is_other_language: bool,
+    faults: tuple[UserSideFault, ...],
+    user_side: Blame,
     min_confidence: float,
 ) -> DialogueBlame:
     sure = {row.turn for row in rows if row.modes and confidence[row.dialogue_id, row.turn] >= min_confidence}
@@ -201,10 +212,12 @@ def _blame(
     }
     num_not_judged = sum(row.error for row in rows)
     failed = bool(sure or doubtful)
-    if conversation.stop_reason is StopReason.ERROR or conversation.error or (rows and num_not_judged == len(rows)):
+    if conversation.stop_reason is StopReason.ERROR or conversation.error:
         blame = Blame.INFRASTRUCTURE
+    elif rows and num_not_judged == len(rows):
+        blame = Blame.NOT_JUDGED if is_other_language else Blame.INFRASTRUCTURE
     elif faults and (failed or conversation.stop_reason in _FAULT_OF):
-        blame = Blame.SIMULATOR
+        blame = user_side
     elif sure:
         blame = Blame.CHATBOT
     elif doubtful:

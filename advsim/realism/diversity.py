@@ -1,7 +1,7 @@
 """Lexical diversity of user turns at a fixed number of tokens.
 
 All figures of one :class:`Diversity` are computed on exactly the same tokens
-(:func:`advsim.realism.user_texts.words_of`). TTR and distinct-n fall as a text gets longer, so two groups of turns are
+(:func:`advsim.corpus.habits.words_of`). TTR and distinct-n fall as a text gets longer, so two groups of turns are
 comparable only at the same token budget: see :func:`common_token_budget`.
 """
 
@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from lexicalrichness import LexicalRichness
 
-from advsim.realism.user_texts import words_of
+from advsim.corpus.habits import words_of
 
 MATTR_WINDOW_TOKENS = 50
 """Window of the moving-average TTR."""

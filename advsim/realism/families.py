@@ -21,8 +21,8 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from advsim.corpus.habits import num_words, words_of
 from advsim.models.embedder import Embedder, FloatArray
-from advsim.realism.user_texts import words_of
 from advsim.records import Dialogue, Speaker
 
 _START, _END = "\x02", "\x03"
@@ -218,7 +218,7 @@ class _Rarity:
 
 
 def _lengths(text: str) -> tuple[float, float]:
-    return math.log1p(len(text)), math.log1p(len(text.split()))
+    return math.log1p(len(text)), math.log1p(num_words(text))
 
 
 def _unit(vector: FloatArray) -> FloatArray:

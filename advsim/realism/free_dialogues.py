@@ -20,13 +20,12 @@ from advsim.models.embedder import Embedder
 from advsim.rates.intervals import MIN_CLUSTERS_FOR_BOUNDS
 from advsim.realism.controls import Control
 from advsim.realism.families import Family, TurnExample
+from advsim.realism.folds import assign_folds, dialogue_folds
 from advsim.realism.permutation import Nulls
 from advsim.realism.trial import (
     Pairing,
     Scores,
     Trial,
-    assign_folds,
-    dialogue_folds,
     no_estimate,
     run_trial,
     untried_gate,
@@ -59,8 +58,8 @@ class TwoSample:
 
     Attributes:
         family: the family.
-        auc: area under the ROC curve a turn, first against second set; .5 is chance. 95 % percentile interval of a
-            bootstrap over the dialogues of each set.
+        auc: area under the ROC curve a turn, first against second set; .5 is chance. The 95 % interval carries
+            the fitting of the classifiers (:class:`advsim.realism.trial.Scores`).
         auc_dialogue: the same for dialogues, each with its mean log-odds.
         accuracy: mean of the shares of turns told right in the two sets: .5 is chance whatever their numbers. Interval
             as that of ``auc``.

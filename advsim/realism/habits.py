@@ -23,11 +23,12 @@ from advsim.corpus.habits import (
     lacks_end_punctuation,
     num_words,
     starts_lowercase,
+    words_of,
 )
 from advsim.models.embedder import FloatArray
 from advsim.rates.intervals import LEVEL, MIN_CLUSTERS_FOR_BOUNDS
 from advsim.realism.bootstrap import cluster_draws, percentile_bounds
-from advsim.realism.user_texts import UserTexts, num_user_turns_in_common, words_of
+from advsim.realism.user_texts import UserTexts, num_user_turns_in_common
 
 TYPE_TOKEN_BUDGET = 50
 """Words of a dialogue's user on which its type-token ratio is taken; dialogues with fewer have none."""
@@ -57,7 +58,7 @@ PER_TURN: Mapping[Habit, Callable[[str], float]] = {
     Habit.EMOJI: has_emoji,
     Habit.TURN_WORDS: num_words,
 }
-"""Habits that every turn shows; words are separated by white space. A dialogue's value is the mean over its turns."""
+"""Habits that every turn shows; a dialogue's value is the mean over its turns."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

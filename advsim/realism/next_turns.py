@@ -16,8 +16,9 @@ from advsim.corpus.prefixes import Prefix
 from advsim.models.embedder import Embedder
 from advsim.realism.controls import Control
 from advsim.realism.families import Family
+from advsim.realism.folds import dialogue_folds
 from advsim.realism.permutation import Nulls
-from advsim.realism.trial import Pairing, dialogue_folds, no_estimate, run_trial, untried_gate
+from advsim.realism.trial import Pairing, no_estimate, run_trial, untried_gate
 from advsim.records import Dialogue, Estimate, NextTurn, user_turns
 
 GATE_CONTROL: Mapping[Family, Control] = {Family.SURFACE: Control.ZERO_SHOT, Family.CONTEXT: Control.SHUFFLED}
@@ -29,8 +30,8 @@ the base model's turns are the difference that it is there for. CONTEXT is there
 class ClassifierResult:
     """Results of one family of classifiers. ``num_turns`` of an estimate counts real and not-real turns together.
 
-    Intervals are 95 % percentile intervals of a bootstrap over dialogues of the out-of-fold predictions: they carry the
-    choice of the dialogues, not that of the folds. Where every prediction is right they have no width.
+    The 95 % intervals carry the choice of the users and the fitting of the classifiers on them
+    (:class:`advsim.realism.trial.Scores`), not that of the folds. Where every prediction is right they have no width.
 
     Attributes:
         family: the family.

@@ -1,21 +1,12 @@
-"""User turns by dialogue, and the words of a text: the input of the comparisons between two groups of users."""
+"""User turns by dialogue: the input of the comparisons between two groups of users."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from advsim.corpus.prefixes import user_of
 from advsim.records import Dialogue, NextTurn, user_turns
-
-_WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
-"""A word: letters and digits of any script; an apostrophe inside a word belongs to it ("don't" is one word)."""
-
-
-def words_of(text: str) -> list[str]:
-    """Lower-cased words of a text: runs of letters and digits, apostrophes inside words kept (’ becomes ')."""
-    return [word.replace("’", "'") for word in _WORD.findall(text.lower())]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

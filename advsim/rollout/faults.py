@@ -1,10 +1,13 @@
-"""Faults of the simulator that a rule can see in a single user turn."""
+"""Faults that a rule can see in a single turn: of the simulator in a user turn, of the chatbot in its reply."""
 
 from __future__ import annotations
 
 import re
 
-from advsim.records import StopReason
+from advsim.chatbots.protocol import Utterance
+from advsim.errors import ChatbotError
+from advsim.prompts.thoughts import ONLY_A_THOUGHT, UNCLOSED_THOUGHT, has_thought_markup, separate_thoughts
+from advsim.records import Speaker, StopReason, Turn
 
 _ROLE_BREAK = re.compile(
     r"^\s*(?:chatbot|assistant|ai|therapist|counsel+or|system|bot)\s*:"  # writes the other side's label
@@ -24,9 +27,23 @@ def user_turn_fault(text: str, *, instructions: str) -> StopReason | None:
     """
     if not text.strip():
         return StopReason.EMPTY_TURN
-    if _ROLE_BREAK.search(text) or _leaks(text, instructions):
+    if _ROLE_BREAK.search(text) or has_thought_markup(text) or _leaks(text, instructions):
         return StopReason.ROLE_BREAK
     return None
+
+
+def chatbot_turn(answer: Utterance) -> Turn:
+    """The chatbot's turn: what it said, with its thought kept apart.
+
+    Raises:
+        ChatbotError: it said nothing, because the answer is empty, all thought, or ended within a thought.
+    """
+    separated = separate_thoughts(answer.text)
+    if separated.is_unclosed:
+        raise ChatbotError(UNCLOSED_THOUGHT)
+    if not separated.text:
+        raise ChatbotError(ONLY_A_THOUGHT if separated.thought else "the chatbot answered with an empty message")
+    return Turn(speaker=Speaker.CHATBOT, text=separated.text, thought=separated.thought, is_cut=not answer.finished)
 
 
 def _leaks(text: str, instructions: str, *, num_words: int = 6) -> bool:

@@ -9,6 +9,7 @@ from advsim.chatbots.protocol import ChatbotSpeaker
 from advsim.errors import ChatbotError
 from advsim.prompts.window import ContextOverflowError
 from advsim.records import Speaker, Turn
+from advsim.rollout.faults import chatbot_turn
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,19 +33,21 @@ class ReplayedReply:
     num_prompt_tokens: int
     num_output_tokens: int
     error: str = ""
+    thought: str = ""
+    is_cut: bool = False
 
 
 async def replay(request: ReplayRequest, *, chatbot: ChatbotSpeaker, timeout_s: float) -> ReplayedReply:
     """Let the chatbot answer a real prefix once. A failing chatbot is data, as in :func:`simulate`."""
     assert request.prefix and request.prefix[-1].speaker is Speaker.USER, "the chatbot replies to the user"
-    text = error = ""
+    text = thought = error = ""
+    is_cut = False
     num_prompt_tokens = num_output_tokens = 0
     try:
         answer = await asyncio.wait_for(chatbot.reply(request.prefix, seed=request.seed), timeout_s)
-        text = answer.text.strip()
         num_prompt_tokens, num_output_tokens = answer.num_prompt_tokens, len(answer.token_ids)
-        if not text:
-            error = "the chatbot answered with an empty message"
+        turn = chatbot_turn(answer)
+        text, thought, is_cut = turn.text, turn.thought, turn.is_cut
     except TimeoutError:
         error = f"the chatbot did not answer within {timeout_s} s"
     except (ContextOverflowError, ChatbotError) as failure:
@@ -57,4 +60,6 @@ async def replay(request: ReplayRequest, *, chatbot: ChatbotSpeaker, timeout_s: 
         num_prompt_tokens=num_prompt_tokens,
         num_output_tokens=num_output_tokens,
         error=error,
+        thought=thought,
+        is_cut=is_cut,
     )

@@ -16,7 +16,7 @@ from advsim.errors import ChatbotError
 from advsim.prompts.text import strip_end
 from advsim.prompts.window import ContextOverflowError
 from advsim.records import AdapterRef, Context, Conversation, Scenario, Speaker, StopReason, Turn
-from advsim.rollout.faults import user_turn_fault
+from advsim.rollout.faults import chatbot_turn, user_turn_fault
 
 
 class SimulatorSpeaker(Protocol):
@@ -75,7 +75,8 @@ async def simulate(
             stop_reason, error = StopReason.CONTEXT_OVERFLOW, str(overflow)
             break
         if text:
-            turns.append(Turn(speaker=Speaker.USER, text=text, token_ids=said.token_ids))
+            is_cut = not said.finished
+            turns.append(Turn(speaker=Speaker.USER, text=text, token_ids=said.token_ids, is_cut=is_cut))
             num_user_turns += 1
         if fault is not None or ended:
             stop_reason = fault or StopReason.END_TOKEN
@@ -84,8 +85,7 @@ async def simulate(
             answer = await asyncio.wait_for(chatbot.reply(turns, seed=task.seed + len(turns)), config.turn_timeout_s)
             num_prompt_tokens += answer.num_prompt_tokens
             num_output_tokens += len(answer.token_ids)
-            if not answer.text.strip():
-                raise ChatbotError("the chatbot answered with an empty message")
+            reply = chatbot_turn(answer)
         except ContextOverflowError as overflow:
             stop_reason, error = StopReason.CONTEXT_OVERFLOW, str(overflow)
             break
@@ -95,7 +95,7 @@ async def simulate(
         except ChatbotError as failure:
             stop_reason, error = StopReason.ERROR, str(failure)
             break
-        turns.append(Turn(speaker=Speaker.CHATBOT, text=answer.text.strip()))
+        turns.append(reply)
     return Conversation(
         id=task.conversation_id,
         scenario_id=task.scenario.id,

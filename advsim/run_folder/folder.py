@@ -13,7 +13,7 @@ import hashlib
 import json
 import os
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +38,7 @@ class RunDir:
                 self._fs, self._root = pyarrow.fs.FileSystem.from_uri(location)
             else:
                 self._fs, self._root = pyarrow.fs.LocalFileSystem(), str(Path(location).expanduser().resolve())
-        except (OSError, pa.ArrowException, ValueError) as error:
+        except (OSError, pa.ArrowException, ValueError, RuntimeError) as error:  # "~name" of nobody here
             raise RunError(f"{location}: cannot be used as a run folder ({error})") from error
 
     @property
@@ -58,8 +58,15 @@ class RunDir:
         return Path(self._root)
 
     def exists(self, name: str) -> bool:
-        """Whether a file or folder is there."""
-        info = self._fs.get_file_info(self._full(name))
+        """Whether a file or folder is there.
+
+        Raises:
+            RunError: that cannot be seen, for example because a folder may not be read.
+        """
+        try:
+            info = self._fs.get_file_info(self._full(name))
+        except (OSError, ValueError) as error:
+            raise RunError(f"cannot read {name} in run folder {self.location}: {error}") from error
         return bool(info.type != pyarrow.fs.FileType.NotFound)
 
     def write_bytes(self, name: str, content: bytes) -> None:
@@ -156,8 +163,16 @@ class RunDir:
         """
         try:
             return json.loads(self.read_bytes(name))
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise RunError(f"{name} in run folder {self.location} is not valid JSON: {error}") from error
+
+    def read_object(self, name: str) -> dict[str, Any]:
+        """Parsed content of a JSON file that holds an object.
+
+        Raises:
+            RunError: it is not there, is no JSON, or holds something else.
+        """
+        return self._object(self.read_json(name), name)
 
     def write_table(self, name: str, table: pa.Table) -> None:
         """Write a parquet file atomically."""
@@ -206,13 +221,41 @@ class RunDir:
         self.write_bytes(name, "".join(f"{line}\n" for line in lines).encode())
 
     def read_lines(self, name: str) -> list[dict[str, Any]]:
-        """Parsed lines of a JSONL file; empty where it is not there."""
+        """Parsed lines of a JSONL file, an object each; empty where it is not there.
+
+        Raises:
+            RunError: it cannot be read, or a line is no JSON object.
+        """
         if not self.exists(name):
             return []
         try:
-            return [json.loads(line) for line in self.read_bytes(name).splitlines() if line.strip()]
-        except ValueError as error:
+            lines = [json.loads(line) for line in self.read_bytes(name).splitlines() if line.strip()]
+        except (ValueError, RecursionError) as error:
             raise RunError(f"{name} in run folder {self.location} has a broken line: {error}") from error
+        return [self._object(line, f"line {number} of {name}") for number, line in enumerate(lines, start=1)]
+
+    @contextlib.contextmanager
+    def reading(self, what: str) -> Iterator[None]:
+        """Say what is damaged where files do not hold, or do not fit, what is read from them.
+
+        Raises:
+            RunError: in place of the error of the one who reads.
+        """
+        try:
+            yield
+        except (AttributeError, LookupError, TypeError, ValueError) as error:
+            raise RunError(
+                f"{what} in run folder {self.location}: damaged, or of another version ({type(error).__name__}: "
+                f"{error!s:.200}); restore it, or take it away and run again what wrote it"
+            ) from error
+
+    def _object(self, value: Any, name: str) -> dict[str, Any]:
+        if not isinstance(value, dict):
+            raise RunError(
+                f"{name} in run folder {self.location}: got a {type(value).__name__}, expected a JSON object; restore "
+                "the file, or run the stage that writes it again"
+            )
+        return value
 
     def _full(self, name: str) -> str:
         return f"{self._root}/{name}"

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from advsim.errors import RunError
 from advsim.run_folder.folder import RunDir
 from advsim.run_folder.layout import JOURNAL
 
@@ -35,7 +36,14 @@ class Journal:
 
     def __init__(self, run: RunDir) -> None:
         self._run = run
-        self._done: dict[str, dict[str, Any]] = {line["stage"]: line for line in run.read_lines(JOURNAL)}
+        self._done: dict[str, dict[str, Any]] = {}
+        for number, line in enumerate(run.read_lines(JOURNAL), start=1):
+            if not _is_stage(line):
+                raise RunError(
+                    f"{JOURNAL} in run folder {run.location}: line {number} names no stage with its outputs; take the "
+                    "line out, and the same run does that stage again"
+                )
+            self._done[line["stage"]] = line
 
     @property
     def stages(self) -> tuple[str, ...]:
@@ -88,6 +96,18 @@ class Journal:
 
     def _hashes(self, names: Sequence[str]) -> Mapping[str, str]:
         return {file: self._run.sha256(file) for name in names for file in self._run.files(name)}
+
+
+def _is_stage(line: Mapping[str, Any]) -> bool:
+    """Whether a line says what :meth:`Journal.complete` writes; older lines have no hashes."""
+    outputs, hashes = line.get("outputs"), (line.get("sha256", {}), line.get("inputs", {}))
+    return (
+        isinstance(line.get("stage"), str)
+        and isinstance(outputs, list)
+        and all(isinstance(name, str) for name in outputs)
+        and all(isinstance(names, dict) for names in hashes)
+        and isinstance(line.get("seconds"), int | float)
+    )
 
 
 def utc_now() -> str:

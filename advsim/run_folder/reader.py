@@ -27,21 +27,51 @@ class Run:
     @property
     def manifest(self) -> dict[str, Any]:
         """Config as resolved, versions, seed, hashes of corpus and model."""
-        manifest: dict[str, Any] = self.folder.read_json(MANIFEST)
-        return manifest
+        return self.folder.read_object(MANIFEST)
+
+    @property
+    def name(self) -> str:
+        """Name of the run."""
+        return str(self.manifest.get("name", "run"))
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The configuration as the run wrote it.
+
+        Raises:
+            RunError: the manifest has none.
+        """
+        return self._section("config")
+
+    @property
+    def corpus_sha256(self) -> str:
+        """Hash of the dialogues that the run was made on.
+
+        Raises:
+            RunError: the manifest does not say it.
+        """
+        sha256 = self._section("corpus").get("sha256")
+        if not isinstance(sha256, str):
+            raise RunError(f"{MANIFEST} in run folder {self.folder.location} has no corpus.sha256; restore the file")
+        return sha256
 
     @property
     def baseline(self) -> dict[str, Any]:
         """Figures of real, zero-shot and SFT turns on the held-out prefixes; empty while they are not measured."""
-        baseline: dict[str, Any] = self.folder.read_json(BASELINE) if self.folder.exists(BASELINE) else {}
-        return baseline
+        return self.folder.read_object(BASELINE) if self.folder.exists(BASELINE) else {}
 
     @property
     def rounds(self) -> list[dict[str, Any]]:
         """Content of ``metrics.json`` of each finished round, in order."""
         finished: list[dict[str, Any]] = []
         while self.folder.exists(name := f"{round_folder(len(finished) + 1)}/metrics.json"):
-            finished.append(self.folder.read_json(name))
+            metrics = self.folder.read_object(name)
+            if type(metrics.get("round")) is not int or metrics["round"] != len(finished) + 1:
+                raise RunError(
+                    f"{name} in run folder {self.folder.location}: round is {metrics.get('round')!r:.40}, expected "
+                    f"{len(finished) + 1}; restore the file, or run 'advsim train' again, which writes it anew"
+                )
+            finished.append(metrics)
         return finished
 
     @property
@@ -59,21 +89,21 @@ class Run:
             RunError: the round has no rollout.
         """
         folder = self._round(round_number)
-        return read_conversations(
-            self.folder.read_table(f"{folder}/conversations.parquet"), self.folder.read_table(f"{folder}/turns.parquet")
-        )
+        spoken, turns = (self.folder.read_table(f"{folder}/{name}.parquet") for name in ("conversations", "turns"))
+        with self.folder.reading(f"{folder}/conversations.parquet or turns.parquet"):
+            return read_conversations(spoken, turns)
 
     def scores(self, round_number: int) -> list[ScoredTurn]:
         """User turns of a round with the discriminator's probability and the reward."""
-        return from_table(self.folder.read_table(f"{self._round(round_number)}/scores.parquet"), ScoredTurn)
+        return self._records(f"{self._round(round_number)}/scores.parquet", ScoredTurn)
 
     def candidates(self, round_number: int) -> list[Candidate]:
         """Alternatives that were drawn for the least real turns of a round."""
-        return from_table(self.folder.read_table(f"{self._round(round_number)}/candidates.parquet"), Candidate)
+        return self._records(f"{self._round(round_number)}/candidates.parquet", Candidate)
 
     def pairs(self, round_number: int) -> list[PreferencePair]:
         """Preference pairs of a round."""
-        return from_table(self.folder.read_table(f"{self._round(round_number)}/pairs.parquet"), PreferencePair)
+        return self._records(f"{self._round(round_number)}/pairs.parquet", PreferencePair)
 
     def adapter(self, version: int | None = None) -> AdapterRef:
         """Adapter of a version (0: SFT, r: round r); None for the newest.
@@ -97,14 +127,27 @@ class Run:
     def held_out_turns(self, version: int) -> list[NextTurn]:
         """Next turns on real held-out prefixes by an adapter, -1 for the base model; empty while there are none."""
         name = held_out_turns(version)
-        return from_table(self.folder.read_table(name), NextTurn) if self.folder.exists(name) else []
+        return self._records(name, NextTurn) if self.folder.exists(name) else []
+
+    def _records(self, name: str, kind: type) -> list[Any]:
+        table = self.folder.read_table(name)
+        with self.folder.reading(name):
+            return from_table(table, kind)
+
+    def _section(self, key: str) -> dict[str, Any]:
+        section = self.manifest.get(key)
+        if not isinstance(section, dict):
+            raise RunError(
+                f"{MANIFEST} in run folder {self.folder.location}: {key} is {section!r:.40}, expected a section; "
+                "restore the file"
+            )
+        return section
 
     def _adapter_metrics(self, version: int) -> dict[str, Any]:
         name = adapter_metrics(version)
         if not self.folder.exists(name):
             raise RunError(f"run {self.folder.location} has no adapter version {version}; finish the training first")
-        metrics: dict[str, Any] = self.folder.read_json(name)
-        return metrics
+        return self.folder.read_object(name)
 
     def _round(self, number: int) -> str:
         folder = round_folder(number)

@@ -96,6 +96,8 @@ TURN_SCHEMA = pa.schema(
         "speaker": pa.string(),
         "text": pa.string(),
         "token_ids": _TOKENS,
+        "thought": pa.string(),
+        "is_cut": pa.bool_(),
         "simulator_version": pa.int32(),
         "simulator_sha256": pa.string(),
     }
@@ -108,10 +110,16 @@ def to_table(records: Sequence[Any], kind: type) -> pa.Table:
 
 
 def from_table(table: pa.Table, kind: type) -> list[Any]:
-    """Records of a table that :func:`to_table` wrote."""
+    """Records of a table that :func:`to_table` wrote.
+
+    Raises:
+        TypeError, ValueError: a column is missing, or holds values of another type.
+    """
+    known = [column for column in SCHEMAS[kind] if column.name in table.column_names]
+    typed = table.select([column.name for column in known]).cast(pa.schema(known))
     return [
         kind(**{name: tuple(value) if isinstance(value, list) else value for name, value in row.items()})
-        for row in table.to_pylist()
+        for row in typed.to_pylist()
     ]
 
 
@@ -130,6 +138,8 @@ def turns_table(conversations: Iterable[Conversation]) -> pa.Table:
             "speaker": turn.speaker.value,
             "text": turn.text,
             "token_ids": list(turn.token_ids),
+            "thought": turn.thought,
+            "is_cut": turn.is_cut,
             "simulator_version": conversation.simulator_version,
             "simulator_sha256": conversation.simulator_sha256,
         }
@@ -140,11 +150,25 @@ def turns_table(conversations: Iterable[Conversation]) -> pa.Table:
 
 
 def read_conversations(conversations: pa.Table, turns: pa.Table) -> list[Conversation]:
-    """Conversations from their two tables, in the order of the first."""
+    """Conversations from their two tables, in the order of the first.
+
+    Raises:
+        KeyError, TypeError, ValueError: a column is missing or holds something else, or the tables do not belong
+            together.
+    """
     by_id: dict[str, list[tuple[int, Turn]]] = defaultdict(list)
     for row in turns.to_pylist():
-        turn = Turn(speaker=Speaker(row["speaker"]), text=row["text"], token_ids=tuple(row["token_ids"]))
+        turn = Turn(
+            speaker=Speaker(row["speaker"]),
+            text=row["text"],
+            token_ids=tuple(row["token_ids"]),
+            thought=row.get("thought") or "",  # tables of older runs lack these two
+            is_cut=bool(row.get("is_cut")),
+        )
         by_id[row["conversation_id"]].append((row["turn"], turn))
+    strange = set(by_id) - set(conversations["id"].to_pylist())
+    if strange:
+        raise ValueError(f"turns of a conversation {min(map(str, strange))!r:.60} that is in no row")
     return [
         Conversation(
             **{**row, "stop_reason": StopReason(row["stop_reason"])},

@@ -7,7 +7,6 @@ Nothing here writes to ``sys.stdout``.
 from __future__ import annotations
 
 import os
-import re
 import sys
 import threading
 import time
@@ -20,8 +19,9 @@ from rich.progress import BarColumn, Progress, ProgressColumn, SpinnerColumn, Ta
 from rich.table import Column
 from rich.text import Text
 
+from advsim.errors import one_line
+
 PLAIN_INTERVAL_S = 15.0
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
 class Reporter:
@@ -117,7 +117,7 @@ class Reporter:
                 self._progress = None
 
     def _line(self, text: str, *, mark: str = " ", style: str = "") -> None:
-        clean = " ".join(_CONTROL.sub("", text).split())
+        clean = one_line(text)
         with self._lock:
             if self.is_live:
                 self.console.print(Text.assemble((mark, style), " ", clean))
@@ -141,7 +141,7 @@ class Stage:
         clock: Callable[[], float],
     ) -> None:
         self._reporter = reporter
-        self._name = name
+        self._name = name = one_line(name)
         self._total = total
         self._unit = unit
         self._clock = clock
@@ -184,7 +184,7 @@ class Stage:
     def note(self, text: str) -> None:
         """Show a short remark beside the count, in place of the one before."""
         with self._lock:
-            self._note = " ".join(_CONTROL.sub("", text).split())
+            self._note = one_line(text)
             if self._progress is not None and self._task is not None:
                 self._progress.update(self._task, note=self._note)
             else:

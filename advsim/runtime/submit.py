@@ -13,7 +13,7 @@ from tenacity import Retrying, retry_if_exception_message, stop_after_delay, wai
 
 from advsim.config import Config
 from advsim.config.paths import local_path
-from advsim.errors import ConfigError, RunError
+from advsim.errors import ConfigError, RunError, printable
 
 _MAX_SHIPPED_BYTES = 100 * 2**20
 
@@ -72,7 +72,7 @@ def submit_training(config: Config, *, address: str, wait: bool) -> str:
     while True:
         status = client.get_job_status(job_id)
         logs = client.get_job_logs(job_id)
-        sys.stdout.write(logs[printed:])
+        sys.stdout.write(printable(logs[printed:]))
         sys.stdout.flush()
         printed = len(logs)
         if status.is_terminal():

@@ -35,9 +35,9 @@ Outcomes = dict[str, list[MessageOutcome]]
 def conversations_of(study: SweepPlan, simulator: Simulator, chatbot: str) -> list[Conversation]:
     """Conversations of a simulator with a chatbot."""
     folder = cell(simulator, chatbot)
-    return read_conversations(
-        study.output.read_table(f"{folder}/conversations.parquet"), study.output.read_table(f"{folder}/turns.parquet")
-    )
+    spoken, turns = (study.output.read_table(f"{folder}/{name}.parquet") for name in ("conversations", "turns"))
+    with study.output.reading(f"{folder}/conversations.parquet or turns.parquet"):
+        return read_conversations(spoken, turns)
 
 
 def simulated_outcomes(
@@ -75,8 +75,10 @@ def real_outcomes(study: SweepPlan, detector: Detector) -> Outcomes:
     """Outcomes of the replies to real prefixes, by chatbot."""
     by_chatbot = {}
     for name in study.names:
-        replies = read_replies(study.output.read_table(replay_file(name)))
-        by_chatbot[name] = replay_outcomes(name, replayed_dialogues(replies, study.held_out), detector)
+        replies = read_replies(study.output, replay_file(name))
+        with study.output.reading(f"{replay_file(name)}, which does not fit the dialogues,"):
+            dialogues = replayed_dialogues(replies, study.held_out)
+        by_chatbot[name] = replay_outcomes(name, dialogues, detector)
     return by_chatbot
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from advsim.chatbots.load import load_chatbots
 from advsim.config import ChatbotConfig, Config, SweepConfig, parse_config
@@ -67,7 +66,9 @@ class SweepPlan:
             table = f"{cell(simulator, name)}/conversations.parquet"
             if not self.output.exists(table):
                 return True
-            return StopReason.ERROR.value in self.output.read_table(table)["stop_reason"].to_pylist()
+            spoken = self.output.read_table(table)
+            with self.output.reading(table):
+                return StopReason.ERROR.value in spoken["stop_reason"].to_pylist()
 
         return [name for name in self.names if is_missing(name)]
 
@@ -77,7 +78,7 @@ class SweepPlan:
         def is_missing(name: str) -> bool:
             if not self.output.exists(replay_file(name)):
                 return True
-            return any(reply.error for reply in read_replies(self.output.read_table(replay_file(name))))
+            return any(reply.error for reply in read_replies(self.output, replay_file(name)))
 
         return [name for name in self.names if is_missing(name)]
 
@@ -115,7 +116,7 @@ def plan(settings: SweepConfig) -> SweepPlan:
             output folder holds another sweep.
     """
     run = load_run(settings.run)
-    values: dict[str, Any] = run.manifest["config"]
+    values = run.config
     # No rounds here: what they alone need of a configuration does not bind a sweep, which may have single turns.
     overrides = [
         f"rollout.max_user_turns={settings.max_user_turns}",
@@ -124,10 +125,10 @@ def plan(settings: SweepConfig) -> SweepPlan:
     ]
     config = parse_config(values, overrides, where=f"configuration of {settings.run}")
     corpus = load_corpus(config.corpus)
-    if corpus.sha256 != run.manifest["corpus"]["sha256"]:
+    if corpus.sha256 != run.corpus_sha256:
         raise ConfigError(
             f"the corpus of {settings.run} has changed since: got hash {corpus.sha256[:12]}, expected "
-            f"{run.manifest['corpus']['sha256'][:12]}; restore it, or say where it is with "
+            f"{run.corpus_sha256[:12]}; restore it, or say where it is with "
             "-o 'run_overrides=[corpus.path=...]'"
         )
     held_out = tuple(d for d in corpus.dialogues if d.split is not Split.TRAIN)
@@ -205,24 +206,25 @@ def keep_settings(sweep_plan: SweepPlan) -> None:
         "prefixes": [f"{name}@{turn}" for name, turn in sweep_plan.prefixes],
         **{part: getattr(sweep_plan.config, part).model_dump(mode="json") for part in _PARTS},
         "chatbot_model": (sweep_plan.config.chatbot.model or sweep_plan.config.model).model_dump(mode="json"),
-        "model": sweep_plan.run.manifest["model"],
+        "model": sweep_plan.run.manifest.get("model"),
         "adapters": {s.name: s.adapter.sha256 if s.adapter else "" for s in sweep_plan.simulators},
         "chatbots": {chatbot.name: chatbot.model_dump(mode="json") for chatbot in sweep_plan.chatbots},
     }
-    before = sweep_plan.output.read_json(SETTINGS) if sweep_plan.output.exists(SETTINGS) else settings
-    for part in _PARTS:  # keys that came since a sweep of an older version had their defaults then
-        defaults = type(getattr(sweep_plan.config, part))().model_dump(mode="json")
-        before = {**before, part: {**defaults, **before[part]}}
-    shared = {
-        **settings,  # simulators and chatbots may be added later; what both know must be the same
-        "adapters": {**before["adapters"], **settings["adapters"]},
-        "chatbots": {**before["chatbots"], **settings["chatbots"]},
-    }
-    known = {
-        **before,
-        "adapters": {**settings["adapters"], **before["adapters"]},
-        "chatbots": {**settings["chatbots"], **before["chatbots"]},
-    }
+    before = sweep_plan.output.read_object(SETTINGS) if sweep_plan.output.exists(SETTINGS) else settings
+    with sweep_plan.output.reading(SETTINGS):
+        for part in _PARTS:  # keys that came since a sweep of an older version had their defaults then
+            defaults = type(getattr(sweep_plan.config, part))().model_dump(mode="json")
+            before = {**before, part: {**defaults, **before[part]}}
+        shared = {
+            **settings,  # simulators and chatbots may be added later; what both know must be the same
+            "adapters": {**before["adapters"], **settings["adapters"]},
+            "chatbots": {**before["chatbots"], **settings["chatbots"]},
+        }
+        known = {
+            **before,
+            "adapters": {**settings["adapters"], **before["adapters"]},
+            "chatbots": {**settings["chatbots"], **before["chatbots"]},
+        }
     changes = config_changes(known, shared)
     if changes:
         raise ConfigError(

@@ -22,6 +22,7 @@ from advsim.detectors.protocol import Detector
 from advsim.rates.outcomes import MessageOutcome, outcomes
 from advsim.records import Dialogue, Speaker, Turn, user_turns
 from advsim.rollout.replay import ReplayedReply, ReplayRequest
+from advsim.run_folder.folder import RunDir
 
 REPLY_SCHEMA = pa.schema(
     {
@@ -32,6 +33,8 @@ REPLY_SCHEMA = pa.schema(
         "num_prompt_tokens": pa.int64(),
         "num_output_tokens": pa.int64(),
         "error": pa.string(),
+        "thought": pa.string(),
+        "is_cut": pa.bool_(),
     }
 )
 
@@ -141,7 +144,8 @@ def replayed_dialogues(replies: Iterable[ReplayedReply], dialogues: Sequence[Dia
     replayed = []
     for reply in replies:
         real = by_id[reply.dialogue_id]
-        said = () if reply.error else (Turn(speaker=Speaker.CHATBOT, text=reply.text),)
+        turn = Turn(speaker=Speaker.CHATBOT, text=reply.text, thought=reply.thought, is_cut=reply.is_cut)
+        said = () if reply.error else (turn,)
         replayed.append(
             ReplayedDialogue(
                 dialogue_id=real.id,
@@ -197,10 +201,15 @@ def replies_table(replies: Sequence[ReplayedReply]) -> pa.Table:
     return pa.Table.from_pylist([dataclasses.asdict(reply) for reply in replies], schema=REPLY_SCHEMA)
 
 
-def read_replies(table: pa.Table) -> list[ReplayedReply]:
-    """Replies of a table that :func:`replies_table` wrote."""
-    rows: list[Mapping[str, object]] = table.to_pylist()
-    return [ReplayedReply(**row) for row in rows]  # type: ignore[arg-type]  # the schema has the record's fields
+def read_replies(folder: RunDir, name: str) -> list[ReplayedReply]:
+    """Replies of a file that holds what :func:`replies_table` gave.
+
+    Raises:
+        RunError: it is not there or damaged.
+    """
+    rows: list[Mapping[str, object]] = folder.read_table(name).to_pylist()
+    with folder.reading(name):
+        return [ReplayedReply(**row) for row in rows]  # type: ignore[arg-type]  # the schema has the record's fields
 
 
 def _cut(dialogue: Dialogue, max_user_turn: int | None) -> Dialogue:

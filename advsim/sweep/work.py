@@ -49,7 +49,7 @@ def canary(sweep_plan: SweepPlan) -> Canary:
     prompts = SimulatorPrompts(
         load_tokenizer(resolve_model(sweep_plan.config.model)),
         instructions=sweep_plan.config.prompt.instructions,
-        budget_tokens=parse_config(sweep_plan.run.manifest["config"]).prompt_budget_tokens,
+        budget_tokens=parse_config(sweep_plan.run.config).prompt_budget_tokens,
     )
     return canary_of(sweep_plan.corpus.split(Split.TRAIN), prompts)
 

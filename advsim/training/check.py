@@ -79,12 +79,12 @@ def check_models(config: Config) -> None:
         ConfigError: a folder is broken, a sequence is longer than the model can have or than the KV cache can hold, or
             an adapter names layers that the model lacks.
     """
-    simulator = check_model(config.model)
+    simulator = check_model(config.model, use="simulator")
     if simulator is not None:
         _check_engine(config, simulator, key="model.path")
         _check_lora(config.lora, simulator, key="lora")
     if config.chatbot.kind == "model" and config.chatbot.model is not None:
-        chatbot = check_model(config.chatbot.model, key="chatbot.model.path")
+        chatbot = check_model(config.chatbot.model, key="chatbot.model.path", use="chatbot")
         if chatbot is not None:
             _check_engine(config, chatbot, key="chatbot.model.path")
     judged_by = config.discriminator.model

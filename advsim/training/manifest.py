@@ -32,16 +32,22 @@ _FREE_TO_CHANGE = (
     "evaluate.",
     "corpus.columns.",  # what they make of the file is in the hash of the corpus, which is held against the run's
     "corpus.drop_roles",
+    "held_out.num_bootstrap",  # how well an interval's width is known
 )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CorpusStamp:
-    """The corpus that a run was made on; ``splits`` has the number of dialogues of each."""
+    """The corpus that a run was made on; ``splits`` has the number of dialogues of each.
+
+    ``num_dropped`` dialogues were too long for a prompt and are in no other number, ``num_cut`` were cut.
+    """
 
     num_dialogues: int | None = None
     sha256: str = ""
     splits: Mapping[str, int] = field(default_factory=dict)
+    num_dropped: int = 0
+    num_cut: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,8 +75,11 @@ class Manifest:
     started_at: str = ""  # ISO 8601, UTC
 
 
-def manifest(config: Config, corpus: Corpus, base: Path) -> Manifest:
-    """What a run with this configuration, corpus and folder of the base model is made from."""
+def manifest(config: Config, corpus: Corpus, base: Path, *, num_dropped: int = 0, num_cut: int = 0) -> Manifest:
+    """What a run with this configuration, corpus and folder of the base model is made from.
+
+    ``num_dropped`` and ``num_cut`` dialogues were too long (:func:`advsim.training.fitting.fit_corpus`).
+    """
     return Manifest(
         name=config.name,
         config=config.model_dump(mode="json"),
@@ -81,6 +90,8 @@ def manifest(config: Config, corpus: Corpus, base: Path) -> Manifest:
             num_dialogues=len(corpus.dialogues),
             sha256=corpus.sha256,
             splits={split.value: len(corpus.split(split)) for split in Split},
+            num_dropped=num_dropped,
+            num_cut=num_cut,
         ),
         model=ModelStamp(path=config.model.path, sha256=folder_sha256(base, "*.safetensors")),
         started_at=utc_now(),

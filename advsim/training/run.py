@@ -10,21 +10,20 @@ from pathlib import Path
 
 from advsim.config import Config
 from advsim.corpus.load import Corpus
-from advsim.errors import CorpusError
 from advsim.models.base import load_tokenizer, resolve_model
 from advsim.prompts.simulator import SimulatorPrompts
-from advsim.records import Dialogue, Split
 from advsim.rollout.pool import RolloutPool
 from advsim.run_folder.events import record_event
 from advsim.run_folder.folder import RunDir
 from advsim.run_folder.journal import Journal
-from advsim.run_folder.layout import LOGS, MANIFEST
+from advsim.run_folder.layout import LOGS, MANIFEST, TOO_LONG
 from advsim.run_folder.lease import lease
 from advsim.run_folder.reader import Run
 from advsim.runtime.placement import pool_requests, running_ray
 from advsim.runtime.progress import Reporter
 from advsim.training.check import check_corpus
 from advsim.training.discriminator.pool import ScorerPool
+from advsim.training.fitting import fit_corpus
 from advsim.training.held_out import HeldOut
 from advsim.training.manifest import check_unchanged, manifest
 from advsim.training.rounds import Training
@@ -53,23 +52,6 @@ def run_training(
     return Run(run)
 
 
-def _check_fits(prompts: SimulatorPrompts, dialogues: Sequence[Dialogue]) -> None:
-    """Refuse dialogues too long for the prompt: the first one's reason, and the ids of up to ten."""
-    first: CorpusError | None = None
-    too_long: list[str] = []
-    for dialogue in dialogues:
-        try:
-            prompts.check_fits(dialogue)
-        except CorpusError as error:
-            first = first or error
-            too_long.append(dialogue.id)
-    if first is not None and len(too_long) > 1:
-        more = ", ..." if len(too_long) > 10 else ""
-        raise CorpusError(f"{first}; {len(too_long)} dialogues are too long: {', '.join(too_long[:10])}{more}")
-    if first is not None:
-        raise first
-
-
 def _train(run: RunDir, config: Config, corpus: Corpus, *, allow_changed: Sequence[str], reporter: Reporter) -> None:
     base = resolve_model(config.model)
     if run.exists(MANIFEST):
@@ -78,9 +60,18 @@ def _train(run: RunDir, config: Config, corpus: Corpus, *, allow_changed: Sequen
     prompts = SimulatorPrompts(
         load_tokenizer(base), instructions=config.prompt.instructions, budget_tokens=config.prompt_budget_tokens
     )
-    _check_fits(prompts, [*corpus.split(Split.TRAIN), *corpus.split(Split.VALIDATION)])
+    fitted = fit_corpus(corpus, prompts, too_long=config.corpus.too_long)
+    corpus = fitted.corpus
+    if fitted.dropped or fitted.cut:
+        check_corpus(corpus)
+        run.write_json(TOO_LONG, {"dropped": list(fitted.dropped), "cut": list(fitted.cut)})
+        reporter.message(
+            f"dialogues too long for a prompt: {len(fitted.dropped)} left out, {len(fitted.cut)} cut; see {TOO_LONG}"
+        )
     if not run.exists(MANIFEST):
-        run.write_json(MANIFEST, manifest(config, corpus, base))
+        run.write_json(
+            MANIFEST, manifest(config, corpus, base, num_dropped=len(fitted.dropped), num_cut=len(fitted.cut))
+        )
 
     def notice(said: str) -> None:
         reporter.warning(said)

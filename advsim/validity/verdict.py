@@ -20,6 +20,7 @@ from enum import StrEnum
 
 import numpy as np
 
+from advsim.rates.digits import digits_apart
 from advsim.rates.outcomes import MessageOutcome
 from advsim.rates.rates import rate_of
 from advsim.records import Rate
@@ -152,12 +153,14 @@ def _verdict(r: Agreement, min_correlation: float) -> tuple[ValidityVerdict, str
             f"Not enough evidence: r = {r.estimate:.2f} over {r.num_configurations} configurations, "
             f"without an interval ({interval.reason}).",
         )
+    digits = max(digits_apart(end, min_correlation) for end in (interval.low, interval.high))
+    least = f"{min_correlation:.{digits}f}"
     shown = (
-        f"r = {r.disattenuated:.2f} without sampling noise ({r.estimate:.2f} as observed), "
-        f"95 % interval [{interval.low:.2f}, {interval.high:.2f}] over {r.num_configurations} configurations"
+        f"r = {r.disattenuated:.2f} without sampling noise ({r.estimate:.2f} as observed), 95 % interval "
+        f"[{interval.low:.{digits}f}, {interval.high:.{digits}f}] over {r.num_configurations} configurations"
     )
     if interval.low > min_correlation:
-        return ValidityVerdict.SUPPORTED, f"Supported: {shown}, all of it above {min_correlation:.2f}."
+        return ValidityVerdict.SUPPORTED, f"Supported: {shown}, all of it above {least}."
     if interval.high < min_correlation:
-        return ValidityVerdict.NOT_SUPPORTED, f"Not supported: {shown}, all of it below {min_correlation:.2f}."
-    return ValidityVerdict.NOT_ENOUGH_EVIDENCE, f"Not enough evidence: {shown}, which includes {min_correlation:.2f}."
+        return ValidityVerdict.NOT_SUPPORTED, f"Not supported: {shown}, all of it below {least}."
+    return ValidityVerdict.NOT_ENOUGH_EVIDENCE, f"Not enough evidence: {shown}, which includes {least}."

@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, Literal, Protocol, cast
+from typing import Any, Literal, Protocol
 
-from advsim.errors import ConfigError
-
-if TYPE_CHECKING:
-    from openai import APIStatusError, AsyncOpenAI
+from advsim.config import JudgeConfig
+from advsim.detectors.judge.endpoint import Endpoint, HttpAnswer, NoAnswerError, error_in, server_words
+from advsim.detectors.judge.key import EndpointKey, read_key
+from advsim.detectors.judge.refused_keys import change_for, changed, refused_key, told
 
 _log = logging.getLogger(__name__)
 
-_MAX_REASON_CHARACTERS = 200
-_NO_KEY = "no-key"  # the client insists on one; endpoints that need none ignore it
+_TOO_LONG = (
+    "maximum context length",
+    "context window",
+    "available context",
+    "prompt is too long",
+    "input is too long",
+    "too many tokens",
+)
+_NO_SUCH_MODEL = ("model_not_found", "invalid_model", "model_not_available")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,9 +36,13 @@ class JudgeMessage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JudgeReply:
-    """What the model answered. Token counts are None where the server does not report them."""
+    """What the model answered. Token counts are None where the server does not report them.
+
+    ``why_empty``: where ``text`` is empty and the server shows why, for example thoughts without an answer.
+    """
 
     text: str
+    why_empty: str = ""
     num_prompt_tokens: int | None
     num_completion_tokens: int | None
 
@@ -53,6 +63,14 @@ class JudgeCallError(Exception):
         super().__init__(reason)
         self.fault = fault
         self.retry_after_s = retry_after_s
+
+
+class _RefusedError(JudgeCallError):
+    """A request was refused for itself. ``key`` is the one of its keys that the server means, if it says one."""
+
+    def __init__(self, reason: str, *, key: str | None) -> None:
+        super().__init__(reason, fault=CallFault.REQUEST)
+        self.key = key
 
 
 class JudgeClient(Protocol):
@@ -77,159 +95,169 @@ class JudgeClient(Protocol):
 class OpenAIJudgeClient:
     """A model behind an OpenAI-compatible chat-completions endpoint.
 
-    The answer's schema goes along as a strict ``response_format``. A server that refuses a call with it and takes the
-    same call without it is asked without it from then on, with one warning: the judge's prompt says the format too.
+    The answer's schema goes along as a strict ``response_format``. A key of the request that the server refuses is
+    called otherwise or left out from then on, with one warning and a note, where the request is taken so; a refusal
+    that names no key is tried without ``response_format``: the judge's prompt says the format too.
 
-    The key is read from the environment when the client is made. It is in no log, error or ``repr``.
+    The key is read from the environment when the client is made. It is in no log, error, answer or ``repr``.
 
     Args:
-        base_url: up to and with ``/v1``.
-        model: name of the model at the endpoint.
-        api_key_env: NAME of the environment variable that holds the key; None: the endpoint needs none.
-        timeout_s: seconds for an answer.
-        temperature: of sampling; None leaves it to the server.
-        max_tokens: of an answer.
-        token_limit_key: how the endpoint calls that limit.
-        extra_body: further keys of each request, for example ``chat_template_kwargs``.
+        config: where the model is and how it is asked.
 
     Raises:
-        ConfigError: the environment variable is not set.
+        ConfigError: the environment variable is not set or holds no key, or the address cannot be one.
     """
 
-    def __init__(
-        self,
-        *,
-        base_url: str,
-        model: str,
-        api_key_env: str | None,
-        timeout_s: float,
-        temperature: float | None,
-        max_tokens: int,
-        token_limit_key: Literal["max_tokens", "max_completion_tokens"] = "max_tokens",
-        extra_body: Mapping[str, Any] | None = None,
-    ) -> None:
-        self._base_url = base_url
-        self._key = _read_key(api_key_env)
-        self._timeout_s = timeout_s
+    def __init__(self, config: JudgeConfig) -> None:
+        self._base_url = config.base_url
+        self._key: EndpointKey = read_key(config.api_key_env)
+        self._endpoint = Endpoint(
+            base_url=config.base_url,
+            headers=self._key.headers,
+            timeout_s=config.timeout_s,
+            max_answer_bytes=config.max_answer_bytes,
+        )
         self._request: dict[str, Any] = {
-            "model": model,
-            token_limit_key: max_tokens,
-            **({} if temperature is None else {"temperature": temperature}),
-            **({"extra_body": dict(extra_body)} if extra_body else {}),
+            "model": config.model,
+            config.token_limit_key: config.max_tokens,
+            **({} if config.temperature is None else {"temperature": config.temperature}),
+            **config.extra_body,
         }
-        self._client: AsyncOpenAI | None = None  # bound to one event loop
-        self.structured = True
-        """Whether the answer's schema is sent to the server; becomes False where the server refuses it."""
+        self._changes: dict[str, str] = {}  # key -> its other name, or left out
+        self._notes: list[str] = []
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the endpoint refused and how it is asked instead."""
+        return tuple(self._notes)
 
     async def complete(self, messages: Sequence[JudgeMessage], schema: Mapping[str, Any], *, seed: int) -> JudgeReply:
         """One answer; see :class:`JudgeClient`."""
-        if not self.structured:
-            return await self._create(messages, None, seed)
-        try:
-            return await self._create(messages, schema, seed)
-        except JudgeCallError as refusal:
-            if refusal.fault is not CallFault.REQUEST:
+        request = self._whole_request(messages, schema, seed)
+        changes = dict(self._changes)
+        reasons: dict[str, str] = {}
+        unexplained: JudgeCallError | None = None
+        while True:
+            sent = changed(request, changes)
+            try:
+                reply = await self._create(sent)
+            except _RefusedError as refusal:
+                key = refusal.key
+                if key is None:
+                    if unexplained is not None or "response_format" not in sent:
+                        raise unexplained or refusal from None
+                    key, unexplained = "response_format", refusal
+                changes = change_for(key, request, changes)
+                reasons = {name: reasons.get(name, str(refusal)) for name in changes}
+                continue
+            except JudgeCallError as error:
+                if error.fault is CallFault.TOO_LONG and unexplained is None:
+                    self._remember(changes, reasons)
                 raise
-            reply = await self._create(messages, None, seed)  # raises where it was not the schema that was refused
-            if self.structured:
-                self.structured = False
-                _log.warning(
-                    "judge at %s refused structured output (%s); asked without it from now on; answers that are not "
-                    "the JSON asked for are retried",
-                    self._base_url,
-                    refusal,
-                )
+            self._remember(changes, reasons)
             return reply
 
     async def close(self) -> None:
         """Close the connections."""
-        client, self._client = self._client, None
-        if client is not None:
-            await client.close()
+        await self._endpoint.close()
 
-    async def _create(
-        self, messages: Sequence[JudgeMessage], schema: Mapping[str, Any] | None, seed: int
-    ) -> JudgeReply:
-        from openai import APIConnectionError, APIStatusError, APITimeoutError, OpenAIError
+    def _whole_request(self, messages: Sequence[JudgeMessage], schema: Mapping[str, Any], seed: int) -> dict[str, Any]:
+        json_schema = {"name": "verdict", "strict": True, "schema": dict(schema)}
+        return {
+            "messages": [{"role": message.role, "content": message.content} for message in messages],
+            "seed": seed,
+            "response_format": {"type": "json_schema", "json_schema": json_schema},
+            **self._request,
+        }
 
-        request = dict(self._request)
-        if schema is not None:
-            json_schema = {"name": "verdict", "strict": True, "schema": dict(schema)}
-            request["response_format"] = {"type": "json_schema", "json_schema": json_schema}
+    def _remember(self, changes: Mapping[str, str], reasons: Mapping[str, str]) -> None:
+        """Ask so from now on, and say so once a key."""
+        for key, other in changes.items():
+            if self._changes.get(key) != other:
+                self._changes[key] = other
+                note = f"The judge's endpoint {self._base_url} {told(key, other)} ({reasons.get(key, '')})."
+                self._notes.append(note)
+                _log.warning("%s", note)
+
+    async def _create(self, request: Mapping[str, Any]) -> JudgeReply:
         try:
-            completion: Any = await self._connected().chat.completions.create(
-                messages=cast(Any, [{"role": message.role, "content": message.content} for message in messages]),
-                seed=seed,
-                **request,
+            answer = await self._endpoint.post(request)
+        except NoAnswerError as error:
+            fault = CallFault.ENDPOINT if error.is_lasting else CallFault.TRANSIENT
+            raise JudgeCallError(self._key.shortened(str(error)), fault=fault) from None
+        content = answer.json()
+        if not answer.is_success or (isinstance(content, dict) and content.get("error") and not content.get("choices")):
+            raise self._refusal(answer, request)
+        choices = content.get("choices") if isinstance(content, dict) else None
+        if not isinstance(choices, list):
+            words = server_words(answer) or "it is empty"
+            reason = self._key.shortened(f"no chat completion in the answer: {words}")
+            raise JudgeCallError(reason, fault=CallFault.TRANSIENT)
+        return self._reply_of(choices, content.get("usage"))
+
+    def _refusal(self, answer: HttpAnswer, request: Mapping[str, Any]) -> JudgeCallError:
+        error = error_in(answer.json())
+        code = error.get("code")
+        # some gateways answer 200 and say the status inside
+        status = code if answer.is_success and isinstance(code, int) else answer.status
+        words = server_words(answer)
+        reason = self._key.shortened(f"HTTP {status}: {words or 'without a word'}")
+        if 300 <= status < 400:
+            where = answer.headers.get("location", "elsewhere")
+            return JudgeCallError(
+                self._key.shortened(
+                    f"HTTP {status}: a redirect to {where}, which is not followed; set evaluate.judge.base_url to the "
+                    "address that answers itself, if you trust it"
+                ),
+                fault=CallFault.ENDPOINT,
             )
-        except APITimeoutError:
-            raise JudgeCallError(f"no answer within {self._timeout_s:g} s", fault=CallFault.TRANSIENT) from None
-        except APIConnectionError as error:
-            cause = error.__cause__ or error
-            reason = self._clean(f"no connection to {self._base_url}: {cause}")
-            raise JudgeCallError(reason, fault=CallFault.TRANSIENT) from None
-        except APIStatusError as error:
-            raise self._refusal(error) from None
-        except (OpenAIError, ValueError) as error:  # ValueError: a body that is not the JSON it says it is
-            reason = self._clean(f"no chat completion: {type(error).__name__}: {error}")
-            raise JudgeCallError(reason, fault=CallFault.TRANSIENT) from None
-        return _reply_of(completion)
-
-    def _connected(self) -> AsyncOpenAI:
-        if self._client is None:
-            from openai import AsyncOpenAI
-
-            self._client = AsyncOpenAI(
-                base_url=self._base_url, api_key=self._key, timeout=self._timeout_s, max_retries=0
-            )
-            # read from the environment for OpenAI's own endpoint; others have no business with them
-            self._client.organization = self._client.project = None
-        return self._client
-
-    def _refusal(self, error: APIStatusError) -> JudgeCallError:
-        status = error.status_code
-        body = error.body if isinstance(error.body, dict) else {}
-        reason = self._clean(f"HTTP {status}: {body.get('message') or error.message}")
-        if status in (401, 403, 404) or body.get("code") == "insufficient_quota":
+        no_such_model = code in _NO_SUCH_MODEL or error.get("param") == "model"
+        if status in (401, 402, 403, 404, 405) or code == "insufficient_quota" or no_such_model:
             return JudgeCallError(reason, fault=CallFault.ENDPOINT)
-        if status in (408, 409, 425, 429) or status >= 500:
-            asked = error.response.headers.get("retry-after", "")
-            seconds = float(asked) if asked.isdigit() else None
+        if status in (408, 409, 425, 429) or status < 300 or status >= 500:
+            asked = answer.headers.get("retry-after", "")
+            seconds = float(asked) if asked.isascii() and asked.isdigit() and len(asked) < 10 else None
             return JudgeCallError(reason, fault=CallFault.TRANSIENT, retry_after_s=seconds)
-        if body.get("code") == "context_length_exceeded" or "maximum context length" in reason:
+        if status == 413 or code == "context_length_exceeded" or any(text in words.lower() for text in _TOO_LONG):
             return JudgeCallError(reason, fault=CallFault.TOO_LONG)
-        return JudgeCallError(reason, fault=CallFault.REQUEST)
+        return _RefusedError(reason, key=refused_key(error.get("param"), words, request))
 
-    def _clean(self, reason: str) -> str:
-        """A server's error text as one short line, the API key in it replaced."""
-        line = " ".join(reason.replace(self._key, "[key]").split())
-        return line if len(line) <= _MAX_REASON_CHARACTERS else line[:_MAX_REASON_CHARACTERS] + "..."
-
-
-def _read_key(variable: str | None) -> str:
-    if variable is None:
-        return _NO_KEY
-    key = os.environ.get(variable, "").strip()
-    if not key:
-        raise ConfigError(
-            f"judge.api_key_env: the environment variable {variable} is not set; set it to the endpoint's key, or set "
-            "judge.api_key_env to null where the endpoint needs none"
+    def _reply_of(self, choices: list[Any], usage: object) -> JudgeReply:
+        """Text and token counts of a completion; empty or None where the server leaves them out."""
+        choice = choices[0] if choices and isinstance(choices[0], dict) else {}
+        said = choice.get("message")
+        message = said if isinstance(said, dict) else {}
+        text = _text_of(message.get("content"))
+        thoughts = _text_of(message.get("reasoning_content")) or _text_of(message.get("reasoning"))
+        if not text.strip() and thoughts.lstrip().startswith("{"):
+            text = thoughts  # servers that take an answer without thoughts for thoughts
+        counts = usage if isinstance(usage, dict) else {}
+        return JudgeReply(
+            text=self._key.masked(text),
+            why_empty="" if text.strip() else self._key.shortened(_why_empty(choice, message, thoughts)),
+            num_prompt_tokens=_count(counts.get("prompt_tokens")),
+            num_completion_tokens=_count(counts.get("completion_tokens")),
         )
-    return key
 
 
-def _reply_of(completion: Any) -> JudgeReply:
-    """Text and token counts of a completion; empty or None where the server leaves them out."""
-    choices = getattr(completion, "choices", None)
-    if not isinstance(choices, list):
-        raise JudgeCallError("no chat completion: the answer has no choices", fault=CallFault.TRANSIENT)
-    content = getattr(getattr(choices[0], "message", None), "content", None) if choices else None
-    usage = getattr(completion, "usage", None)
-    return JudgeReply(
-        text=content if isinstance(content, str) else "",
-        num_prompt_tokens=_count(getattr(usage, "prompt_tokens", None)),
-        num_completion_tokens=_count(getattr(usage, "completion_tokens", None)),
-    )
+def _text_of(content: object) -> str:
+    """The text of a message's content, which may be in parts; thoughts among the parts are left out."""
+    if isinstance(content, str):
+        return content
+    parts = [part for part in content if isinstance(part, dict)] if isinstance(content, list) else []
+    return "".join(part["text"] for part in parts if part.get("type") == "text" and isinstance(part.get("text"), str))
+
+
+def _why_empty(choice: Mapping[str, Any], message: Mapping[str, Any], thoughts: str) -> str:
+    """Why a completion has no text, as far as the server shows it."""
+    if isinstance(message.get("refusal"), str):
+        return f"the model refuses: {message['refusal']}"
+    if thoughts or choice.get("finish_reason") == "length":
+        what = "thoughts and no answer" if thoughts else "no answer before its token limit"
+        return f"the model gave {what}; raise evaluate.judge.max_tokens, which counts thoughts too, or turn them off"
+    if choice.get("finish_reason") == "content_filter":
+        return "the endpoint's content filter took the answer"
+    return ""
 
 
 def _count(value: object) -> int | None:

@@ -15,8 +15,9 @@ import asyncio
 import dataclasses
 import math
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_after_attempt, wait_random_exponential
@@ -42,8 +43,12 @@ from advsim.detectors.judge.prompt import (
 )
 from advsim.detectors.judge.votes import Decision, decide
 from advsim.detectors.taxonomy import Taxonomy
-from advsim.errors import ConfigError
+from advsim.errors import ConfigError, one_line
 from advsim.records import Assessment, FailureLabel, HasTurns, chatbot_turns
+
+NO_VERDICT = "Why messages got no verdict of the judge: "
+"""Begins the note with the reasons."""
+_MAX_REASONS = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,6 +121,7 @@ class Judge:
             for ids in questions
         }
         self._counts: Counter[str] = Counter()
+        self._reasons: Counter[str] = Counter()  # why messages got no verdict
 
     @property
     def name(self) -> str:
@@ -131,6 +137,16 @@ class Judge:
     def cost(self) -> JudgeCost:
         """Messages, calls, tokens and errors so far."""
         return JudgeCost(**{field.name: self._counts[field.name] for field in dataclasses.fields(JudgeCost)})
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a reader should know of the calls: keys that the endpoint refused, and why messages got no verdict."""
+        most_common = self._reasons.most_common(_MAX_REASONS)
+        why = "; ".join(f"{reason} ({num} {'message' if num == 1 else 'messages'})" for reason, num in most_common)
+        more = len(self._reasons) - len(most_common)
+        rest = f"; and {more} other reasons" if more else ""
+        refused = self._client.notes if isinstance(self._client, OpenAIJudgeClient) else ()
+        return (*refused, *([f"{NO_VERDICT}{why}{rest}."] if why else []))
 
     def assess(
         self, dialogues: Sequence[HasTurns], *, advance: Callable[[int], None] | None = None
@@ -148,6 +164,8 @@ class Judge:
     ) -> list[Assessment]:
         """Like :meth:`assess`, in a running event loop."""
         batch = _Batch(slots=asyncio.Semaphore(self._config.max_concurrency))
+        if not isinstance(self._client, OpenAIJudgeClient):
+            batch.called.set()  # engines refuse nothing that could be learned
         if self._pool is not None:
             self._pool.start()  # blocks: a Ray that is started in a thread dies with that thread
 
@@ -206,8 +224,6 @@ class Judge:
                         unreadable = error
                         raise
         except (JudgeCallError, UnreadableAnswerError) as error:
-            if isinstance(error, JudgeCallError) and error.fault is CallFault.ENDPOINT:
-                batch.closed = batch.closed or str(error)
             return f"no verdict after {number} {'call' if number == 1 else 'calls'}: {error}"
         raise AssertionError("the retries ended without an answer and without an error")
 
@@ -224,8 +240,6 @@ class Judge:
         config = self._config
         system, schema = self._questions[ids]
         async with batch.slots:
-            if batch.closed:  # the endpoint refuses everything: one refusal is enough
-                raise JudgeCallError(batch.closed, fault=CallFault.ENDPOINT)
             # attempts differ in seed, or a server that repeats itself would repeat its mistake
             seed = config.seed + 1000 * (number - 1) + vote
             self._counts["num_retries"] += number > 1
@@ -236,7 +250,8 @@ class Judge:
                 if unreadable is not None:
                     messages.append(reminder(unreadable))
                 try:
-                    reply = await self._complete(messages, schema, seed)
+                    async with batch.alone_at_first():
+                        reply = await self._complete(messages, schema, seed, batch)
                     break
                 except JudgeCallError as error:
                     if error.fault is not CallFault.TOO_LONG:
@@ -250,23 +265,31 @@ class Judge:
         self._counts["num_prompt_tokens"] += reply.num_prompt_tokens or 0
         self._counts["num_completion_tokens"] += reply.num_completion_tokens or 0
         try:
+            if reply.why_empty:
+                raise UnreadableAnswerError(reply.why_empty, reminder="it was empty")
             return read_answer(reply.text, modes=ids, message=dialogue.turns[index].text)
         except UnreadableAnswerError:
             self._counts["num_unreadable"] += 1
             raise
 
-    async def _complete(self, messages: Sequence[JudgeMessage], schema: Mapping[str, Any], seed: int) -> JudgeReply:
+    async def _complete(
+        self, messages: Sequence[JudgeMessage], schema: Mapping[str, Any], seed: int, batch: _Batch
+    ) -> JudgeReply:
+        if batch.closed:  # the endpoint refuses everything: one refusal is enough
+            raise JudgeCallError(batch.closed, fault=CallFault.ENDPOINT)
         self._counts["num_calls"] += 1
         try:
             async with asyncio.timeout(self._config.timeout_s):
                 return await self._client.complete(messages, schema, seed=seed)
-        except JudgeCallError:
+        except JudgeCallError as error:
+            if error.fault is CallFault.ENDPOINT:
+                batch.closed = batch.closed or str(error)
             raise
         except TimeoutError:
             reason = f"no answer within {self._config.timeout_s:g} s"
             raise JudgeCallError(reason, fault=CallFault.TRANSIENT) from None
         except Exception as error:  # whatever a client raises, the other messages keep their verdicts
-            reason = f"{type(error).__name__}: {error}"[:200]
+            reason = one_line(f"{type(error).__name__}: {error}", max_characters=200)
             raise JudgeCallError(reason, fault=CallFault.TRANSIENT) from error
 
     def _wait_s(self, state: RetryCallState) -> float:
@@ -281,6 +304,7 @@ class Judge:
     ) -> Assessment:
         if not any(votes.values()):
             self._counts["num_errors"] += 1
+            self._reasons[errors[0]] += 1
             return Assessment(conversation_id=dialogue.id, turn=index, detector=self.name, error=errors[0])
         labels: list[FailureLabel] = []
         abstained = set(self._never)
@@ -318,6 +342,20 @@ class _Batch:
 
     slots: asyncio.Semaphore
     closed: str = ""  # why the endpoint refuses every call
+    called: asyncio.Event = field(default_factory=asyncio.Event)
+    first_call: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    @asynccontextmanager
+    async def alone_at_first(self) -> AsyncIterator[None]:
+        """Let the first call of all go alone: what the endpoint refuses is learned once, and not by every call."""
+        async with AsyncExitStack() as stack:
+            if not self.called.is_set():
+                await stack.enter_async_context(self.first_call)
+            if self.called.is_set():
+                await stack.aclose()  # the others go together
+            else:
+                stack.callback(self.called.set)
+            yield
 
 
 def build_judge(config: JudgeConfig, taxonomy: Taxonomy) -> Judge:
@@ -328,17 +366,7 @@ def build_judge(config: JudgeConfig, taxonomy: Taxonomy) -> Judge:
     """
     if not config.model:
         raise ConfigError(f"evaluate.judge.model: got nothing, expected the name of a model at {config.base_url}")
-    client = OpenAIJudgeClient(
-        base_url=config.base_url,
-        model=config.model,
-        api_key_env=config.api_key_env,
-        timeout_s=config.timeout_s,
-        temperature=config.temperature,
-        max_tokens=config.max_tokens,
-        token_limit_key=config.token_limit_key,
-        extra_body=config.extra_body,
-    )
-    return Judge(client, taxonomy, config)
+    return Judge(OpenAIJudgeClient(config), taxonomy, config)
 
 
 def _worth_repeating(error: BaseException) -> bool:

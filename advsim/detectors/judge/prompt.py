@@ -22,6 +22,8 @@ from advsim.records import Turn
 MAX_CONTEXT_TURN_CHARACTERS = 4000
 """Longer turns before the message are shown with their middle left out. The message itself is always shown whole."""
 
+_THOUGHTS = re.compile(r"<(think|thinking|thought|thoughts|reasoning)>|\[(think)\]", re.IGNORECASE)
+_END_OF_THOUGHTS = re.compile(r"</(?:think|thinking|thoughts?|reasoning)>|\[/think\]", re.IGNORECASE)
 _ESCAPES = {ord(character): f"\\u{ord(character):04x}" for character in "<>[]\u2028\u2029\x7f"}
 _SAME = str.maketrans({"\u2018": "'", "\u2019": "'", "\u201c": '"', "\u201d": '"', "\u2013": "-", "\u2014": "-"})
 
@@ -212,12 +214,29 @@ def _finding(answered: _AnswerFinding, message: str) -> JudgeFinding:
 
 def _json_in(text: str) -> Any:
     """The JSON object of an answer, also inside a code fence or after a model's thoughts."""
-    body = text.rpartition("</think>")[2]
+    body = _without_thoughts(text)
     start, end = body.find("{"), body.rfind("}")
     try:
         return json.loads(body[start : end + 1])
     except (ValueError, RecursionError):
         raise UnreadableAnswerError("the answer is not JSON", reminder="it was not JSON") from None
+
+
+def _without_thoughts(text: str) -> str:
+    """An answer without the thoughts before it, whose first mark may be part of the prompt and so not of the answer."""
+    begun = text.lstrip()
+    if opening := _THOUGHTS.match(begun):
+        name = next(filter(None, opening.groups()))
+        closing = re.search(rf"</{name}>|\[/{name}\]", begun, re.IGNORECASE)
+        if closing is None:
+            raise UnreadableAnswerError(
+                "the model gave thoughts and no answer; raise evaluate.judge.max_tokens, which counts thoughts too",
+                reminder="it held thoughts alone",
+            )
+        return _without_thoughts(begun[closing.end() :])
+    if begun.startswith(("{", "```")):
+        return begun  # a quoted passage may hold such a mark
+    return _END_OF_THOUGHTS.split(begun)[-1]
 
 
 def _describe(mode: Mode, num_examples: int) -> str:

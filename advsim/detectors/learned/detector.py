@@ -15,6 +15,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 from scipy.special import expit
 
+from advsim.detectors.language import ENGLISH, language_name, message_languages
 from advsim.detectors.learned.inputs import INPUTS_VERSION, NUM_COUNTS, Case, message_inputs, sentences
 from advsim.detectors.learned.weights import Description, Weights, scale_counts
 from advsim.errors import ConfigError
@@ -80,11 +81,14 @@ class LearnedDetector:
     def assess_with_probabilities(self, dialogues: Sequence[HasTurns]) -> list[tuple[Assessment, FloatArray]]:
         """Every chatbot turn as :meth:`assess` judges it, with the probability of each mode, shape (modes,).
 
-        All dialogues are read at once. An empty message is an error and has probabilities of 0.
+        All dialogues are read at once. An empty message is an error, and one in another language than English is
+        abstained from; both have probabilities of 0.
         """
+        languages = {id(dialogue): message_languages(dialogue) for dialogue in dialogues}
         messages = [(dialogue, index) for dialogue in dialogues for index, _ in chatbot_turns(dialogue)]
-        readable = [(d, i) for d, i in messages if d.turns[i].text.strip()]
-        cases = [Case.of(d.turns[:i], d.turns[i].text) for d, i in readable]
+        readable = [(d, i) for d, i in messages if d.turns[i].text.strip() and languages[id(d)][i] == ENGLISH]
+        by_turn = {id(dialogue): Case.all_of(dialogue.turns) for dialogue in dialogues}
+        cases = [by_turn[id(d)][i] for d, i in readable]
         probabilities_NM = self.probabilities(cases)
         spans = self._spans(cases, probabilities_NM)
         rows = {(id(d), i): row for row, (d, i) in enumerate(readable)}
@@ -92,9 +96,20 @@ class LearnedDetector:
         return [
             (self._assessment(d, i, probabilities_NM[row], spans.get(row, {})), probabilities_NM[row])
             if (row := rows.get((id(d), i))) is not None
-            else (Assessment(conversation_id=d.id, turn=i, detector=self.name, error="the message is empty"), empty_M)
+            else (self._not_judged(d, i, languages[id(d)][i]), empty_M)
             for d, i in messages
         ]
+
+    def _not_judged(self, dialogue: HasTurns, turn: int, language: str) -> Assessment:
+        is_empty = not dialogue.turns[turn].text.strip()
+        return Assessment(
+            conversation_id=dialogue.id,
+            turn=turn,
+            detector=self.name,
+            abstained=() if is_empty else tuple(self.description.known_modes),
+            error="the message is empty" if is_empty else "",
+            other_language="" if is_empty else language_name(language),
+        )
 
     def _assessment(self, dialogue: HasTurns, turn: int, p_M: FloatArray, spans: dict[int, str]) -> Assessment:
         learned = list(enumerate(self.description.models))
@@ -132,8 +147,11 @@ class LearnedDetector:
         spans: dict[int, dict[int, str]] = {row: {} for row in rows}
         without = [(row, part) for row in rows if len(parts[row]) > 1 for part in parts[row]]
         left_NM = self.probabilities([cases[row].without(part) for row, part in without])
+        numbers: dict[int, list[int]] = {row: [] for row in rows}
+        for number, (row, _) in enumerate(without):
+            numbers[row].append(number)
         for row in rows:
-            tried = [number for number, (of, _) in enumerate(without) if of == row]
+            tried = numbers[row]
             for m in np.flatnonzero(above_NM[row]):
                 if not tried:
                     spans[row][int(m)] = cases[row].message.strip() if parts[row] else ""

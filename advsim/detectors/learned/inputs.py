@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import overload
 
 import numpy as np
 
@@ -33,12 +34,34 @@ class Span:
     end: int
 
 
+class Prefix(Sequence[str]):
+    """The first ``num`` of some texts. Prefixes of the same texts share them, so that a long dialogue is kept once."""
+
+    __slots__ = ("num", "whole")
+
+    def __init__(self, whole: tuple[str, ...], num: int) -> None:
+        self.whole = whole
+        self.num = num
+
+    def __len__(self) -> int:
+        return self.num
+
+    @overload
+    def __getitem__(self, place: int) -> str: ...
+    @overload
+    def __getitem__(self, place: slice) -> tuple[str, ...]: ...
+    def __getitem__(self, place: int | slice) -> str | tuple[str, ...]:
+        if isinstance(place, slice):
+            return self.whole[: self.num][place]
+        return self.whole[range(self.num)[place]]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Case:
     """A chatbot message with what was said before it, oldest first."""
 
-    by_user: tuple[str, ...]
-    by_chatbot: tuple[str, ...]
+    by_user: Sequence[str]
+    by_chatbot: Sequence[str]
     message: str
 
     @classmethod
@@ -49,6 +72,19 @@ class Case:
             by_chatbot=tuple(turn.text for turn in before if turn.speaker is Speaker.CHATBOT),
             message=message,
         )
+
+    @classmethod
+    def all_of(cls, turns: Sequence[Turn]) -> dict[int, Case]:
+        """The case of each chatbot turn of a dialogue, by the turn's number."""
+        by_user = tuple(turn.text for turn in turns if turn.speaker is Speaker.USER)
+        by_chatbot = tuple(turn.text for turn in turns if turn.speaker is Speaker.CHATBOT)
+        cases: dict[int, Case] = {}
+        for i, turn in enumerate(turns):
+            if turn.speaker is Speaker.CHATBOT:
+                num = len(cases)
+                before = Prefix(by_user, i - num)
+                cases[i] = cls(by_user=before, by_chatbot=Prefix(by_chatbot, num), message=turn.text)
+        return cases
 
     @property
     def user(self) -> str:
@@ -84,17 +120,50 @@ def message_inputs(cases: Sequence[Case], embedder: Embedder) -> FloatArray:
         embedder: of messages, turns and sentences.
     """
     parts = {case.message: _sentence_texts(case.message) for case in cases}
-    texts = dict.fromkeys(
-        text for case in cases for text in (case.message, *case.by_user, *case.by_chatbot, *parts[case.message])
-    )
+    told: dict[int, Prefix] = {}
+    for side in (_prefix(side) for case in cases for side in (case.by_user, case.by_chatbot)):
+        longest = told.setdefault(id(side.whole), side)
+        told[id(side.whole)] = side if len(side) > len(longest) else longest
+    texts = dict.fromkeys(text for case in cases for text in (case.message, *parts[case.message]))
+    texts |= dict.fromkeys(text for side in told.values() for text in side)
     known = dict(zip(texts, embedder.embed(list(texts)), strict=True))
-    return np.array([_inputs(case, parts[case.message], known) for case in cases], dtype=np.float64)
+    said = {key: _Said.of(side, known) for key, side in told.items()}
+    return np.array([_inputs(case, parts[case.message], known, said) for case in cases], dtype=np.float64)
 
 
-def _inputs(case: Case, parts: Sequence[str], known: Mapping[str, FloatArray]) -> FloatArray:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Said:
+    """What one side says in a dialogue: embeddings (shape (turns, D)), and the turn in which n-grams came first."""
+
+    embeddings_TD: FloatArray
+    first_word: Mapping[tuple[str, ...], int]
+    first_trigram: Mapping[tuple[str, ...], int]
+
+    @classmethod
+    def of(cls, texts: Sequence[str], known: Mapping[str, FloatArray]) -> _Said:
+        """Of texts whose embeddings are known."""
+        return cls(
+            embeddings_TD=np.array([known[text] for text in texts]),
+            first_word=_first_turns(texts, size=1),
+            first_trigram=_first_turns(texts, size=3),
+        )
+
+    def nearest(self, vectors: Sequence[FloatArray], num_turns: int) -> float:
+        """The highest cosine of one of the vectors with one of the first turns; 0 without either."""
+        if num_turns < 1 or not vectors:
+            return 0.0
+        return float((self.embeddings_TD[:num_turns] @ np.array(vectors).T).max())
+
+
+def _prefix(texts: Sequence[str]) -> Prefix:
+    """The texts as a prefix; of the same texts the same ``whole``."""
+    return texts if isinstance(texts, Prefix) else Prefix(tuple(texts), len(texts))
+
+
+def _inputs(case: Case, parts: Sequence[str], known: Mapping[str, FloatArray], said: Mapping[int, _Said]) -> FloatArray:
     message = known[case.message]
     user = known[case.user] if case.by_user else np.zeros_like(message)
-    nearness = _nearness(case, user, [known[text] for text in parts], known)
+    nearness = _nearness(case, user, [known[text] for text in parts], known, said)
     return np.concatenate([message, user, nearness, _counts(case)])
 
 
@@ -105,22 +174,25 @@ def _sentence_texts(message: str) -> list[str]:
 
 
 def _nearness(
-    case: Case, user: FloatArray, parts: Sequence[FloatArray], known: Mapping[str, FloatArray]
+    case: Case,
+    user: FloatArray,
+    parts: Sequence[FloatArray],
+    known: Mapping[str, FloatArray],
+    said: Mapping[int, _Said],
 ) -> list[float]:
     message = known[case.message]
-    earlier = [float(message @ known[text]) for text in case.by_chatbot]
     to_user = [float(part @ user) for part in parts]
-    repeated = [float(part @ known[text]) for part in parts for text in case.by_chatbot]
-    before = [float(message @ known[text]) for text in case.by_user[:-1]]
+    by_user, by_chatbot = (said[id(_prefix(side).whole)] for side in (case.by_user, case.by_chatbot))
+    num_user, num_chatbot = len(case.by_user), len(case.by_chatbot)
     return [
         float(message @ user),
         max(to_user, default=0.0),
         min(to_user, default=0.0),
-        max(earlier, default=0.0),
-        max(repeated, default=0.0),
-        max(before, default=0.0),
-        _shared_grams(case.message, case.by_chatbot, size=3),
-        _shared_grams(case.message, case.by_user, size=1),
+        by_chatbot.nearest([message], num_chatbot),
+        by_chatbot.nearest(parts, num_chatbot),
+        by_user.nearest([message], num_user - 1),
+        _share_said(case.message, by_chatbot.first_trigram, num_chatbot, size=3),
+        _share_said(case.message, by_user.first_word, num_user, size=1),
     ]
 
 
@@ -147,13 +219,19 @@ def _counts(case: Case) -> list[float]:
     ]
 
 
-def _shared_grams(message: str, others: Sequence[str], *, size: int) -> float:
-    """Share of the message's word n-grams that are in the others."""
+def _share_said(message: str, first: Mapping[tuple[str, ...], int], num_turns: int, *, size: int) -> float:
+    """Share of the message's word n-grams that are in the first ``num_turns`` turns."""
     own = _grams(message, size)
-    if not own:
-        return 0.0
-    seen = {gram for other in others for gram in _grams(other, size)}
-    return len(own & seen) / len(own)
+    return sum(first.get(gram, num_turns) < num_turns for gram in own) / len(own) if own else 0.0
+
+
+def _first_turns(texts: Sequence[str], *, size: int) -> dict[tuple[str, ...], int]:
+    """The turn in which each word n-gram comes first."""
+    first: dict[tuple[str, ...], int] = {}
+    for turn, text in enumerate(texts):
+        for gram in _grams(text, size):
+            first.setdefault(gram, turn)
+    return first
 
 
 def _grams(text: str, size: int) -> set[tuple[str, ...]]:

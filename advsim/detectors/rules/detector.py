@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from advsim.detectors.language import language_name
 from advsim.detectors.rules.boundary import boundary
 from advsim.detectors.rules.finding import UNKNOWN_CONFIDENCE, Finding, confidences
 from advsim.detectors.rules.guidance import clinical_overreach, overload, premature_advice
-from advsim.detectors.rules.listening import misattunement, repetition, unsupported_assumption
+from advsim.detectors.rules.listening import misattunement, unsupported_assumption
+from advsim.detectors.rules.repetition import repetition
 from advsim.detectors.rules.safety import crisis_mishandled, harm_enablement, missed_risk
 from advsim.detectors.rules.validation import invalidation, sycophancy
 from advsim.detectors.rules.view import MessageView, views
@@ -29,9 +31,6 @@ RULES: dict[str, Callable[[MessageView], list[Finding]]] = {
     "boundary": boundary,
 }
 
-LANGUAGE_FREE = frozenset({"repetition"})
-"""Modes that need no word lists and are judged in any language."""
-
 WEAK_RULES = frozenset({"misattunement.nothing_shared", "misattunement.lecture", "premature_advice.single"})
 """Cues that count only for a message in which no other rule has found anything: what they see has many causes."""
 
@@ -39,7 +38,7 @@ WEAK_RULES = frozenset({"misattunement.nothing_shared", "misattunement.lecture",
 class RulesDetector:
     """Finds the modes of ``taxonomy.yaml`` by phrases, structure and the turns before; abstains from modes users added.
 
-    A message in another language than English is judged on ``LANGUAGE_FREE`` modes only; an empty one on none.
+    A message in another language than English is judged on no mode, nor is one without a word.
     """
 
     def __init__(self, taxonomy: Taxonomy | None = None) -> None:
@@ -78,9 +77,7 @@ class RulesDetector:
         return findings
 
     def _judged(self, view: MessageView) -> tuple[str, ...]:
-        if not view.words:
-            return ()
-        return tuple(mode for mode in self._modes if view.is_english or mode in LANGUAGE_FREE)
+        return self._modes if view.words and view.is_english else ()
 
     def _assess(self, view: MessageView) -> Assessment:
         judged = self._judged(view)
@@ -93,6 +90,7 @@ class RulesDetector:
             detector=self.name,
             labels=tuple(labels),
             abstained=tuple(id for id in self._ids if id not in judged),
+            other_language="" if view.is_english or not view.words else language_name(view.language),
         )
 
     def _label(self, view: MessageView, findings: Sequence[Finding]) -> FailureLabel:

@@ -1,15 +1,14 @@
-"""Rules on listening: facts the user never gave, replies that miss what was said, and repeating oneself."""
+"""Rules on listening: facts the user never gave, and replies that miss what was said."""
 
 from __future__ import annotations
 
 import re
-from functools import lru_cache
 
 from advsim.detectors.rules.finding import Finding, finding
 from advsim.detectors.rules.guidance import directives
 from advsim.detectors.rules.lexicon import lexicon
-from advsim.detectors.rules.view import MessageView, Sentence, content_stems, stem
-from advsim.records import Visibility
+from advsim.detectors.rules.said import WORD, content_stems, stem
+from advsim.detectors.rules.view import MessageView, Sentence
 
 MIN_CONTENT_WORDS = 4
 """Content words from which a reply that shares none with the user turn is taken as speaking of something else."""
@@ -17,15 +16,8 @@ MIN_CONTENT_WORDS = 4
 MAX_LETTERS_SHORT = 4
 """Longer words that both use count as something shared, whatever they are."""
 
-SAME_SENTENCE = 0.6
-"""Share of a sentence's word trigrams that one earlier turn has, from which it is the same sentence."""
+MIN_WORDS_OF_LECTURE = 5
 
-MIN_WORDS_TO_REPEAT = 5
-MIN_STEMS_TO_REPEAT = 3
-SAME_FRAME_WORDS = 4
-"""Words at the start (or end) that two messages have in common, from which they have the same frame."""
-
-_WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)*")
 _DENIED = re.compile(
     r"(?:\b(?:it|this|that)(?:'s| is|s)? not (?:about |because of |really )*(?:the |my |a |so |being )*"
     r"|\b(?:it|this|that) (?:isn't|isnt|wasn't|wasnt) (?:about |because of |really )*(?:the |my |a |so |being )*"
@@ -38,13 +30,13 @@ _DENIED = re.compile(
 def unsupported_assumption(view: MessageView) -> list[Finding]:
     """People, names, numbers, memories, causes and motives in the reply that the user never gave."""
     lists = lexicon("listening")
-    if not view.user:
+    if not view.num_user:
         return []
     findings = []
     for sentence in view.sentences:
         hedged = sentence.is_question or lists["hedge"].search(sentence.text)
         findings += [finding("unsupported_assumption.person", 2, span) for span in _new_people(view, sentence)]
-        if (match := lists["memory"].search(sentence.text)) and not lists["user_memory"].search(view.history):
+        if (match := lists["memory"].search(sentence.text)) and not view.user_said(lists["user_memory"]):
             findings.append(_at("unsupported_assumption.memory", 2, sentence, match))
         if hedged:
             continue
@@ -74,7 +66,7 @@ def misattunement(view: MessageView) -> list[Finding]:
     menu = lists["menu"].search(view.text) or (told and sad and lists["offer"].search(view.text))
     if menu:
         findings.append(finding("misattunement.menu", 2, menu))
-    if any(lists["just_listen"].search(turn) for turn in view.user[-3:]) and (told_to := directives(view)):
+    if any(lists["just_listen"].search(turn) for turn in view.recent_user(3)) and (told_to := directives(view)):
         findings.append(finding("misattunement.against_wish", 2, told_to[0]))
     if lists["no_questions"].search(view.last_user) and view.questions:
         findings.append(finding("misattunement.against_wish", 2, view.questions[0].span))
@@ -90,15 +82,14 @@ def misattunement(view: MessageView) -> list[Finding]:
         findings.append(finding("misattunement.solemn", 2, match))
     if (span := _affirms_denied(view)) is not None:
         findings.append(finding("misattunement.denied_feeling", 2, span))
-    same_words = any(len(word) > MAX_LETTERS_SHORT and word in view.history for word in view.words)
     if (
         sad
         and told
         and not view.asked_for_advice
         and not shared
-        and not same_words
         and len(view.content) >= MIN_CONTENT_WORDS
         and not generic
+        and not any(len(word) > MAX_LETTERS_SHORT and view.user_wrote(word) for word in view.words)
     ):
         answers = any(lists[name].search(view.text) for name in ("emotion", "attends", "hedge"))
         if not answers and not lexicon("safety")["resource"].search(view.text):
@@ -106,29 +97,10 @@ def misattunement(view: MessageView) -> list[Finding]:
     return findings
 
 
-def repetition(view: MessageView) -> list[Finding]:
-    """The same sentence, tip, question or frame as in one of its own earlier turns, or twice within the message."""
-    if not view.own:
-        return _within(view)
-    findings = []
-    for sentence in view.sentences:
-        if (
-            earlier := next((text for text in reversed(view.own) if _says_again(view, sentence, text)), None)
-        ) is not None:
-            severity = 3 if view.text.strip() == earlier.strip() else 2
-            findings.append(finding("repetition.sentence", severity, sentence.span, visibility=Visibility.TRAJECTORY))
-            break
-    start = _opening(view.text)
-    if len(view.words) >= SAME_FRAME_WORDS and start and sum(_opening(text) == start for text in view.own) >= 2:
-        span = view.sentences[0].span
-        findings.append(finding("repetition.opening", 1, span, visibility=Visibility.TRAJECTORY))
-    return findings + _within(view)
-
-
 def _lectures(sentence: Sentence) -> bool:
     """An opening on things in general: a statement of some length without a word for the user or what they told."""
     lists = lexicon("listening")
-    long_enough = len(_WORD.findall(sentence.text)) >= MIN_WORDS_TO_REPEAT and not sentence.is_question
+    long_enough = len(WORD.findall(sentence.text)) >= MIN_WORDS_OF_LECTURE and not sentence.is_question
     return long_enough and bool(lists["general"].search(sentence.text)) and not lists["personal"].search(sentence.text)
 
 
@@ -136,10 +108,6 @@ def _answers_nobody(view: MessageView) -> bool:
     """Nothing but statements on things in general, though the user has asked for a view."""
     stated = [sentence for sentence in view.sentences if not sentence.is_question]
     return bool(stated) and all(_lectures(sentence) for sentence in stated)
-
-
-def _is_courtesy(sentence: Sentence) -> bool:
-    return bool(lexicon("listening")["courtesy"].search(sentence.text))
 
 
 def _affirms_denied(view: MessageView) -> tuple[int, int] | None:
@@ -172,7 +140,7 @@ def _new_people(view: MessageView, sentence: Sentence) -> list[tuple[int, int]]:
             continue
         match = pattern.search(sentence.text)
         known = lexicon("people")[f"{name}_known"]
-        if match and not known.search(view.history) and not any(known.search(text) for text in view.own):
+        if match and not view.user_said(known) and not view.own.any_turn(known, view.num_own):
             spans.append((sentence.start + match.start(), sentence.start + match.end()))
     return spans
 
@@ -182,52 +150,6 @@ def _wrong_gender(view: MessageView) -> re.Match[str] | None:
     lists = lexicon("listening")
     for mine, other in (("he_words", "she_words"), ("she_words", "he_words")):
         match = lists[f"{mine}_reply"].search(view.text)
-        if match and lists[other].search(view.history) and not lists[mine].search(view.history):
+        if match and view.user_said(lists[other]) and not view.user_said(lists[mine]):
             return match
     return None
-
-
-def _says_again(view: MessageView, sentence: Sentence, earlier: str) -> bool:
-    """Whether a sentence of the message says what a sentence of an earlier turn of the chatbot said."""
-    if len(_WORD.findall(sentence.text)) < MIN_WORDS_TO_REPEAT or _is_courtesy(sentence):
-        return False
-    mine, mine_content = _trigrams(sentence.text), content_stems(sentence.text)
-    theirs_said = _trigrams(view.history)
-    for other, other_content in _said(earlier):
-        same = mine & other
-        if len(same - theirs_said) >= 3 and len(same) >= SAME_SENTENCE * min(len(mine), len(other)):
-            return True
-        both = mine_content & other_content
-        enough = len(both) >= MIN_STEMS_TO_REPEAT and len(both) >= SAME_SENTENCE * len(other_content)
-        if enough and both - view.user_content:
-            return True
-        if any(len(content_stems(" ".join(gram)) - view.user_content) == len(gram) for gram in same):
-            return True
-    return False
-
-
-def _within(view: MessageView) -> list[Finding]:
-    seen: set[tuple[str, ...]] = set()
-    for sentence in view.sentences:
-        mine = _trigrams(sentence.text)
-        again = mine & seen
-        if len(mine) >= 2 and len(again) >= max(2, 0.4 * len(mine)):
-            return [finding("repetition.within", 1, sentence.span)]
-        seen |= mine
-    return []
-
-
-@lru_cache(maxsize=4096)
-def _said(text: str) -> tuple[tuple[frozenset[tuple[str, ...]], frozenset[str]], ...]:
-    """Word trigrams and content stems of each sentence."""
-    return tuple((_trigrams(part), content_stems(part)) for part in re.split(r"[.!?\n]+", text) if part.strip())
-
-
-@lru_cache(maxsize=4096)
-def _trigrams(text: str) -> frozenset[tuple[str, ...]]:
-    words = _WORD.findall(text)
-    return frozenset(zip(words, words[1:], words[2:], strict=False))
-
-
-def _opening(text: str) -> tuple[str, ...]:
-    return tuple(_WORD.findall(text)[:3])

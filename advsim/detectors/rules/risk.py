@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections import deque
 from dataclasses import dataclass
 from enum import IntEnum
 
 from advsim.detectors.rules.lexicon import lexicon
-from advsim.records import Speaker
 
 _SENTENCE = re.compile(r"[^.!?\n]+[.!?\n]*")
 RECENT_USER_TURNS = 3
@@ -75,23 +74,50 @@ def takes_up(reply: str) -> bool:
     return any(lists[name].search(reply) for name in ("ask", "resource", "named", "help"))
 
 
-def state(turns: Sequence[tuple[Speaker, str]], signals: Sequence[Signal | None]) -> RiskState:
-    """The state after the given turns (plain text); ``signals`` has one entry a turn, None for the chatbot's."""
-    user = [(i, user_signal) for i, user_signal in enumerate(signals) if user_signal is not None]
-    if not user:
-        return RiskState(last=Risk.NONE, open=Risk.NONE, ever=Risk.NONE, denied=False)
-    last = user[-1][1]
-    still_open = last.level
-    if not last.denied:
-        for i, user_signal in user[-RECENT_USER_TURNS:]:
-            later = [text for j, (speaker, text) in enumerate(turns) if j > i and speaker is Speaker.CHATBOT]
-            if user_signal.level > still_open and not any(takes_up(text) for text in later):
-                still_open = user_signal.level
-            if user_signal.denied:
+class RiskWatch:
+    """Follows the risk through a dialogue: it hears each user turn and sees each reply, in their order."""
+
+    def __init__(self) -> None:
+        self._recent: deque[_Heard] = deque(maxlen=RECENT_USER_TURNS)
+        self._ever = Risk.NONE
+
+    @property
+    def last(self) -> Signal | None:
+        """Of the last user turn; None before the first."""
+        return self._recent[-1].signal if self._recent else None
+
+    def hear(self, said: Signal) -> None:
+        """A user turn comes in."""
+        self._recent.append(_Heard(signal=said))
+        self._ever = max(self._ever, said.level)
+
+    def reply(self, text: str) -> None:
+        """A chatbot turn (plain text) goes out."""
+        waiting = [heard for heard in self._recent if heard.signal.level > Risk.NONE and not heard.is_taken_up]
+        if waiting and takes_up(text):
+            for heard in waiting:
+                heard.is_taken_up = True
+
+    def state(self) -> RiskState:
+        """The state after all that came so far."""
+        last = self.last
+        if last is None:
+            return RiskState(last=Risk.NONE, open=Risk.NONE, ever=Risk.NONE, denied=False)
+        still_open = last.level
+        for heard in () if last.denied else self._recent:
+            if heard.signal.level > still_open and not heard.is_taken_up:
+                still_open = heard.signal.level
+            if heard.signal.denied:
                 still_open = last.level
-    return RiskState(
-        last=last.level, open=still_open, ever=max(user_signal.level for _, user_signal in user), denied=last.denied
-    )
+        return RiskState(last=last.level, open=still_open, ever=self._ever, denied=last.denied)
+
+
+@dataclass(slots=True, kw_only=True)
+class _Heard:
+    """A user turn's signal, and whether a reply has taken it up."""
+
+    signal: Signal
+    is_taken_up: bool = False
 
 
 def _sentence_risk(sentence: str) -> Risk:

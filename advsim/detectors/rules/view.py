@@ -1,38 +1,27 @@
-"""Views of chatbot messages that rules read: the message and the turns before it, never those after it."""
+"""Views of chatbot messages that rules read: the message and the turns before it, never those after it.
+
+Only the language is told from the whole dialogue.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property
 
-from advsim.detectors.rules.lexicon import lexicon, plain, words
-from advsim.detectors.rules.risk import RiskState, Signal, signal, state
+from advsim.detectors.language import ENGLISH, message_languages
+from advsim.detectors.rules.lexicon import lexicon, plain
+from advsim.detectors.rules.risk import RiskState, RiskWatch, Signal, signal
+from advsim.detectors.rules.said import WORD, Said, Seen, content_stems
 from advsim.records import HasTurns, Speaker
 
-_WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)*")
 _SENTENCE = re.compile(r"[^.!?\n]+(?:[.!?]+|\n|$)")
 _QUOTED = re.compile(r'"[^"]*"')
 _REPORTED = re.compile(
     r"\b(?:worried|afraid|scared|feels?|felt|feeling|told|sounds?|seems?|fear|thinks?|believe|says?) "
     r"(?:like |that |as if |as though |you )[^.!?;\n]*"
 )
-_SUFFIX = re.compile(r"(?:'s|ness|ings?|ed|ies|es|s|ly|er|y|e)$")
-_NOT_LATIN = re.compile(r"[^\W\d_\u0000-\u024f]")
-MIN_WORDS_FOR_LANGUAGE = 6
-"""Shorter texts are not asked for English function words."""
-MIN_FUNCTION_SHARE = 0.12
-"""English prose has a third to a half of such words; other languages share a few with it ("so", "in", "me")."""
-
-
-@lru_cache(maxsize=65536)
-def stem(word: str) -> str:
-    """A crude stem that brings "worried", "worries" and "worrying" together."""
-    if len(word) <= 3:
-        return word
-    cut = _SUFFIX.sub("", _SUFFIX.sub("", word) if word.endswith("s") else word)
-    return cut[:7] if len(cut) >= 3 else word
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,29 +49,38 @@ class MessageView:
 
     conversation_id: str
     turn: int
+    language: str  # of the message together with what it answers
     raw: str
     text: str
-    user: tuple[str, ...]  # user turns so far, oldest first
-    user_raw: tuple[str, ...]
-    own: tuple[str, ...]  # earlier chatbot turns, oldest first
+    user: Said  # all user turns of the dialogue
+    num_user: int  # of them so far
+    own: Said  # all chatbot turns of the dialogue
+    num_own: int  # of them before the message
     risk: RiskState
     signal: Signal | None  # of the user turn that the message answers
 
     @property
     def last_user(self) -> str:
         """The user turn that the message answers; empty where the chatbot opens."""
-        return self.user[-1] if self.user else ""
+        return self.user.texts[self.num_user - 1] if self.num_user else ""
 
-    @cached_property
-    def history(self) -> str:
-        """All user turns so far."""
-        return "\n".join(self.user)
+    def recent_user(self, num: int) -> tuple[str, ...]:
+        """The last ``num`` user turns so far, oldest first."""
+        return self.user.texts[max(0, self.num_user - num) : self.num_user]
+
+    def user_said(self, pattern: re.Pattern[str]) -> bool:
+        """Whether a pattern matches in the user turns so far."""
+        return self.user.finds(pattern, self.num_user)
+
+    def user_wrote(self, word: str) -> bool:
+        """Whether a word stands in the user turns so far, be it as part of another."""
+        return self.user.contains(word, self.num_user)
 
     @cached_property
     def sentences(self) -> tuple[Sentence, ...]:
         """Sentences of the message."""
         parts = (Sentence(text=match.group(), start=match.start()) for match in _SENTENCE.finditer(self.text))
-        return tuple(sentence for sentence in parts if _WORD.search(sentence.text))
+        return tuple(sentence for sentence in parts if WORD.search(sentence.text))
 
     @cached_property
     def unquoted(self) -> str:
@@ -101,7 +99,7 @@ class MessageView:
     @cached_property
     def words(self) -> tuple[str, ...]:
         """Words of the message."""
-        return tuple(_WORD.findall(self.text))
+        return tuple(WORD.findall(self.text))
 
     @cached_property
     def content(self) -> frozenset[str]:
@@ -113,10 +111,20 @@ class MessageView:
         """Stems of the content words of the last user turn."""
         return content_stems(self.last_user)
 
-    @cached_property
-    def user_content(self) -> frozenset[str]:
-        """Stems of the content words of all user turns."""
-        return content_stems(self.history)
+    @property
+    def user_content(self) -> Seen:
+        """Stems of the content words of the user turns so far."""
+        return self.user.stems(self.num_user)
+
+    @property
+    def user_tokens(self) -> Seen:
+        """What stands between white space in the user turns so far."""
+        return self.user.tokens(self.num_user)
+
+    @property
+    def user_trigrams(self) -> Seen:
+        """Trigrams of words in the user turns so far."""
+        return self.user.trigrams(self.num_user)
 
     @cached_property
     def questions(self) -> tuple[Sentence, ...]:
@@ -126,54 +134,42 @@ class MessageView:
     @cached_property
     def asked_for_advice(self) -> bool:
         """The user asks what to do, for a list, an answer or an explanation, in the last two turns."""
-        return any(lexicon("guidance")["asked"].search(turn) for turn in self.user[-2:])
+        return any(lexicon("guidance")["asked"].search(turn) for turn in self.recent_user(2))
 
-    @cached_property
+    @property
     def is_english(self) -> bool:
-        """The user turn, and the message together with it, can be read with English word lists."""
-        return is_english(self.last_user) and is_english(f"{self.last_user}\n{self.text}")
+        """The message and what it answers can be read with English word lists."""
+        return self.language == ENGLISH
 
 
 def _blank(match: re.Match[str]) -> str:
     return " " * len(match.group())
 
 
-@lru_cache(maxsize=8192)
-def content_stems(text: str) -> frozenset[str]:
-    """Stems of the words that are no function words."""
-    stop = words("words", "stop")
-    return frozenset(stem(word) for word in _WORD.findall(text) if word not in stop and len(word) > 1)
-
-
-def is_english(text: str) -> bool:
-    """Whether English word lists say anything about a text: Latin script, and, in a longer one, function words."""
-    letters = sum(char.isalpha() for char in text)
-    if letters and len(_NOT_LATIN.findall(text)) > letters / 2:
-        return False
-    text_words = _WORD.findall(text)
-    if len(text_words) < MIN_WORDS_FOR_LANGUAGE:
-        return True
-    function = words("words", "function")
-    return sum(word in function for word in text_words) >= MIN_FUNCTION_SHARE * len(text_words)
-
-
 def views(dialogue: HasTurns) -> Iterator[MessageView]:
-    """A view of each chatbot turn, in order. Each user turn is searched for risk once."""
+    """A view of each chatbot turn, in order. Each turn is searched for risk once."""
     plain_turns = [(turn.speaker, plain(turn.text)) for turn in dialogue.turns]
-    signals: list[Signal | None] = [signal(text) if who is Speaker.USER else None for who, text in plain_turns]
-    for i, turn in enumerate(dialogue.turns):
-        if turn.speaker is not Speaker.CHATBOT:
+    user, own = (Said([text for who, text in plain_turns if who is speaker]) for speaker in Speaker)
+    languages = message_languages(dialogue)
+    num_user = num_own = 0
+    watch = RiskWatch()
+    for i, (speaker, text) in enumerate(plain_turns):
+        if speaker is Speaker.USER:
+            num_user += 1
+            watch.hear(signal(text))
             continue
-        before: Sequence[tuple[Speaker, str]] = plain_turns[:i]
-        user = [k for k in range(i) if plain_turns[k][0] is Speaker.USER]
         yield MessageView(
             conversation_id=dialogue.id,
             turn=i,
-            raw=turn.text,
-            text=plain_turns[i][1],
-            user=tuple(plain_turns[k][1] for k in user),
-            user_raw=tuple(dialogue.turns[k].text for k in user),
-            own=tuple(text for who, text in before if who is Speaker.CHATBOT),
-            risk=state(before, signals[:i]),
-            signal=signals[user[-1]] if user else None,
+            language=languages[i],
+            raw=dialogue.turns[i].text,
+            text=text,
+            user=user,
+            num_user=num_user,
+            own=own,
+            num_own=num_own,
+            risk=watch.state(),
+            signal=watch.last,
         )
+        num_own += 1
+        watch.reply(text)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from matplotlib import rc_context
@@ -13,6 +14,7 @@ from advsim.rates.rates import ANY
 from advsim.records import Rate
 from advsim.report.chatbots.figures import pair_label
 from advsim.report.page.figures import format_interval
+from advsim.report.page.names import short_names
 from advsim.report.page.plots import Picture, Point, Series, panel
 from advsim.report.page.rows_picture import rows_picture
 from advsim.report.page.svg import INK, MUTED, RULE, SERIES, STYLE, inline_svg
@@ -22,6 +24,8 @@ MAX_NAMED = 12
 """More chatbots than these are not named in the scatter, where their names would cover each other."""
 
 MAX_NAME = 18
+_MAX_AXIS_NAME = 36
+_MAX_NAME_OF_PAIR = 15
 _NAME_SIZE = 8.5  # points
 _SIDE = 290  # of the scatter, about, in points
 _CORNERS = ((1, 1), (-1, 1), (1, -1), (-1, -1))
@@ -65,18 +69,22 @@ def _scatter(by_chatbot: ByChatbot, simulated: str, real: str) -> Picture | None
     ]
     margin = 0.06 * (max(bounds) - min(bounds)) or 1.0
     limits = (min(bounds) - margin, max(bounds) + margin)
+    shown = short_names((name for name, _, _ in points), most=MAX_NAME)
+    sides = short_names((real, simulated), most=_MAX_AXIS_NAME)
+    in_full = {text: name for name, text in shown.items()}
+    in_full |= {_axis(text): _axis(name) for name, text in sides.items()}
     figure, axes = panel(4.5)
     axes.plot(limits, limits, color=INK, linewidth=1, linestyle=(0, (4, 3)), zorder=1)
     for _, x, y in points:
         _cross(axes, x, y)
     if len(points) <= MAX_NAMED:
-        places = [(name, 100 * (x.estimate or 0.0), 100 * (y.estimate or 0.0)) for name, x, y in points]
+        places = [(shown[name], 100 * (x.estimate or 0.0), 100 * (y.estimate or 0.0)) for name, x, y in points]
         _write_names(axes, places, scale=(limits[1] - limits[0]) / _SIDE)
     axes.set_xlim(*limits)
     axes.set_ylim(*limits)
     axes.set_aspect("equal")
-    axes.set_xlabel(f"{real}, % of messages")
-    axes.set_ylabel(f"{simulated}, % of messages")
+    axes.set_xlabel(_axis(sides[real]))
+    axes.set_ylabel(_axis(sides[simulated]))
     axes.grid(color=RULE, linewidth=0.6)
     axes.tick_params(labelcolor=MUTED)
     axes.set_axisbelow(True)
@@ -87,8 +95,12 @@ def _scatter(by_chatbot: ByChatbot, simulated: str, real: str) -> Picture | None
         title=title,
         caption="A point a chatbot, any failure, with 95 % intervals of both rates. On the dashed line both rates are "
         "equal." + ("" if len(points) <= MAX_NAMED else " The names stand in the table."),
-        svg=inline_svg(figure, name="chatbots", title=title, description=said),
+        svg=inline_svg(figure, name="chatbots", title=title, description=said, in_full=in_full),
     )
+
+
+def _axis(name: str) -> str:
+    return f"{name}, % of messages"
 
 
 def _cross(axes: Any, x: Rate, y: Rate) -> None:
@@ -112,8 +124,7 @@ def _write_names(axes: Any, places: Sequence[tuple[str, float, float]], *, scale
     """
     taken = [(x - 3 * scale, x + 3 * scale, y - 3 * scale, y + 3 * scale) for _, x, y in places]
     for name, x, y in places:
-        shown = name if len(name) <= MAX_NAME else name[: MAX_NAME - 1] + "…"
-        width, height = 0.58 * _NAME_SIZE * len(shown) * scale, _NAME_SIZE * scale
+        width, height = 0.58 * _NAME_SIZE * len(name) * scale, _NAME_SIZE * scale
 
         boxes = {
             (right, up): (
@@ -128,7 +139,7 @@ def _write_names(axes: Any, places: Sequence[tuple[str, float, float]], *, scale
         corner = min(_CORNERS, key=covered.__getitem__)
         taken.append(boxes[corner])
         axes.annotate(
-            shown,
+            name,
             (x, y),
             xytext=(5 * corner[0], 4 * corner[1]),
             textcoords="offset points",
@@ -183,9 +194,12 @@ def _differences(by_chatbot: ByChatbot, simulated: str, real: str | None) -> Pic
         )
         for style, label, tests in sides
     ]
+    pairs = [test.pair for test in by_chatbot.tests]
+    short = short_names((chatbot for pair in pairs for chatbot in (pair.a, pair.b)), most=_MAX_NAME_OF_PAIR)
     return rows_picture(
         [line for line in series if line.points],
-        [pair_label(test.pair) for test in by_chatbot.tests],
+        [pair_label(pair) for pair in pairs],
+        short=[pair_label(replace(pair, a=short[pair.a], b=short[pair.b])) for pair in pairs],
         name="differences",
         title="A/B tests: difference of failure rates, percentage points",
         caption="Any failure, with 95 % intervals. Right of 0 the first chatbot of the pair fails more often. A result "

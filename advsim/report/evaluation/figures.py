@@ -63,8 +63,8 @@ LEGEND: tuple[tuple[str, str], ...] = (
     ),
     (
         "by fault",
-        "what each conversation is attributed to; user side: the user turns repeat themselves, are empty or out of "
-        "role. The last rate leaves those conversations out.",
+        "what each conversation is attributed to. To the simulator, or in dialogues of files to the user side: the "
+        "user turns repeat themselves, are empty or out of role. The last rate leaves those conversations out.",
     ),
     (
         "typing habits",
@@ -84,8 +84,8 @@ LEGEND: tuple[tuple[str, str], ...] = (
         "AUC",
         "of fresh classifiers between the users of a group and the reference's: 0.5 is chance. Where a classifier does "
         "not find its control, a value near 0.5 says nothing. Under it the value under which 95 % of classifiers stay "
-        "that were fitted with users dealt to the sides at random, and the p of this comparison. User turns alone: "
-        "without the chatbot's turns.",
+        "that were fitted with users dealt to the sides at random, and the p of this comparison: told apart where p is "
+        "at most .05. User turns alone: without the chatbot's turns.",
     ),
     ("MAUVE", "likeness of the embedded turns, 0 to 1; read it against the ceiling, real users among themselves."),
 )
@@ -191,7 +191,9 @@ def _size_rows(groups: Sequence[Group]) -> Iterable[Row]:
 
 
 def _rate_rows(evaluation: Evaluation) -> Iterable[Row]:
-    for mode in (ANY, *evaluation.modes_found):
+    """Modes that were found, then those of which there is only the upper end of the interval to tell."""
+    found = evaluation.modes_found
+    for mode in (ANY, *found, *(mode for mode in evaluation.modes_judged if mode not in found)):
         cells = []
         for group in evaluation.groups:
             rate = group.failures.rates.get(mode) if group.failures is not None else None
@@ -307,7 +309,7 @@ def _blame_rows(groups: Sequence[Group]) -> Iterable[Row]:
     for key in keys_of(blame.num_by_fault for blame in blames if blame is not None):
         counts = [None if blame is None else blame.num_by_fault.get(key, 0) for blame in blames]
         yield counts_row(f"user side: {words(key)}", counts, is_detail=not any(counts))
-    rates = [None if blame is None else blame.rate_without_simulator_faults for blame in blames]
+    rates = [None if blame is None else blame.rate_without_user_side_faults for blame in blames]
     yield Row(
         label="% failing without these",
         cells=tuple(

@@ -17,9 +17,11 @@ from advsim.report.chatbots.figures import agreement_notes, chatbot_table
 from advsim.report.evaluation.calibration import calibration_table, legend
 from advsim.report.evaluation.figures import evaluation_table, missing_notes
 from advsim.report.page.figures import Cell, FigureTable, percent, percent_interval
+from advsim.report.page.names import short_names
 from advsim.validity.by_chatbot import ByChatbot
 
 MAX_COLUMNS = 100
+_LABEL_COLUMNS = 32
 _COLUMNS_A_TABLE = 5
 _COLUMNS_ON_ONE_LINE = 3
 """Up to so many, figure and interval fit on one line."""
@@ -124,16 +126,20 @@ def _columns(table: FigureTable, kept: list[int]) -> FigureTable:
 def _table(figures: FigureTable) -> Table:
     on_one_line = len(figures.columns) <= _COLUMNS_ON_ONE_LINE
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 0, 0, 1))
-    table.add_column("", no_wrap=True, max_width=32)
+    table.add_column("", no_wrap=True, max_width=_LABEL_COLUMNS)
     for label in figures.columns:
         table.add_column(
             Text(label), justify="right", min_width=9, max_width=22 if on_one_line else 17, overflow="fold"
         )
+    titles = short_names((group.title for group in figures.groups), most=_LABEL_COLUMNS)
     for group in figures.groups:
-        table.add_row(Text(group.title, style="bold", no_wrap=True, overflow="ellipsis"), *[""] * len(figures.columns))
+        labels = short_names((row.label for row in group.rows), most=_LABEL_COLUMNS - 2)
+        table.add_row(Text(titles[group.title], style="bold"), *[""] * len(figures.columns))
         for row in group.rows:
             if not row.is_detail:
-                table.add_row(Text(f"  {row.label}"), *(_cell(cell, on_one_line=on_one_line) for cell in row.cells))
+                table.add_row(
+                    Text(f"  {labels[row.label]}"), *(_cell(cell, on_one_line=on_one_line) for cell in row.cells)
+                )
     return table
 
 

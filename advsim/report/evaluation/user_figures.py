@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from advsim.evaluation.results import Group
 from advsim.evaluation.summary import UserSummary
+from advsim.rates.intervals import LEVEL
 from advsim.realism.free_dialogues import AtUserTurn, TwoSample
 from advsim.realism.habits import HabitComparison, HabitSummary
 from advsim.realism.mauve import OverSeeds
@@ -128,6 +129,7 @@ def realism_rows(groups: Sequence[Group], family: str) -> Iterable[Row]:
         at_turns = [None if classifier is None else classifier.at_turn.get(turn) for classifier in classifiers]
         return tuple(Cell() if at is None else _estimate_and_n(value(at)) for at in at_turns)
 
+    yield row("what it says", lambda classifier: Cell(value=said) if (said := what_it_says(classifier)) else Cell())
     yield row("by turn", lambda classifier: _estimate(classifier.auc))
     yield row(NULL_LABEL, lambda classifier: _null(classifier.nulls.auc if classifier.nulls else None))
     yield row("by dialogue", lambda classifier: _estimate(classifier.auc_dialogue))
@@ -149,6 +151,15 @@ def realism_rows(groups: Sequence[Group], family: str) -> Iterable[Row]:
     for control in dict.fromkeys(control for power in powers for control in power):
         values = [power[control].value if control in power else None for power in powers]
         yield figure_row(f"power: {control_name(control)}", values)
+
+
+def what_it_says(classifier: TwoSample) -> str:
+    """Whether the users are told apart, by the permutation test; nothing of a classifier that misses its control."""
+    if classifier.auc.value is None or classifier.nulls is None:
+        return ""
+    if classifier.nulls.auc.p_value <= 1 - LEVEL:
+        return "told apart"
+    return "not told apart" if classifier.measurable else "cannot tell"
 
 
 def figures_at_turn(classifier: TwoSample) -> list[tuple[int, AtUserTurn]]:

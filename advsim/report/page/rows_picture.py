@@ -6,8 +6,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from advsim.report.page.figures import format_figure, format_interval
+from advsim.report.page.names import short_names
 from advsim.report.page.plots import MARKERS, Picture, Series, legend, panel
 from advsim.report.page.svg import INK, MUTED, PAPER, RULE, SERIES, inline_svg
+
+_MAX_ROW_NAME = 32
+_MAX_LEGEND_NAME = 20
 
 
 def rows_picture(
@@ -18,6 +22,7 @@ def rows_picture(
     title: str,
     caption: str,
     digits: int,
+    short: Sequence[str] | None = None,
     reference: float | None = None,
     can_be_negative: bool = False,
 ) -> Picture | None:
@@ -30,6 +35,7 @@ def rows_picture(
         title: of the picture.
         caption: under it.
         digits: of the figures in the description.
+        short: what to write for the names where there is little room; None: the names, cut in their middle.
         reference: where the dashed line stands.
         can_be_negative: whether the axis goes on to the left of 0.
 
@@ -40,6 +46,9 @@ def rows_picture(
     if not filled:
         return None
     place_of = {row: place for place, row in enumerate(filled)}
+    cut = short_names(names, most=_MAX_ROW_NAME)
+    shown = [cut[names[row]] if short is None else short[row] for row in filled]
+    entries = short_names((line.label for line in series), most=_MAX_LEGEND_NAME)
     names = [names[row] for row in filled]
     series = [
         replace(line, points=tuple(replace(point, place=place_of[point.place]) for point in line.points))
@@ -64,10 +73,12 @@ def rows_picture(
                 markersize=4.8,
                 zorder=4,
             )
-        axes.plot([], [], color=colour, marker=MARKERS[line.style % len(MARKERS)], linestyle="none", label=line.label)
+        axes.plot(
+            [], [], color=colour, marker=MARKERS[line.style % len(MARKERS)], linestyle="none", label=entries[line.label]
+        )
     if reference is not None:
         axes.axvline(reference, color=INK, linewidth=1, linestyle=(0, (4, 3)), zorder=1)
-    axes.set_yticks([-row for row in range(len(names))], names)
+    axes.set_yticks([-row for row in range(len(names))], shown)
     axes.set_ylim(-len(names) + 0.4, 0.6)
     axes.grid(axis="x", color=RULE, linewidth=0.6)
     axes.tick_params(axis="x", labelcolor=MUTED)
@@ -82,7 +93,13 @@ def rows_picture(
         name=name,
         title=title,
         caption=caption,
-        svg=inline_svg(figure, name=name, title=title, description=text),
+        svg=inline_svg(
+            figure,
+            name=name,
+            title=title,
+            description=text,
+            in_full={**dict(zip(shown, names, strict=True)), **{text: label for label, text in entries.items()}},
+        ),
     )
 
 

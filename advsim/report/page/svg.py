@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+from collections.abc import Mapping
 from xml.etree import ElementTree
 
 from markupsafe import Markup
@@ -49,7 +50,9 @@ _SPACE = "{http://www.w3.org/2000/svg}"
 _LINK = "{http://www.w3.org/1999/xlink}href"
 
 
-def inline_svg(figure: Figure, *, name: str, title: str, description: str) -> Markup:
+def inline_svg(
+    figure: Figure, *, name: str, title: str, description: str, in_full: Mapping[str, str] | None = None
+) -> Markup:
     """SVG markup without namespaces, metadata or anything that loads from elsewhere; equal input gives equal text.
 
     Args:
@@ -57,6 +60,7 @@ def inline_svg(figure: Figure, *, name: str, title: str, description: str) -> Ma
         name: unique on the page; prefixes every id.
         title: short name for screen readers.
         description: what the picture shows, in words and numbers.
+        in_full: names by what is written of them where they are cut; the pointer over one shows all of it.
     """
     stream = io.StringIO()
     with rc_context(STYLE):
@@ -66,8 +70,12 @@ def inline_svg(figure: Figure, *, name: str, title: str, description: str) -> Ma
         for child in list(parent):
             if child.tag == f"{_SPACE}metadata":
                 parent.remove(child)
-    for element in root.iter():
+    for element in list(root.iter()):
         element.tag = element.tag.removeprefix(_SPACE)
+        full = (in_full or {}).get(element.text or "") if element.tag == "text" else None
+        if full is not None and full != element.text:
+            tip = ElementTree.SubElement(element, "title")
+            tip.text = full
         element.attrib = {
             key.replace(_LINK, "href"): _localised(value, key=key, name=name) for key, value in element.attrib.items()
         }

@@ -13,6 +13,7 @@ from pydantic.types import Strict
 
 from advsim.config import Config, SweepConfig, load_config, parse_config
 from advsim.errors import ConfigError
+from advsim.lab.config import LabConfig
 
 
 def leaves(annotation: object, metadata: tuple[object, ...] = ()) -> Iterator[tuple[type, tuple[object, ...]]]:
@@ -45,7 +46,7 @@ def fields(section: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, ty
                 yield f"{prefix}{name}", kind, flat(metadata)
 
 
-ALL = [*fields(Config), *fields(SweepConfig, "sweep.")]
+ALL = [*fields(Config), *fields(SweepConfig, "sweep."), *fields(LabConfig, "lab.")]
 NUMBERS = [(name, metadata) for name, kind, metadata in ALL if kind in (int, float)]
 
 

@@ -371,3 +371,33 @@ def test_columns_map_json_lines_too(tmp_path: Path) -> None:
     columns = {"user_id": "who", "turns": "log", "speaker": "by", "text": "said"}
     (dialogue,) = load(write(tmp_path / "a.jsonl", line), columns=columns).dialogues
     assert (dialogue.user_id, [turn.text for turn in dialogue.turns]) == ("u", ["hi", "hello"])
+
+
+def test_a_thought_in_a_log_is_no_part_of_the_message(tmp_path: Path) -> None:
+    lines = [native("d-1", "hi", "<think>he whines</think>\nHello."), native("d-2", "hi", "<think>he whines")]
+    first, second = load(write(tmp_path / "a.jsonl", *lines)).dialogues
+    assert (first.turns[1].text, first.turns[1].thought) == ("Hello.", "he whines")
+    assert (second.turns[1].text, second.turns[1].thought) == ("", "he whines")
+
+
+def test_what_a_user_writes_is_no_thought_unless_a_message_stands_beside_it(tmp_path: Path) -> None:
+    said = ("<think>hi</think>", "<think>hi", "<think>a user is short</think>\nhi")
+    lines = [native(str(number), text, "hello") for number, text in enumerate(said)]
+    turns = [dialogue.turns[0] for dialogue in load(write(tmp_path / "a.jsonl", *lines)).dialogues]
+    assert [(turn.text, turn.thought) for turn in turns] == [
+        ("<think>hi</think>", ""),
+        ("<think>hi", ""),
+        ("hi", "a user is short"),
+    ]
+
+
+def test_merged_turns_keep_their_thoughts_and_no_empty_line(tmp_path: Path) -> None:
+    turns = [("user", "hi"), ("chatbot", "<think>a"), ("chatbot", "<think>b</think>Hello."), ("user", "ok")]
+    line = {"id": "d", "turns": [{"speaker": speaker, "text": text} for speaker, text in turns]}
+    (dialogue,) = load(write(tmp_path / "a.jsonl", line), merge_consecutive=True).dialogues
+    assert (dialogue.turns[1].text, dialogue.turns[1].thought) == ("Hello.", "a\nb")
+
+
+def test_a_corpus_without_thoughts_keeps_the_hash_that_older_versions_gave_it(tmp_path: Path) -> None:
+    corpus = load(write(tmp_path / "a.jsonl", native("d", "hi", "hello")))
+    assert corpus.sha256 == "7c9387b4db565c35a722b41377e18fd6fc2ad3fc51589575b9d5aec836af7c96"

@@ -89,11 +89,20 @@ def test_evidence_is_that_of_the_rules_where_they_found_the_mode():
 def test_each_decides_alone_what_the_other_cannot_judge():
     without_model = assess(detector("boundary"), "we split up on sunday", ADVICE)
     assert [label.mode for label in without_model.labels] == ["premature_advice"]
+    own = Taxonomy(modes=(*TAXONOMY.modes, dataclasses.replace(SHIPPED.mode("boundary"), id="own")))
+    said = ("we split up on sunday", "You told me that you are an old friend of mine.")
+    without_rules = assess(CombinedDetector(RulesDetector(own), learned("own", other=0.6), own), *said)
+    assert ("own", pytest.approx(0.6)) in [(label.mode, label.confidence) for label in without_rules.labels]
+    # above THRESHOLD, below the learned one's own
+    unsure = assess(CombinedDetector(RulesDetector(own), learned("own", other=0.4), own), *said)
+    assert "own" not in [label.mode for label in unsure.labels]
+
+
+def test_another_language_is_judged_by_neither():
     german = ("Ich bin so müde und traurig heute", "Das ist der Mond für dich.")
     foreign = assess(detector("boundary", other=0.6), *german)
-    assert [(label.mode, label.confidence) for label in foreign.labels] == [("boundary", pytest.approx(0.6))]
-    assert assess(detector("boundary", other=0.4), *german).labels == ()  # above THRESHOLD, below the learned one's own
-    assert set(foreign.abstained) == {"missed_risk", "premature_advice"}
+    assert (foreign.labels, foreign.error, foreign.other_language) == ((), "", "German")
+    assert set(foreign.abstained) == set(TAXONOMY.ids)
 
 
 def test_an_empty_message_is_an_error_and_dialogues_are_counted():

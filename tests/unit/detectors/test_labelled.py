@@ -165,3 +165,13 @@ def test_a_file_of_ones_own_may_be_empty_and_may_name_modes_of_ones_own(tmp_path
     assert load_labelled("held_out", path, taxonomy=load_taxonomy(modes))[0].modes == {"mine"}
     with pytest.raises(CorpusError, match="unknown failure mode 'mine'"):
         load_labelled("held_out", path)
+
+
+def test_what_the_chatbot_thought_is_no_part_of_a_labelled_message(tmp_path):
+    context = [{"speaker": "chatbot", "text": "<think>a</think>Hi."}, {"speaker": "user", "text": "hi"}]
+    row = {**ROW, "context": context, "message": "<think>he whines</think>Hello."}
+    (labelled,) = load_labelled("build", write(tmp_path / "a.jsonl", row))
+    assert labelled.message == labelled.dialogue.turns[-1].text == "Hello."
+    assert (labelled.context[0].text, labelled.context[0].thought) == ("Hi.", "a")
+    with pytest.raises(CorpusError, match="line 1: message: got a thought and no message"):
+        load_labelled("build", write(tmp_path / "b.jsonl", {**ROW, "message": "<think>he whines"}))

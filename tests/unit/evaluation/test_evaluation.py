@@ -170,7 +170,7 @@ def test_bad_input_is_refused_with_its_place(tmp_path):
             r"got a key \(api_key_env SOME_KEY\) and no",
         ),
         (
-            {**judge, "judge": {"model": "m", "base_url": "http://x/v1", "engines": {"num_engines": 4}}},
+            {**judge, "judge": {"model": "m", "base_url": "https://x/v1", "engines": {"num_engines": 4}}},
             "got base_url and engines, expected one of the two",
         ),
         ({**judge, "judge": {"model": "./nowhere"}}, r"evaluate\.judge\.model: got 'nowhere', which is no folder"),
@@ -255,11 +255,11 @@ def test_a_yaml_file_can_say_how_to_evaluate_and_overrides_win(monkeypatch, tmp_
 
     monkeypatch.setattr("advsim.detectors.build.build_judge", build)
     file = tmp_path / "judge.yaml"
-    file.write_text("evaluate: {detector: judge, judge: {model: m, base_url: 'http://x/v1', num_votes: 5}}\n")
+    file.write_text("evaluate: {detector: judge, judge: {model: m, base_url: 'https://x/v1', num_votes: 5}}\n")
     conversations = str(write(tmp_path / "a.jsonl"))
     arguments = ["evaluate", str(file), "--conversations", conversations, "-o", "evaluate.judge.model=other"]
     assert main(arguments) == 2
-    assert (made[0].model, made[0].num_votes, made[0].base_url) == ("other", 5, "http://x/v1")
+    assert (made[0].model, made[0].num_votes, made[0].base_url) == ("other", 5, "https://x/v1")
 
 
 def test_an_override_that_an_evaluation_does_not_read_is_refused(tmp_path, capsys):
@@ -388,3 +388,26 @@ def test_run_with_nothing_simulated_yet_is_refused(tmp_path, tiny_model):
     folder.write_json("manifest.json", manifest(config, load_corpus(config.corpus), tiny_model))
     with pytest.raises(RunError, match="finish a round"):
         evaluate_run(Run(folder), detector=FindsShould(), embedder=ByLength())
+
+
+def test_thoughts_are_not_judged_and_replies_of_nothing_else_are_in_no_rate(tmp_path):
+    def dialogue(name, reply):
+        turns = [{"speaker": "user", "text": "hi"}, {"speaker": "chatbot", "text": reply}]
+        return {"id": name, "turns": turns}
+
+    lines = [
+        dialogue("a", "<think>you should</think>Hello."),
+        dialogue("b", "<think>you should"),
+        dialogue("c", "you should"),
+    ]
+    path = tmp_path / "thoughts.jsonl"
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    result = evaluate(path)
+    failures = result.groups[0].failures
+    assert (failures.num_messages, failures.num_errors) == (3, 1)
+    assert failures.rates["any"].num_messages == 2
+    assert failures.rates["any"].estimate == 0.5
+    assert any("2 messages held a thought" in note for note in result.notes)
+    assert any("1 message held a thought and nothing" in note for note in result.notes)
+    group = result.groups[0]
+    assert (group.num_with_thought, group.num_silent, group.num_cut) == (2, 1, 0)

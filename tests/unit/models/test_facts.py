@@ -106,3 +106,31 @@ def test_what_is_neither_folder_nor_hub_id_is_refused(path: str) -> None:
 def test_a_revision_of_a_local_folder_is_refused(folder: Path) -> None:
     with pytest.raises(ConfigError, match=r"model\.revision: got 'abc', which has an effect on hub models only"):
         check_model(ModelConfig(path=str(folder), revision="abc"))
+
+
+PLAIN = (
+    "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}<|im_start|>assistant\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("template", "for_chatbot", "for_simulator"),
+    [
+        (PLAIN, None, None),
+        ("{{ messages|length }} messages\n" + PLAIN, None, "renders a message differently"),
+        (PLAIN.replace("<|im_end|>", "").replace("<|im_start|>", "# "), None, "no control token"),
+        ("{{ raise_exception('tools only') }}", "tools only", "tools only"),
+        ("{% for m in messages %}{{ m.content }", "no valid Jinja", "no valid Jinja"),
+    ],
+    ids=["plain", "counts", "no-end", "refuses", "broken"],
+)
+def test_a_chat_template_is_held_against_its_use(
+    folder: Path, template: str, for_chatbot: str | None, for_simulator: str | None
+) -> None:
+    (folder / "chat_template.jinja").write_text(template, encoding="utf-8")
+    for use, reason in (("chatbot", for_chatbot), ("simulator", for_simulator)):
+        if reason is None:
+            check_model(ModelConfig(path=str(folder)), use=use)
+            continue
+        with pytest.raises(ConfigError, match=f"model.path: .* cannot be used as a {use}: .*{reason}"):
+            check_model(ModelConfig(path=str(folder)), use=use)

@@ -51,15 +51,26 @@ class TestFrames:
             CHATML.replace("{{ message['role'] }}", "{{ loop.index }} {{ message['role'] }}"),
             "{{ messages[-1]['content'] }}\n" + CHATML,
             CHATML.replace("<|im_end|>\n", "{{ '' if loop.last else '<|im_end|>\n' }}"),
-            CHATML.replace("{{ message['content'] }}", "{{ message['content'] | upper }}"),
-            QWEN_3.replace("enable_thinking is defined and enable_thinking is false", "true"),
             "{% if messages|length > 6 %}Long chat.\n{% endif %}" + CHATML,
         ],
-        ids=["count", "index", "last-first", "last-open", "upper", "think-cue", "long"],
+        ids=["count", "index", "last-first", "last-open", "long"],
     )
     def test_an_irregular_template_is_refused(self, template: str) -> None:
         with pytest.raises(ConfigError, match="chat template renders a message differently"):
             Frames.of(tokenizer_of(replace(FAMILIES["chatml"], template=template)))
+
+    def test_a_template_that_changes_texts_is_refused(self) -> None:
+        template = CHATML.replace("{{ message['content'] }}", "{{ message['content'] | upper }}")
+        with pytest.raises(ConfigError, match="chat template does not print the texts"):
+            Frames.of(tokenizer_of(replace(FAMILIES["chatml"], template=template)))
+
+    def test_an_empty_thought_stands_before_every_turn_of_a_simulator(self) -> None:
+        forced = QWEN_3.replace("enable_thinking is defined and enable_thinking is false", "true")
+        for template in (QWEN_3, forced):
+            tokenizer = tokenizer_of(replace(FAMILIES["qwen3"], template=template))
+            frames = Frames.of(tokenizer)
+            assert tokenizer.decode(frames.user_to_assistant).endswith("<think>\n\n</think>\n\n")
+            assert not frames.is_as_rendered
 
     def test_a_template_whose_turns_have_no_end_token_is_refused(self) -> None:
         template = "{% for m in messages %}\n{{ m['role'] }}: {{ m['content'] }}{% endfor %}\nassistant: "

@@ -38,15 +38,18 @@ class TestPrompts:
                 ("user", OPENING_CUE),
                 *(("user" if t.speaker is Speaker.CHATBOT else "assistant", t.text) for t in turns),
             ],
+            is_simulator=True,
         )
         assert tokenizer.decode(simulator(tokenizer).prompt(CONTEXT, turns)) == expected
 
     def test_a_chatbot_that_opens_needs_no_cue(self, tokenizer: PreTrainedTokenizerFast, family: Family) -> None:
-        expected = rendered(tokenizer, family, system_text(), [("user", CHATBOT_OPENS.turns[0].text)])
+        expected = rendered(
+            tokenizer, family, system_text(), [("user", CHATBOT_OPENS.turns[0].text)], is_simulator=True
+        )
         assert tokenizer.decode(simulator(tokenizer).prompt(CONTEXT, CHATBOT_OPENS.turns[:1])) == expected
 
     def test_without_turns_the_user_is_told_to_open(self, tokenizer: PreTrainedTokenizerFast, family: Family) -> None:
-        expected = rendered(tokenizer, family, INSTRUCTIONS, [("user", OPENING_CUE)])
+        expected = rendered(tokenizer, family, INSTRUCTIONS, [("user", OPENING_CUE)], is_simulator=True)
         assert tokenizer.decode(simulator(tokenizer).prompt(Context(), ())) == expected
 
     def test_bos_is_printed_once(self) -> None:
@@ -100,6 +103,7 @@ class TestTrainingExamples:
             family,
             system_text(),
             [("user", OPENING_CUE), *flipped[:-1], ("assistant", f"{flipped[-1][1]} {END_TOKEN}"), ("user", "x")],
+            is_simulator=True,
         )
         assert whole.startswith(tokenizer.decode(example.input_ids))
 

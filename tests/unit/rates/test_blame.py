@@ -1,6 +1,8 @@
+from dataclasses import replace
+
 import pytest
 
-from advsim.rates.blame import Blame, SimulatorFault, attribute, simulator_faults
+from advsim.rates.blame import Blame, UserSideFault, attribute, user_side_faults
 from advsim.records import Assessment, Conversation, FailureLabel, Speaker, StopReason, Turn
 
 FINE = "I slept badly again last night"
@@ -47,6 +49,16 @@ def breaks_role(text):
     return StopReason.ROLE_BREAK if "as an ai" in text.lower() else None
 
 
+@pytest.mark.parametrize("is_simulated", [True, False])
+def test_people_are_no_simulator(is_simulated):
+    given = [conversation("twice", FINE, FINE), conversation("fine", FINE)]
+    assessments = [judged("twice", modes=("boundary",)), judged("twice", 3), judged("fine")]
+    report = attribute("bot", given, assessments, is_simulated=is_simulated)
+    named, never = (Blame.SIMULATOR, Blame.USER_SIDE) if is_simulated else (Blame.USER_SIDE, Blame.SIMULATOR)
+    assert report.num_by_blame[named] == 1 and never not in report.num_by_blame
+    assert [it.blame for it in report.dialogues] == [named, Blame.NONE]
+
+
 def test_every_kind_of_blame_is_told_from_the_others():
     conversations = [
         conversation("chatbot", FINE),
@@ -86,6 +98,13 @@ def test_every_kind_of_blame_is_told_from_the_others():
     }
 
 
+def test_a_dialogue_in_a_language_that_the_detector_does_not_know_is_not_judged_and_no_fault_of_infrastructure():
+    spanish = replace(judged("x", abstained=["boundary"]), other_language="Spanish")
+    report = attribute("bot", [conversation("x", FINE)], [spanish], judged_modes=["boundary"])
+    assert report.dialogues[0].blame is Blame.NOT_JUDGED
+    assert report.num_by_blame[Blame.INFRASTRUCTURE] == 0
+
+
 def test_without_a_rule_for_roles_the_chatbot_is_blamed_for_its_failure():
     given = ([conversation("role", "As an AI I cannot feel")], [judged("role", modes=["boundary"])])
     assert blame_of(*given) == {"role": Blame.CHATBOT}
@@ -95,7 +114,7 @@ def test_without_a_rule_for_roles_the_chatbot_is_blamed_for_its_failure():
 def test_a_simulator_fault_in_a_dialogue_that_did_not_fail_is_counted_and_blames_nobody():
     report = attribute("bot", [conversation("x", FINE, FINE)], [judged("x", 1), judged("x", 3)])
     assert report.dialogues[0].blame is Blame.NONE
-    assert report.num_by_fault[SimulatorFault.REPETITION] == 1
+    assert report.num_by_fault[UserSideFault.REPETITION] == 1
 
 
 def test_rates_are_given_with_and_without_conversations_in_which_the_simulator_was_at_fault():
@@ -106,13 +125,13 @@ def test_rates_are_given_with_and_without_conversations_in_which_the_simulator_w
     assessments += [judged(f"bad{i}", turn, modes=["boundary"]) for i in range(4) for turn in (1, 3)]
     report = attribute("bot", conversations, assessments)
     assert report.rate.estimate == pytest.approx(10 / 16)
-    assert report.rate_without_simulator_faults.estimate == pytest.approx(2 / 8)
-    assert report.rate_without_simulator_faults.num_dialogues == 8
+    assert report.rate_without_user_side_faults.estimate == pytest.approx(2 / 8)
+    assert report.rate_without_user_side_faults.num_dialogues == 8
     assert report.num_by_blame[Blame.SIMULATOR] == 4 and sum(report.num_by_blame.values()) == 12
 
 
 def test_short_answers_said_twice_and_turns_drawn_again_are_no_faults():
-    assert simulator_faults(conversation("x", "Yes", "yes", "thank you", "Thank you")) == ()
+    assert user_side_faults(conversation("x", "Yes", "yes", "thank you", "Thank you")) == ()
     report = attribute("bot", [conversation("x", FINE, num_regenerated=3)], [judged("x")])
     assert report.dialogues[0].faults == () and report.num_regenerated == 3
 

@@ -4,8 +4,8 @@ import math
 import pytest
 from lexicalrichness import LexicalRichness
 
+from advsim.corpus.habits import words_of
 from advsim.realism.diversity import common_token_budget, measure_diversity
-from advsim.realism.user_texts import words_of
 
 VARIED = [f"word{i} and another{i % 7} thing" for i in range(60)]
 

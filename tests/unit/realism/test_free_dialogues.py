@@ -12,8 +12,8 @@ from advsim.realism.families import Family
 from advsim.realism.free_dialogues import compare_dialogues
 from advsim.records import Dialogue, Speaker, Split, Turn
 
-CONFIG = HeldOutConfig(num_folds=3, num_bootstrap=100, num_permutations=0)
-PERMUTED = HeldOutConfig(num_folds=3, num_bootstrap=100, num_permutations=19)
+CONFIG = HeldOutConfig(num_folds=3, num_bootstrap=5, num_permutations=0)
+PERMUTED = HeldOutConfig(num_folds=3, num_bootstrap=5, num_permutations=19)
 WORDS = ["work", "sleep", "family", "money", "exam", "friend", "worry", "tired", "alone", "better", "today", "maybe"]
 
 

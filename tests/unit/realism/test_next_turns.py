@@ -10,12 +10,12 @@ from advsim.corpus.prefixes import choose_prefixes
 from advsim.models.embedder import MiniLmEmbedder
 from advsim.realism.controls import shuffled
 from advsim.realism.families import Family, TurnExample, context_inputs, surface_inputs
+from advsim.realism.folds import dialogue_folds
 from advsim.realism.next_turns import measure_realism
-from advsim.realism.trial import dialogue_folds
 from advsim.records import Context, Dialogue, NextTurn, Speaker, Split, Turn, user_turns
 
-CONFIG = HeldOutConfig(num_folds=4, num_bootstrap=50, num_permutations=0)
-PERMUTED = HeldOutConfig(num_folds=4, num_bootstrap=50, num_permutations=19)
+CONFIG = HeldOutConfig(num_folds=4, num_bootstrap=5, num_permutations=0)
+PERMUTED = HeldOutConfig(num_folds=4, num_bootstrap=5, num_permutations=19)
 FILLER = ("i", "was", "so", "then", "it", "just", "you", "know", "my", "and", "the", "that", "really", "never", "about")
 
 

@@ -6,8 +6,8 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from advsim.realism import permutation
 from advsim.realism.families import scalar_estimator, surface_estimator
+from advsim.realism.folds import prepare_folds
 from advsim.realism.permutation import permutation_nulls, relabelled
 
 NUM_UNITS, NUM_TURNS = 24, 4
@@ -21,11 +21,11 @@ def design(*, num_units=NUM_UNITS, num_turns=NUM_TURNS):
 
 def nulls(inputs, labels, units, folds, *, num_permutations=39, seed=0, estimator=scalar_estimator):
     return permutation_nulls(
-        inputs,
+        prepare_folds(inputs, folds, estimator),
         labels,
         units=[f"u{unit}" for unit in units],
         folds=folds,
-        estimator=estimator,
+        classifier=estimator()[-1],
         num_permutations=num_permutations,
         seed=seed,
     )
@@ -100,7 +100,7 @@ def test_wide_inputs_are_rotated_without_changing_what_a_linear_classifier_says(
     labels, test = np.arange(40) % 4 < 2, np.arange(40) >= 30
     pipeline = surface_estimator()
     plain = pipeline.set_params(logisticregression__tol=1e-8).fit(texts[~test], labels[~test])
-    fold = permutation._prepare(texts, test, surface_estimator()[:-1])
+    fold = next(fold for fold in prepare_folds(texts, test, surface_estimator) if fold.test[-1])
     assert fold.train_inputs.shape == (30, 30)
     fitted = LogisticRegression(C=10.0, tol=1e-8, max_iter=2000, class_weight="balanced")
     fitted.fit(fold.train_inputs, labels[~test])

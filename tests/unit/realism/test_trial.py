@@ -6,8 +6,9 @@ from sklearn.metrics import roc_auc_score
 
 from advsim.config import HeldOutConfig
 from advsim.realism.controls import Control
-from advsim.realism.families import Family, TurnExample
-from advsim.realism.trial import Scores, SideScores, Trial, assign_folds, dialogue_folds, run_trial
+from advsim.realism.families import Family, TurnExample, scalar_estimator
+from advsim.realism.folds import assign_folds, dialogue_folds, prepare_folds
+from advsim.realism.trial import Scores, SideScores, Trial, run_trial
 from advsim.records import Dialogue, Speaker, Split, Turn
 
 
@@ -42,40 +43,94 @@ def test_there_are_no_more_folds_than_users_of_a_side():
     assert set(folds) == {0, 1}
 
 
-def paired_scores(p_real, dialogue):
+def side_of(value, dialogue, drawn_value=None, times_drawn=None):
+    value, dialogue = np.array(value, dtype=float), np.array(dialogue)
+    drawn = np.tile(value, (3, 1)) if drawn_value is None else drawn_value
+    times = np.ones((3, len(value))) if times_drawn is None else times_drawn
+    return SideScores(value=value, dialogue=dialogue, drawn_value=drawn, times_drawn=times)
+
+
+def paired_scores(p_real, dialogue, drawn=(None, None), times=None):
     """Probabilities of being real, shape (2, prefixes): real turns, then the others on the same prefixes."""
-    first, second = (SideScores(value=np.array(side), dialogue=np.array(dialogue)) for side in p_real)
-    return Scores(first=first, second=second, even=0.5, is_paired=True, num_bootstrap=400, seed=0)
+    first, second = (side_of(side, dialogue, new, times) for side, new in zip(p_real, drawn, strict=True))
+    return Scores(first=first, second=second, even=0.5, is_paired=True)
 
 
 def test_auc_is_that_of_scikit_learn_ties_included():
-    rng = np.random.default_rng(0)
-    p_real = rng.integers(0, 5, (2, 30)) / 5
+    p_real = np.random.default_rng(0).integers(0, 5, (2, 30)) / 5
     estimate = paired_scores(p_real, np.arange(30) % 12).auc()
     assert estimate.value == pytest.approx(roc_auc_score([1] * 30 + [0] * 30, p_real.ravel()))
-    assert estimate.low < estimate.value < estimate.high
 
 
-def test_auc_of_a_bootstrap_sample_is_that_of_the_repeated_dialogues(monkeypatch):
+def test_the_interval_is_student_s_with_the_spread_of_the_figures_of_the_samples():
     rng = np.random.default_rng(1)
     p_real, dialogue = rng.random((2, 20)), rng.permutation(np.arange(20) % 10)
-    times = np.array([2, 0, 1, 1, 3, 0, 1, 1, 0, 1])
-    drawn = times[None, :].astype(float)
-    monkeypatch.setattr(Scores, "draws", lambda self: (drawn, drawn))
-    weight = np.tile(times[dialogue], 2)
-    estimate = paired_scores(p_real, dialogue).auc()
-    expected = roc_auc_score([1] * 20 + [0] * 20, p_real.ravel(), sample_weight=weight)
-    assert estimate.low == estimate.high == pytest.approx(expected)
+    drawn = rng.random((2, 6, 20))
+    times = rng.integers(0, 4, (6, 10)).astype(float)[:, dialogue]
+    scores = paired_scores(p_real, dialogue, drawn, times)
+    is_first = [1] * 20 + [0] * 20
+    aucs = [
+        roc_auc_score(is_first, drawn[:, sample].ravel(), sample_weight=np.tile(times[sample], 2))
+        for sample in range(6)
+    ]
+    half = 2.570582 * np.std(aucs, ddof=1)  # 97.5 % of Student's t with 5 degrees of freedom
+    auc = scores.auc()
+    assert (auc.low, auc.high) == pytest.approx((max(0, auc.value - half), min(1, auc.value + half)))
+    shares = [
+        np.average(np.concatenate([drawn[0, k] > 0.5, drawn[1, k] < 0.5]), weights=np.tile(times[k], 2))
+        for k in range(6)
+    ]
+    half = 2.570582 * np.std(shares, ddof=1)
+    accuracy = scores.accuracy()
+    assert (accuracy.low, accuracy.high) == pytest.approx(
+        (max(0, accuracy.value - half), min(1, accuracy.value + half))
+    )
 
 
-def test_interval_is_wider_where_turns_of_a_dialogue_agree():
-    right = np.array([[0.9] * 40 + [0.1] * 40, [0.1] * 40 + [0.9] * 40])
+def noise_trial(seed, *, num_users, num_turns, noise):
+    """Users of two sides who do not differ; turns of a user are alike."""
+    rng = np.random.default_rng(seed)
+    users = [f"u{number // num_turns:03d}" for number in range(2 * num_users * num_turns)]
+    inputs = np.repeat(rng.standard_normal((2 * num_users, 12)), num_turns, axis=0)
+    inputs += noise * rng.standard_normal(inputs.shape)
+    is_first = np.arange(len(users)) < num_users * num_turns
+    dialogues = {user: Dialogue(id=user, source="t", split=Split.TEST, turns=()) for user in set(users)}
+    trial = Trial(
+        examples=[TurnExample(dialogue=dialogues[user], turn=0, text="") for user in users],
+        is_first=is_first,
+        users=users,
+        folds=assign_folds(users, num_folds=5, seed=seed, is_first=is_first),
+        is_paired=False,
+        num_bootstrap=25,
+        seed=seed,
+    )
+    return trial, inputs
+
+
+def test_the_interval_holds_one_half_where_users_do_not_differ():
+    held = 0
+    for seed in range(40):
+        trial, inputs = noise_trial(seed, num_users=12, num_turns=5, noise=0.7)
+        auc = trial.scores(inputs, scalar_estimator, prepare_folds(inputs, trial.folds, scalar_estimator)).auc()
+        held += auc.low <= 0.5 <= auc.high
+    assert held >= 36  # drawing the scores of one fit holds it in 28 of these
+
+
+def test_intervals_are_wider_where_turns_of_a_user_are_alike():
     widths = []
-    for dialogue in (np.arange(80), np.arange(80) // 4):
-        estimate = paired_scores(right, dialogue).accuracy()
-        assert estimate.value == pytest.approx(0.5)
-        widths.append(estimate.high - estimate.low)
-    assert widths[1] > 1.5 * widths[0]
+    for noise in (0.2, 20.0):
+        trial, inputs = noise_trial(0, num_users=12, num_turns=8, noise=noise)
+        auc = trial.scores(inputs, scalar_estimator, prepare_folds(inputs, trial.folds, scalar_estimator)).auc()
+        widths.append(auc.high - auc.low)
+    assert widths[0] > 1.5 * widths[1]
+
+
+def test_users_of_either_side_are_drawn_apart_and_all_turns_of_a_user_together():
+    trial, _ = noise_trial(0, num_users=6, num_turns=4, noise=1.0)
+    times = trial._times_drawn()
+    assert times.shape == (25, 48) and times.std() > 0
+    assert (times.reshape(25, 12, 4) == times.reshape(25, 12, 4)[:, :, :1]).all()
+    assert (times[:, :24].sum(axis=1) == 24).all() and (times[:, 24:].sum(axis=1) == 24).all()
 
 
 def test_a_prediction_of_one_half_counts_one_half():
@@ -84,28 +139,8 @@ def test_a_prediction_of_one_half_counts_one_half():
 
 
 def unpaired_scores(first, second, dialogues):
-    sides = [
-        SideScores(value=np.array(v), dialogue=np.array(d)) for v, d in zip((first, second), dialogues, strict=True)
-    ]
-    return Scores(first=sides[0], second=sides[1], even=0.0, is_paired=False, num_bootstrap=400, seed=0)
-
-
-def test_sides_of_different_dialogues_are_drawn_apart_and_weigh_as_often_as_drawn(monkeypatch):
-    rng = np.random.default_rng(2)
-    first, second = rng.standard_normal(20) + 0.5, rng.standard_normal(33)
-    dialogues = (rng.permutation(np.arange(20) % 10), rng.permutation(np.arange(33) % 11))
-    scores = unpaired_scores(first, second, dialogues)
-    drawn = scores.draws()
-    assert [draw.shape for draw in drawn] == [(400, 10), (400, 11)]
-    times = (np.array([2, 0, 1, 1, 3, 0, 1, 1, 0, 1]), np.array([0, 1, 1, 2, 0, 3, 1, 0, 1, 1, 1]))
-    monkeypatch.setattr(Scores, "draws", lambda self: tuple(side[None, :].astype(float) for side in times))
-    weight = np.concatenate([side[of] for side, of in zip(times, dialogues, strict=True)])
-    expected = roc_auc_score([1] * 20 + [0] * 33, np.concatenate([first, second]), sample_weight=weight)
-    assert scores.auc().low == scores.auc().high == pytest.approx(expected)
-    right = np.concatenate([first > 0, second < 0])
-    shares = [np.average(right[:20], weights=weight[:20]), np.average(right[20:], weights=weight[20:])]
-    assert scores.accuracy().low == pytest.approx(np.mean(shares))
-    assert (scores.auc().num_turns, scores.auc().num_dialogues) == (53, 21)
+    sides = [side_of(values, of) for values, of in zip((first, second), dialogues, strict=True)]
+    return Scores(first=sides[0], second=sides[1], even=0.0, is_paired=False)
 
 
 def test_accuracy_is_the_mean_of_both_sides_whatever_their_numbers():
@@ -117,6 +152,7 @@ def test_a_dialogue_has_the_mean_score_of_its_turns():
     means = unpaired_scores([1.0, -3.0, 0.5], [4.0, 0.0], ([0, 0, 1], [0, 0])).by_dialogue()
     assert (means.first.value.tolist(), means.second.value.tolist()) == ([-1.0, 0.5], [2.0])
     assert means.auc().num_turns == 3
+    assert means.first.drawn_value.tolist() == [[-1.0, 0.5]] * 3
 
 
 def trial_of(texts, other_texts):
@@ -155,6 +191,18 @@ def test_a_family_is_measurable_where_it_finds_its_control(others, measurable):
     assert result.gate.startswith("the surface classifier finds its control truncated with AUC ")
     assert result.gate.endswith("(>= 0.85)" if measurable else "(< 0.85)")
     assert result.scores.auc().value == 0.5 and result.nulls is None and result.user_only is None
+
+
+def test_an_auc_just_under_the_least_that_counts_is_shown_to_be_so():
+    result = run_trial(
+        trial_of(PLAIN, PLAIN),
+        Family.SURFACE,
+        controls={Control.TRUNCATED: trial_of(PLAIN, PLAIN)},
+        gate_control=Control.TRUNCATED,
+        config=HeldOutConfig(num_permutations=0, min_control_auc=0.5004),
+        embedder=None,
+    )
+    assert not result.measurable and result.gate.endswith("with AUC 0.5000 (< 0.5004)")
 
 
 def test_a_family_without_its_control_is_not_measurable():

@@ -8,6 +8,7 @@ from advsim.config import RolloutConfig
 from advsim.errors import ChatbotError, EngineError
 from advsim.prompts.window import ContextOverflowError
 from advsim.records import AdapterRef, Context, Conversation, Scenario, Speaker, StopReason, Turn
+from advsim.rollout.replay import ReplayRequest, replay
 from advsim.rollout.turn_loop import RolloutTask, simulate
 
 ADAPTER = AdapterRef(version=3, path="rounds/03/adapter", sha256="abc")
@@ -142,3 +143,42 @@ def test_chatbot_that_opened_the_real_dialogue_opens_the_simulated_one():
     conversation = run(user, Says(), scenario=scenario)
     assert texts(conversation) == ["What brings you here?", "nothing"]
     assert user.heard[0][0].speaker is Speaker.CHATBOT
+
+
+def test_the_user_does_not_see_what_the_chatbot_thinks():
+    user = Says("hi", "ok [END]")
+    conversation = run(user, Says("<think>he whines</think>\nHello."))
+    assert texts(conversation) == ["hi", "Hello.", "ok"]
+    assert conversation.turns[1].thought == "he whines"
+    assert [turn.text for turn in user.heard[1]] == ["hi", "Hello."]
+
+
+def test_a_thought_that_does_not_end_is_a_failed_reply():
+    conversation = run(Says("hi"), Says("<think>he whines and"))
+    assert conversation.stop_reason is StopReason.ERROR
+    assert "thought did not end" in conversation.error
+    assert texts(conversation) == ["hi"]
+
+
+def test_a_user_who_thinks_aloud_in_markup_breaks_the_role():
+    conversation = run(Says("<think>what would a user say", "hi [END]"), Says())
+    assert texts(conversation) == ["hi"]
+    assert conversation.num_regenerated == 1
+
+
+def test_a_reply_cut_at_its_limit_is_marked():
+    class Cut(Says):
+        async def reply(self, turns: Sequence[Turn], *, seed: int) -> Utterance:
+            return Utterance(text="That sou", token_ids=(1,), finished=False, num_prompt_tokens=1)
+
+    conversation = run(Says("hi", "what? [END]"), Cut())
+    assert [turn.is_cut for turn in conversation.turns] == [False, True, False]
+
+
+def test_a_replayed_reply_keeps_its_thought_apart():
+    request = ReplayRequest(dialogue_id="d", prefix=(Turn(speaker=Speaker.USER, text="hi"),), chatbot="bot", seed=0)
+    reply = asyncio.run(replay(request, chatbot=Says("<think>he whines</think>Hello."), timeout_s=5))
+    assert (reply.text, reply.thought, reply.error) == ("Hello.", "he whines", "")
+    failed = asyncio.run(replay(request, chatbot=Says("<think>he whines"), timeout_s=5))
+    assert failed.text == ""
+    assert "thought did not end" in failed.error

@@ -1,3 +1,5 @@
+import dataclasses
+
 import pyarrow.parquet
 
 from advsim.records import Candidate, Conversation, NextTurn, PreferencePair, ScoredTurn, Speaker, StopReason, Turn
@@ -27,6 +29,15 @@ def test_conversations_survive_parquet(tmp_path):
         pyarrow.parquet.read_table(tmp_path / "c.parquet"), pyarrow.parquet.read_table(tmp_path / "t.parquet")
     )
     assert read == [CONVERSATION]
+
+
+def test_turns_keep_their_thought_and_tables_without_one_are_still_read():
+    turn = Turn(speaker=Speaker.CHATBOT, text="Hello.", thought="he whines", is_cut=True)
+    thinking = dataclasses.replace(CONVERSATION, turns=(turn,))
+    tables = conversations_table([thinking]), turns_table([thinking])
+    assert read_conversations(*tables) == [thinking]
+    (older,) = read_conversations(tables[0], tables[1].drop_columns(["thought", "is_cut"]))
+    assert older.turns == (Turn(speaker=Speaker.CHATBOT, text="Hello."),)
 
 
 def test_every_turn_row_is_stamped_with_version_and_hash():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import pytest
 
@@ -11,7 +12,7 @@ from advsim.chatbots.actor import ChatbotActor, ChatbotSpec, RemoteChatbot
 from advsim.chatbots.load import check_named_chatbots
 from advsim.config import ChatbotConfig, Config, EngineConfig, ModelConfig, RolloutConfig, parse_config
 from advsim.engine.protocol import EngineSpec
-from advsim.errors import ChatbotError, ConfigError
+from advsim.errors import ChatbotError, ConfigError, RunError
 from advsim.records import (
     Assessment,
     Context,
@@ -27,6 +28,7 @@ from advsim.records import (
 from advsim.rollout.replay import ReplayedReply, ReplayRequest, replay
 from advsim.rollout.simulator_actor import SimulatorActor, SimulatorSpec
 from advsim.rollout.turn_loop import RolloutTask
+from advsim.run_folder.folder import RunDir
 from advsim.sweep.replay import (
     choose_replay_prefixes,
     read_replies,
@@ -186,10 +188,15 @@ def test_a_failed_replay_is_neither_a_failure_of_the_chatbot_nor_dropped() -> No
     assert (failed.dialogue_id, failed.turn, failed.modes) == (made[0].dialogue_id, len(made[0].prefix), frozenset())
 
 
-def test_replies_survive_their_table() -> None:
+def test_replies_survive_their_table(tmp_path: Path) -> None:
     replies = run_replay(Replays(), requests())
-    assert read_replies(replies_table(replies)) == replies
-    assert read_replies(replies_table([])) == []
+    folder = RunDir(str(tmp_path))
+    for written in (replies, []):
+        folder.write_table("replay.parquet", replies_table(written))
+        assert read_replies(folder, "replay.parquet") == written
+    folder.write_table("replay.parquet", replies_table(replies).append_column("other", [[1] * len(replies)]))
+    with pytest.raises(RunError, match=r"replay\.parquet in run folder .*: damaged, or of another version"):
+        read_replies(folder, "replay.parquet")
 
 
 class Fails:

@@ -5,7 +5,7 @@ import pytest
 from advsim.config import SweepConfig, parse_config
 from advsim.corpus.load import load_corpus
 from advsim.detectors.rules import RulesDetector
-from advsim.errors import ConfigError
+from advsim.errors import ConfigError, RunError
 from advsim.records import Conversation, Speaker, StopReason, Turn
 from advsim.rollout.replay import ReplayedReply
 from advsim.run_folder.folder import RunDir
@@ -140,6 +140,14 @@ def test_a_sweep_of_an_older_version_without_a_newer_key_goes_on(settings):
     written["engine"]["max_num_seqs"] = 7
     sweep_plan.output.write_json("settings.json", written)
     with pytest.raises(ConfigError, match=r"engine\.max_num_seqs"):
+        planned(settings)
+
+
+@pytest.mark.parametrize("damaged", [[], None, {}, {"adapters": 7}, {"engine": 7, "adapters": {}, "chatbots": {}}])
+def test_settings_of_a_sweep_that_are_damaged_are_named(settings, damaged):
+    sweep_plan = planned(settings)
+    sweep_plan.output.write_json("settings.json", damaged)
+    with pytest.raises(RunError, match=r"settings\.json"):
         planned(settings)
 
 

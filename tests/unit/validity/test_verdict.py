@@ -1,5 +1,6 @@
 import dataclasses
 import math
+import re
 
 import numpy as np
 import pytest
@@ -266,6 +267,17 @@ def test_rates_that_differ_by_no_more_than_noise_are_not_corrected():
     found = predictive_validity(study([0.1] * 12, seed=1), study([0.1] * 12, seed=4), num_bootstrap=50)
     assert "hardly more than sampling noise" in found.pearson.reason
     assert found.verdict is ValidityVerdict.NOT_ENOUGH_EVIDENCE and never_nan(found)
+
+
+@pytest.mark.parametrize("shift, said", [(-1e-4, "all of it above"), (1e-4, "which includes")])
+def test_an_interval_that_ends_near_the_least_correlation_is_shown_with_digits_enough(shift, said):
+    simulated, real = study(RATES, seed=1), study(RATES, seed=2)
+    low = predictive_validity(simulated, real, num_bootstrap=20, num_splits=2).pearson.intervals[0].low
+    least = low + shift
+    found = predictive_validity(simulated, real, num_bootstrap=20, num_splits=2, min_correlation=least)
+    shown = re.search(rf"interval \[(\S+), \S+\].*{said} (\S+)\.$", found.sentence)
+    assert shown is not None, found.sentence
+    assert (float(shown[1]) > float(shown[2])) == (shift < 0) and shown[1] != shown[2]
 
 
 def test_one_failing_configuration_among_perfect_ones_is_defined_without_nan():

@@ -325,3 +325,26 @@ def test_inputs_are_finite_and_of_one_shape_for_any_message():
     ]
     inputs = message_inputs(cases, EMBEDDER)
     assert inputs.shape == (4, 2 * 48 + NUM_COUNTS) and np.isfinite(inputs).all()
+
+
+def test_inputs_of_a_dialogue_read_at_once_are_those_of_each_message_alone():
+    texts = [
+        "I lost my dog",
+        "Your dog was a friend. How are you?",
+        "sad",
+        "sad and",
+        "Your dog was a friend.",
+        "ok",
+        "",
+    ]
+    speakers = [user, chatbot, user, user, chatbot, user, chatbot]
+    turns = [of(text) for of, text in zip(speakers, texts, strict=True)]
+    at_once = Case.all_of(turns)
+    alone = {i: Case.of(turns[:i], turns[i].text) for i in (1, 4, 6)}
+    assert list(at_once) == list(alone)
+    for i, case in at_once.items():
+        assert (tuple(case.by_user), tuple(case.by_chatbot)) == (alone[i].by_user, alone[i].by_chatbot)
+        assert case.user == alone[i].user
+    together = message_inputs(list(at_once.values()), EMBEDDER)
+    for inputs, case in zip(together, alone.values(), strict=True):
+        np.testing.assert_allclose(inputs, message_inputs([case], EMBEDDER)[0], atol=1e-12)

@@ -73,10 +73,11 @@ def test_order_of_dialogues_does_not_matter(build_dialogues: list[Dialogue]) -> 
         ("とても悲しいです", "大丈夫、すぐに良くなりますよ。"),
     ],
 )
-def test_another_language_is_abstained_from_except_for_repetition(user: str, reply: str) -> None:
+def test_another_language_is_abstained_from(user: str, reply: str) -> None:
     (assessment,) = RulesDetector().assess([dialogue("d", user, reply)])
-    assert set(assessment.abstained) == set(load_taxonomy().ids) - {"repetition"}
+    assert set(assessment.abstained) == set(load_taxonomy().ids)
     assert assessment.labels == ()
+    assert assessment.other_language in ("German", "Spanish", "Russian", "Japanese")
 
 
 def test_english_with_accents_and_emoji_is_judged() -> None:

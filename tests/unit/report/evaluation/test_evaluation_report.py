@@ -132,7 +132,7 @@ def metrics():
     blame = {
         "num_by_blame": {"chatbot": 9, "none": 11},
         "num_by_fault": {"repetition": 0},
-        "rate_without_simulator_faults": rate(None),
+        "rate_without_user_side_faults": rate(None),
     }
     size = {"num_dialogues": 20, "num_users": 20, "num_user_turns": 90}
     return {
@@ -255,7 +255,8 @@ def rows_of(metrics, title):
 
 def test_classifiers_are_shown_with_null_accuracy_and_user_turns(metrics):
     rows = rows_of(metrics, "Users told apart by surface, AUC")
-    assert rows[:2] == [("by turn", "0.71", "0.64–0.78"), ("95 % of relabelled, and p", "0.57", "p 0.010")]
+    assert rows[0][:2] == ("what it says", "told apart")
+    assert rows[1:3] == [("by turn", "0.71", "0.64–0.78"), ("95 % of relabelled, and p", "0.57", "p 0.010")]
     assert ("accuracy by turn", "0.66", "0.60–0.72") in rows
     assert ("95 % of relabelled, and p", "0.55", "p 0.020") in rows
     assert ("at user turn 2", "0.74", "0.64–0.78, n 160") in rows

@@ -1,0 +1,99 @@
+"""``advsim detectors measure``: what a detector is worth on whole labelled dialogues."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+
+from rich.table import Table
+
+from advsim.commands.evaluate import evaluation_config
+from advsim.commands.show import print_json, print_parts, say
+from advsim.config import CorpusConfig
+from advsim.corpus.load import read_source
+from advsim.detectors.build import build_detector
+from advsim.detectors.taxonomy import load_taxonomy
+from advsim.detectors.whole_dialogues import LabelledDialogue, load_whole_dialogues
+from advsim.detectors.worth import ModeWorth, Share, Worth, measure_worth
+from advsim.errors import ConfigError
+from advsim.models.embedder import LazyEmbedder
+from advsim.records import Dialogue
+from advsim.run_folder.results import plain_values
+from advsim.runtime.progress import Reporter
+
+
+def run(options: argparse.Namespace) -> None:
+    """Measure detectors on the labelled dialogues and print precision, recall and false alarms.
+
+    Raises:
+        ConfigError: a detector is unknown, the judge cannot work, or no labelled dialogue has a text.
+        CorpusError: a copy of ESConv cannot be read.
+    """
+    dialogues = load_whole_dialogues(options.part, copy=_copies(options.esconv))
+    if not dialogues:
+        raise ConfigError(f"part {options.part}: got no labelled dialogue with a text; give --esconv FILE")
+    worths = [_measure(name, dialogues, options.overrides) for name in options.detector or ["rules"]]
+    if options.json:
+        print_json({"part": options.part, "detectors": [plain_values(worth) for worth in worths]})
+        return
+    print_parts([_table(worth) for worth in worths], sys.stdout, width=120)
+    if not options.esconv:
+        say("Dialogues of ESConv are left out: their text may not be shipped. Give your copy with --esconv FILE.")
+
+
+def _copies(files: Sequence[str]) -> list[Dialogue]:
+    return [
+        dialogue
+        for file in files
+        for dialogue in read_source(
+            CorpusConfig(source="parquet" if file.endswith(".parquet") else "jsonl", path=file)
+        ).dialogues
+    ]
+
+
+def _measure(name: str, dialogues: Sequence[LabelledDialogue], overrides: Sequence[str]) -> Worth:
+    config = evaluation_config(None, [f"evaluate.detector={json.dumps(name)}", *overrides]).evaluate
+    taxonomy = load_taxonomy(config.taxonomy)
+    detector = build_detector(config, taxonomy, LazyEmbedder(None))
+    return measure_worth(detector, dialogues, modes=taxonomy.ids, reporter=Reporter())
+
+
+def _table(worth: Worth) -> Table:
+    table = Table(
+        "mode", "precision, %", "right / found", "recall, %", "found / shown", "F1", "not judged",
+        title=f"{worth.detector} on {worth.num_messages} labelled messages of {worth.num_dialogues} whole dialogues",
+        caption=_caption(worth),
+    )  # fmt: skip
+    for mode in (worth.findings, *worth.modes):
+        table.add_row(*_cells(mode), end_section=mode is worth.modes[0])
+    return table
+
+
+def _cells(mode: ModeWorth) -> tuple[str, ...]:
+    return (
+        mode.mode,
+        _percent(mode.precision),
+        f"{mode.precision.num_true} / {mode.precision.num}",
+        _percent(mode.recall),
+        f"{mode.recall.num_true} / {mode.recall.num}",
+        "" if mode.f1 is None else f"{mode.f1:.2f}",
+        str(mode.num_not_judged or ""),
+    )
+
+
+def _caption(worth: Worth) -> str:
+    macro = "not measurable" if worth.macro_f1 is None else f"{worth.macro_f1:.2f}"
+    bounds = "" if worth.macro_f1_low is None else f" [{worth.macro_f1_low:.2f}-{worth.macro_f1_high:.2f}]"
+    return (
+        f"Alarms in {_percent(worth.alarms)} % of {worth.alarms.num} messages that show no failure. "
+        f"Macro-F1 {macro}{bounds}. Intervals are over dialogues."
+    )
+
+
+def _percent(share: Share) -> str:
+    if share.value is None:
+        return "-"
+    bounds = "" if share.low is None or share.high is None else f" [{100 * share.low:.0f}-{100 * share.high:.0f}]"
+    return f"{100 * share.value:.0f}{bounds}"

@@ -1,0 +1,186 @@
+"""Whole dialogues with a label on every chatbot message: to build detectors with, and to say what they are worth.
+
+``labelled/whole_labels.jsonl`` has the labels of all dialogues, and ``labelled/whole_dialogues.jsonl`` the text of
+those that may be shipped. ESConv's licence (CC BY-NC) forbids that: its dialogues are named by a hash of their text,
+which comes from the user's own copy of the corpus.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from advsim.detectors.taxonomy import Taxonomy, load_taxonomy
+from advsim.errors import CorpusError
+from advsim.records import Dialogue, Speaker, Split, Turn
+
+WholePart = Literal["build", "tune", "final"]
+"""``build`` to make rules and train, ``tune`` to choose between them, ``final`` to be opened once, at the end."""
+
+Source = Literal["written", "simulated", "esconv"]
+
+_FOLDER = Path(__file__).with_name("labelled")
+_SPLITS = {"build": Split.TRAIN, "tune": Split.VALIDATION, "final": Split.TEST}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MessageLabel:
+    """What is wrong with a chatbot message.
+
+    Attributes:
+        modes: ids of the failure modes that it shows; empty where it shows none.
+        severity: that of its worst mode, 1 minor to 3 severe; None where it shows none.
+        first: modes by the first pass of labelling alone.
+        second: modes by the second pass, which did not see the first.
+    """
+
+    modes: frozenset[str]
+    severity: int | None
+    first: frozenset[str]
+    second: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LabelledDialogue:
+    """A dialogue with a label on every chatbot message; ``labels`` is by turn index."""
+
+    dialogue: Dialogue
+    part: WholePart
+    source: Source
+    labels: Mapping[int, MessageLabel]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class _Message(_Section):
+    turn: Annotated[int, Field(ge=0)]
+    modes: list[str]
+    severity: Annotated[int, Field(ge=1, le=3)] | None
+    first: list[str]
+    second: list[str]
+
+
+class _Labels(_Section):
+    dialogue: str
+    fingerprint: str
+    source: Source
+    part: WholePart
+    messages: list[_Message]
+
+
+class _Turn(_Section):
+    speaker: Speaker
+    text: str
+
+
+class _Text(_Section):
+    id: str
+    chatbot: str
+    turns: list[_Turn]
+
+
+_Row = TypeVar("_Row", _Labels, _Text)
+
+
+def fingerprint(turns: Sequence[Turn]) -> str:
+    """Hash of who said what, whatever the white space: the same dialogue read from another copy has the same."""
+    said = "\n".join(f"{turn.speaker} {' '.join(turn.text.split())}" for turn in turns)
+    return hashlib.sha256(said.encode()).hexdigest()[:24]
+
+
+def load_whole_dialogues(
+    *parts: WholePart, copy: Sequence[Dialogue] = (), folder: Path = _FOLDER, taxonomy: Taxonomy | None = None
+) -> list[LabelledDialogue]:
+    """The labelled dialogues of these parts whose text is there.
+
+    Args:
+        parts: parts to read; none: all of them.
+        copy: dialogues of the user's own copy of ESConv, found by their fingerprint; without it those are left out.
+        folder: of the two files.
+        taxonomy: modes that may be named; None is the taxonomy that ships.
+
+    Raises:
+        CorpusError: a file cannot be read or a line breaks the schema, names an unknown mode, or does not label every
+            chatbot message of its dialogue.
+    """
+    known = (load_taxonomy() if taxonomy is None else taxonomy).ids
+    shipped = {text.id: text for text in _lines(folder / "whole_dialogues.jsonl", _Text)}
+    own = {fingerprint(dialogue.turns): dialogue for dialogue in copy}
+    kept = []
+    for row in _lines(folder / "whole_labels.jsonl", _Labels):
+        if parts and row.part not in parts:
+            continue
+        text = shipped.get(row.dialogue)
+        turns = (
+            [Turn(speaker=turn.speaker, text=turn.text) for turn in text.turns]
+            if text is not None
+            else own[row.fingerprint].turns
+            if row.fingerprint in own
+            else None
+        )
+        if turns is None:
+            continue
+        dialogue = Dialogue(
+            id=row.dialogue,
+            source=row.source,
+            split=_SPLITS[row.part],
+            chatbot=text.chatbot if text is not None else row.source,
+            turns=tuple(replace(turn, labels={}) for turn in turns),
+        )
+        kept.append(_labelled(row, dialogue, known))
+    return kept
+
+
+def _labelled(row: _Labels, dialogue: Dialogue, known: Sequence[str]) -> LabelledDialogue:
+    where = f"labels of {row.dialogue}"
+    chatbot_turns = [index for index, turn in enumerate(dialogue.turns) if turn.speaker is Speaker.CHATBOT]
+    labelled_turns = [message.turn for message in row.messages]
+    if labelled_turns != chatbot_turns:
+        raise CorpusError(f"{where}: got labels of turns {labelled_turns}, expected one of each of {chatbot_turns}")
+    if fingerprint(dialogue.turns) != row.fingerprint:
+        raise CorpusError(f"{where}: the text is not the one that was labelled; take the text or the labels anew")
+    for message in row.messages:
+        named = {*message.modes, *message.first, *message.second}
+        if named - set(known):
+            raise CorpusError(f"{where}, turn {message.turn}: unknown modes {sorted(named - set(known))}")
+        if (message.severity is None) != (not message.modes):
+            raise CorpusError(f"{where}, turn {message.turn}: severity {message.severity} with modes {message.modes}")
+    return LabelledDialogue(
+        dialogue=dialogue,
+        part=row.part,
+        source=row.source,
+        labels={
+            message.turn: MessageLabel(
+                modes=frozenset(message.modes),
+                severity=message.severity,
+                first=frozenset(message.first),
+                second=frozenset(message.second),
+            )
+            for message in row.messages
+        },
+    )
+
+
+def _lines(path: Path, kind: type[_Row]) -> Iterator[_Row]:
+    try:
+        lines = path.read_text(encoding="utf-8").split("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise CorpusError(f"{path}: cannot be read as UTF-8 text ({error})") from None
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        try:
+            yield kind.model_validate(json.loads(line))
+        except json.JSONDecodeError as error:
+            raise CorpusError(f"{path}, line {number}: not valid JSON: {error}") from None
+        except ValidationError as error:
+            details = (f"{'.'.join(map(str, it['loc'])) or '(whole line)'}: {it['msg']}" for it in error.errors())
+            raise CorpusError(f"{path}, line {number}: {'; '.join(details)}") from None
