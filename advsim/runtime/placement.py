@@ -11,6 +11,7 @@ from typing import Any
 
 from advsim.config import Config
 from advsim.errors import ConfigError
+from advsim.runtime.local_ray import ray_is_running, start_local_ray, stop_ray
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,9 +71,7 @@ def running_ray(config: Config) -> Iterator[Pools]:
 
     A Ray that is there already (``RAY_ADDRESS``, as inside ``ray job submit``, or this process's) is joined.
     """
-    import ray
-
-    started_here = not ray.is_initialized()
+    started_here = not ray_is_running()
     # Stages take turns, so that a small machine may promise more logical CPUs than it has cores.
     asked = sum(request.num_bundles * request.num_cpus for request in pool_requests(config))
     join_ray(num_cpus=asked, object_store_mib=config.resources.object_store_mib)
@@ -82,24 +81,26 @@ def running_ray(config: Config) -> Iterator[Pools]:
     finally:
         pools.release_all()
         if started_here:
-            ray.shutdown()
+            stop_ray()
 
 
 def join_ray(*, num_cpus: float, object_store_mib: int) -> None:
     """Join the cluster named by ``RAY_ADDRESS``, else start a local Ray; nothing where Ray is there already.
 
+    A local one is closed to all others (:mod:`advsim.runtime.local_ray`); a cluster's security is its operator's.
+
     Args:
         num_cpus: logical CPUs that a local Ray promises at least, whatever the machine has.
         object_store_mib: size of a local Ray's object store.
     """
-    import ray
-
-    if ray.is_initialized():
+    if ray_is_running():
         return
     quiet = {"log_to_driver": False, "logging_level": "ERROR", "configure_logging": True}
     address = os.environ.get("RAY_ADDRESS", "")
     if address and address != "local":
         _check_answers(address)
+        import ray
+
         try:
             ray.init(**quiet)
         except (ConnectionError, RuntimeError, ValueError) as error:
@@ -108,15 +109,7 @@ def join_ray(*, num_cpus: float, object_store_mib: int) -> None:
                 f"({' '.join(str(error).split())[:300]}); mend it, or unset RAY_ADDRESS to start a Ray on this machine"
             ) from error
         return
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # no word to the outside about a run
-    ray.init(
-        address="local",  # whatever Ray somebody else has started on this machine
-        num_cpus=max(os.cpu_count() or 1, int(num_cpus) + 2),
-        object_store_memory=object_store_mib * 2**20,
-        include_dashboard=False,
-        **quiet,
-    )
+    start_local_ray(num_cpus=max(os.cpu_count() or 1, int(num_cpus) + 2), object_store_mib=object_store_mib, **quiet)
 
 
 def _check_answers(address: str) -> None:

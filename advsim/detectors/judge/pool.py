@@ -16,6 +16,8 @@ from advsim.engine.protocol import EngineSpec
 from advsim.errors import AdvsimError, EngineDiedError, EngineError
 from advsim.models.base import check_model
 from advsim.prompts.window import ContextOverflowError
+from advsim.runtime.actors import failure_of
+from advsim.runtime.local_ray import ray_is_running, stop_ray
 from advsim.runtime.placement import PoolRequest, Pools, join_ray, start_actors
 
 _ANSWER_TIMEOUT_S = 600.0
@@ -63,28 +65,28 @@ class JudgePool:
 
     def shut_down(self) -> None:
         """Stop the engines, free their place, and stop a Ray that was started for them."""
+        actors, self._actors, self._engines = self._actors, [], []
+        if not ray_is_running():
+            return
         import ray
         from ray.exceptions import GetTimeoutError, RayError
 
-        actors, self._actors, self._engines = self._actors, [], []
-        if not ray.is_initialized():
-            return
         with contextlib.suppress(RayError, GetTimeoutError):  # those that died are gone anyway
             ray.get([actor.close.remote() for actor in actors], timeout=_CLOSE_TIMEOUT_S)
         for actor in actors:
             ray.kill(actor)
         self._pools.release_all()
         if self._ray_is_ours:
-            ray.shutdown()
+            stop_ray()
         self._ray_is_ours = False
 
     def _start(self) -> None:
-        import ray
-        from ray.exceptions import GetTimeoutError, RayActorError, RayTaskError
-
         config = self._config
-        was_there = ray.is_initialized()
+        was_there = ray_is_running()
         join_ray(num_cpus=config.num_engines * config.num_cpus, object_store_mib=config.object_store_mib)
+        import ray
+        from ray.exceptions import GetTimeoutError, RayError
+
         self._ray_is_ours = not was_there
         num_gpus = config.num_gpus
         if num_gpus is None:
@@ -117,17 +119,9 @@ class JudgePool:
             raise EngineError(
                 f"an engine of the judge did not start within {config.engine.startup_timeout_s:g} s; see {_LOGS}"
             ) from None
-        except RayActorError as error:
-            reason = " ".join(str(error).split())[:300]
-            raise EngineError(
-                f"the process of a judge's engine died while it started ({reason}); see {_LOGS}"
-            ) from None
-        except RayTaskError as error:
-            if isinstance(error.cause, AdvsimError):
-                raise error.cause from None
-            raise EngineError(
-                f"an engine of the judge did not start: {type(error.cause).__name__}: {error.cause}; see {_LOGS}"
-            ) from error
+        except RayError as error:
+            failure = failure_of(error, "judge's engine")
+            raise (type(failure)(f"{failure}; see {_LOGS}") if isinstance(failure, EngineError) else failure) from error
         self._engines = [_RemoteEngine(actor) for actor in self._actors]
 
 
@@ -152,7 +146,7 @@ class _RemoteEngine:
         except RayTaskError as error:
             if isinstance(error.cause, AdvsimError | ContextOverflowError):
                 raise error.cause from None
-            raise
+            raise failure_of(error, "judge's engine") from error
         return reply
 
 

@@ -7,7 +7,8 @@ run_on_workers(train, job) -- ray.put(job) ---------------->  train(job, on_step
    result  <-------------------------------------------- ---  rank 0: what train returned
 ```
 
-Nothing heavy is imported here: TRL and transformers load on the workers only.
+Nothing heavy is imported here: TRL and transformers load on the workers only. Nor is Ray imported at the top: its first
+import decides whom a local one listens to (:mod:`advsim.runtime.local_ray`).
 """
 
 from __future__ import annotations
@@ -21,11 +22,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-import ray
-import ray.exceptions
-import ray.train
-from ray.train.torch import TorchTrainer
-
 from advsim.config import DpoConfig, LearnerConfig, ModelConfig, SftConfig
 from advsim.errors import RunError
 from advsim.runtime.actors import last_error, reason_of, write_failure
@@ -33,6 +29,7 @@ from advsim.training.learner.step_board import Step, StepBoard
 from advsim.training.metrics import DpoMetrics, SftMetrics
 
 if TYPE_CHECKING:
+    from ray.train.torch import TorchTrainer
     from transformers import Trainer
 
 JobT = TypeVar("JobT")
@@ -93,6 +90,10 @@ def run_on_workers(
     Raises:
         RunError: a worker failed, or the cluster has no place for the workers.
     """
+    import ray
+    import ray.train
+    from ray.train.torch import TorchTrainer
+
     board = ray.remote(num_cpus=0)(StepBoard).remote()
     trainer = TorchTrainer(
         _worker,
@@ -198,6 +199,9 @@ def train_steps(trainer: Trainer, on_step: OnStep) -> list[Mapping[str, float]]:
 
 
 def _worker(loop: dict[str, Any]) -> Any:
+    import ray
+    import ray.train
+
     config: LearnerConfig = loop["config"]
     context = ray.train.get_context()
     if config.num_gpus == 0:
@@ -219,6 +223,8 @@ def _share_of_cores(num_local_workers: int) -> int:
 
 
 def _fit(trainer: TorchTrainer, board: Any, on_step: OnStep) -> Any:
+    import ray
+
     outcome: Future[Any] = Future()
 
     def fit() -> None:
@@ -244,6 +250,9 @@ def _resources(config: LearnerConfig) -> dict[str, float]:
 
 
 def _failure(error: Exception, *, name: str, config: LearnerConfig, log_dir: Path) -> RunError:
+    import ray
+    import ray.train
+
     where = write_failure(error, name, log_dir=str(log_dir))
     see = f". The traceback is in {where}" if where else ""
     if isinstance(error, ray.train.WorkerGroupError):

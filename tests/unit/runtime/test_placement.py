@@ -18,6 +18,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     calls: list[dict[str, Any]] = []
     monkeypatch.setattr("ray.is_initialized", lambda: False)
     monkeypatch.setattr("ray.init", lambda **arguments: calls.append(arguments))
+    monkeypatch.setattr("advsim.runtime.local_ray._check_closed", lambda: None)
     return calls
 
 
