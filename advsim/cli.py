@@ -44,8 +44,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return error.exit_code
     except BrokenPipeError:
         return 0
-    except KeyboardInterrupt:
-        print("advsim: interrupted; run the same command to resume", file=sys.stderr)
+    except KeyboardInterrupt as interrupted:
+        print(f"advsim: {interrupted or 'interrupted; run the same command to resume'}", file=sys.stderr)
         return 130
     return 0
 
@@ -73,6 +73,12 @@ def _parser() -> argparse.ArgumentParser:
     _config_arguments(submit)
     submit.add_argument(
         "--address", required=True, help="job address of the cluster's head, for example http://127.0.0.1:8265"
+    )
+    submit.add_argument("--allow-changed", action="append", default=[], metavar="KEY", help="as of 'advsim train'")
+    submit.add_argument(
+        "--allow-open-head",
+        action="store_true",
+        help="send dialogues also to a head that asks nobody for a token: whoever reaches it can read them",
     )
     submit.add_argument("--no-wait", action="store_true", help="return once the job is submitted")
 
