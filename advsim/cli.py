@@ -31,6 +31,8 @@ Exit code 0: done; 2: the input must be changed; 3: the run failed and can be re
 
 _OVERRIDES_HELP = "override a configuration key, for example -o stop.max_rounds=1 -o corpus.path=chats.jsonl.gz"
 
+_CORPUS_HELP = "where the run's dialogues lie now, should they not be found; the same as -o corpus.path=PATH"
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
@@ -92,6 +94,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="KEY=VALUE",
         help="where the run's dialogues lie now, for example -o corpus.path=/data/chats.jsonl",
     )
+    report.add_argument("--corpus", metavar="PATH", help=_CORPUS_HELP)
     report.add_argument("--json", action="store_true", help="print baseline and rounds as JSON instead of the table")
 
     verify = _command(commands, "verify", "are the files of a run those that its stages wrote? changes nothing")
@@ -119,6 +122,7 @@ def _parser() -> argparse.ArgumentParser:
         "--conversations", metavar="FILE", help="dialogues: .jsonl, .jsonl.gz or .parquet; no run needed"
     )
     evaluate.add_argument("--reference", metavar="FILE", help="real dialogues to compare the conversations with")
+    evaluate.add_argument("--corpus", metavar="PATH", help=_CORPUS_HELP)
     evaluate.add_argument(
         "--out", metavar="FOLDER", help="write metrics.json, failures.parquet and evaluation.html there"
     )

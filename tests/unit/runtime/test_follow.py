@@ -84,6 +84,6 @@ def test_ctrl_c_says_that_the_job_goes_on_and_how_to_stop_it() -> None:
 
 
 def test_a_failed_job_is_one_sentence() -> None:
-    with pytest.raises(RunError, match=r"job job-1 ended as FAILED: exit code 2: bad input\. What went wrong") as failed:
+    with pytest.raises(RunError, match=r"job job-1 ended as FAILED: exit code 2: bad input\. What") as failed:
         follow(Head(states=["FAILED"], message="exit code 2:\n\x1b[31mbad input."))
     assert "\n" not in str(failed.value)
