@@ -26,7 +26,7 @@ advsim learns realistic users from real chats and lets chatbot variants meet tho
   advsim corpus stats chats.jsonl.gz          counts, lengths and typing habits of dialogues
   advsim submit configs/paper.yaml --address http://head:8265   train on a Ray cluster
 
-Exit code 0: done; 2: the input must be changed; 3: the run failed and can be resumed by the same command.
+Exit code 0: done; 2: the input must be changed; 3: the run failed; what is finished is kept.
 """
 
 _OVERRIDES_HELP = "override a configuration key, for example -o stop.max_rounds=1 -o corpus.path=chats.jsonl.gz"
@@ -47,9 +47,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         return 0
     except KeyboardInterrupt as interrupted:
-        print(f"advsim: {interrupted or 'interrupted; run the same command to resume'}", file=sys.stderr)
+        print(f"advsim: {str(interrupted) or _interrupted(arguments)}", file=sys.stderr)
         return 130
     return 0
+
+
+def _interrupted(arguments: Sequence[str] | None) -> str:
+    """What a user has to know after Ctrl-C: most commands begin again, and have changed nothing."""
+    command = next(iter(sys.argv[1:] if arguments is None else arguments), "")
+    return "interrupted; run the same command to resume" if command in ("train", "sweep") else "interrupted"
 
 
 def _parser() -> argparse.ArgumentParser:
