@@ -26,10 +26,12 @@ advsim learns realistic users from real chats and lets chatbot variants meet tho
   advsim corpus stats chats.jsonl.gz          counts, lengths and typing habits of dialogues
   advsim submit configs/paper.yaml --address http://head:8265   train on a Ray cluster
 
-Exit code 0: done; 2: the input must be changed; 3: the run failed and can be resumed by the same command.
+Exit code 0: done; 2: the input must be changed; 3: the run failed; what is finished is kept.
 """
 
 _OVERRIDES_HELP = "override a configuration key, for example -o stop.max_rounds=1 -o corpus.path=chats.jsonl.gz"
+
+_CORPUS_HELP = "where the run's dialogues lie now, should they not be found; the same as -o corpus.path=PATH"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -44,10 +46,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return error.exit_code
     except BrokenPipeError:
         return 0
-    except KeyboardInterrupt:
-        print("advsim: interrupted; run the same command to resume", file=sys.stderr)
+    except KeyboardInterrupt as interrupted:
+        print(f"advsim: {str(interrupted) or _interrupted(arguments)}", file=sys.stderr)
         return 130
     return 0
+
+
+def _interrupted(arguments: Sequence[str] | None) -> str:
+    """What a user has to know after Ctrl-C: most commands begin again, and have changed nothing."""
+    command = next(iter(sys.argv[1:] if arguments is None else arguments), "")
+    return "interrupted; run the same command to resume" if command in ("train", "sweep") else "interrupted"
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -74,6 +82,12 @@ def _parser() -> argparse.ArgumentParser:
     submit.add_argument(
         "--address", required=True, help="job address of the cluster's head, for example http://127.0.0.1:8265"
     )
+    submit.add_argument("--allow-changed", action="append", default=[], metavar="KEY", help="as of 'advsim train'")
+    submit.add_argument(
+        "--allow-open-head",
+        action="store_true",
+        help="send dialogues also to a head that asks nobody for a token: whoever reaches it can read them",
+    )
     submit.add_argument("--no-wait", action="store_true", help="return once the job is submitted")
 
     report = _command(commands, "report", "write report/index.html of a run and print its table")
@@ -86,6 +100,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="KEY=VALUE",
         help="where the run's dialogues lie now, for example -o corpus.path=/data/chats.jsonl",
     )
+    report.add_argument("--corpus", metavar="PATH", help=_CORPUS_HELP)
     report.add_argument("--json", action="store_true", help="print baseline and rounds as JSON instead of the table")
 
     verify = _command(commands, "verify", "are the files of a run those that its stages wrote? changes nothing")
@@ -113,6 +128,7 @@ def _parser() -> argparse.ArgumentParser:
         "--conversations", metavar="FILE", help="dialogues: .jsonl, .jsonl.gz or .parquet; no run needed"
     )
     evaluate.add_argument("--reference", metavar="FILE", help="real dialogues to compare the conversations with")
+    evaluate.add_argument("--corpus", metavar="PATH", help=_CORPUS_HELP)
     evaluate.add_argument(
         "--out", metavar="FOLDER", help="write metrics.json, failures.parquet and evaluation.html there"
     )

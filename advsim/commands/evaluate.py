@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from advsim.commands.options import corpus_override
 from advsim.commands.show import print_json, print_parts, say
 from advsim.config import Config, parse_config, read_yaml
 from advsim.config.paths import local_path
@@ -130,11 +131,14 @@ def _evaluate_run(options: argparse.Namespace, run_folder: str, yaml_file: str |
     if options.pairs or options.baseline is not None:
         raise ConfigError("evaluate: --pairs and --baseline go with --conversations; a run has one chatbot")
     run = load_run(run_folder)
-    config = evaluation_config(yaml_file, [*_flags(options), *options.overrides], of_run=run)
+    overrides = [*_flags(options), *options.overrides, *corpus_override(options)]
+    config = evaluation_config(yaml_file, overrides, of_run=run)
     return evaluate_run(run, config=config), f"{run_folder}/{EVALUATION_REPORT}"
 
 
 def _evaluate_files(options: argparse.Namespace, yaml_file: str | None) -> tuple[Evaluation, str]:
+    if options.corpus is not None:
+        raise ConfigError("evaluate: --corpus goes with a run; real dialogues beside --conversations are --reference")
     overrides = [*_flags(options), *options.overrides]
     if yaml_file is None and any(override.strip().startswith("corpus.") for override in options.overrides):
         overrides = [f"corpus.path={json.dumps(options.conversations)}", *overrides]  # what the settings are for

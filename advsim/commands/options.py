@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 
 from advsim.config import Config, load_config
 
@@ -14,3 +15,8 @@ def config_of(options: argparse.Namespace) -> Config:
         ConfigError: see :func:`advsim.config.load_config`.
     """
     return load_config(options.config, options.overrides)
+
+
+def corpus_override(options: argparse.Namespace) -> list[str]:
+    """The flag ``--corpus``, as an override."""
+    return [f"corpus.path={json.dumps(options.corpus)}"] if options.corpus is not None else []

@@ -7,10 +7,12 @@ import json
 import sys
 from collections.abc import Sequence
 
+from advsim.commands.options import corpus_override
 from advsim.commands.show import print_parts, say
 from advsim.config import parse_config
-from advsim.corpus.load import Corpus, load_corpus
-from advsim.errors import ConfigError, CorpusError
+from advsim.corpus.load import Corpus
+from advsim.errors import ConfigError
+from advsim.evaluation.run_corpus import corpus_of_run
 from advsim.report.run.metrics import read_metrics
 from advsim.report.run.page import render_run
 from advsim.report.run.tables import round_tables
@@ -30,7 +32,7 @@ def run(options: argparse.Namespace) -> None:
     if options.json:
         print(json.dumps({"baseline": run.baseline, "rounds": run.rounds}, indent=2))
         return
-    write_report(run, corpus_of(run, options.overrides))
+    write_report(run, corpus_of(run, [*options.overrides, *corpus_override(options)]))
     print_parts(round_tables(read_metrics(baseline=run.baseline, rounds=run.rounds)), sys.stdout)
     say(f"report: {run.folder.location}/{REPORT}")
 
@@ -51,17 +53,7 @@ def corpus_of(run: Run, overrides: Sequence[str] = ()) -> Corpus:
         raise ConfigError(f"override {other[0]!r}: has no effect on a report, which reads the section corpus alone")
     written = {"corpus": run.config["corpus"]} if "corpus" in run.config else {}  # the rest may be of another version
     config = parse_config(written, overrides, where=f"configuration of {run.folder.location}")
-    try:
-        corpus = load_corpus(config.corpus)
-    except CorpusError as error:
-        raise CorpusError(f"{error}; if the dialogues lie elsewhere now, say where with -o corpus.path=...") from None
-    known = run.corpus_sha256
-    if corpus.sha256 != known:
-        raise ConfigError(
-            f"run {run.folder.location}: the corpus has hash {corpus.sha256[:12]}, expected {known[:12]}, which the "
-            "run was trained on; restore the file, or say where it is with -o corpus.path=..."
-        )
-    return corpus
+    return corpus_of_run(run, config.corpus)
 
 
 def write_report(run: Run, corpus: Corpus) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 
 from advsim.commands.options import config_of
+from advsim.config import Config, ModelConfig
+from advsim.config.paths import check_storage, local_path
 from advsim.runtime.submit import submit_training
 
 
@@ -13,6 +15,37 @@ def run(options: argparse.Namespace) -> None:
 
     Raises:
         ConfigError: the configuration, or what would have to travel with it.
-        RunError: the cluster cannot be reached, or the job failed.
+        CorpusError: the dialogues that would travel cannot be read.
+        RunError: the cluster fell silent, or the job failed.
     """
-    submit_training(config_of(options), address=options.address, wait=not options.no_wait)
+    config = config_of(options)
+    check_before_submit(config)
+    submit_training(
+        config,
+        address=options.address,
+        wait=not options.no_wait,
+        allow_changed=options.allow_changed,
+        allow_open_head=options.allow_open_head,
+    )
+
+
+def check_before_submit(config: Config) -> None:
+    """Check what this machine can know of a run elsewhere: dialogues that travel, and models that are here as well.
+
+    Raises:
+        ConfigError: a model's folder is broken or cannot do what is asked of it, or the run folder is no known storage.
+        CorpusError: the dialogues cannot be read, or a split that training needs is empty.
+    """
+    from advsim.corpus.load import load_corpus
+    from advsim.training.check import check_corpus, check_models
+
+    check_storage(config.output_dir, key="output_dir")
+    if all(map(_is_here, (config.model, config.chatbot.model, config.discriminator.model))):
+        check_models(config)
+    if config.corpus.source != "hub":
+        check_corpus(load_corpus(config.corpus))
+
+
+def _is_here(model: ModelConfig | None) -> bool:
+    """Whether a model can be looked at from here: an absolute path may lie on the cluster alone."""
+    return model is None or not model.path.startswith(("/", "~")) or local_path(model.path, key="model.path").is_dir()

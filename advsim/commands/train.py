@@ -45,8 +45,8 @@ def run(options: argparse.Namespace) -> None:
         except Exception as error:
             traceback.print_exc()
             raise RunError(
-                f"unexpected {type(error).__name__}: {error}. The traceback is in {log_file}; what is finished is "
-                "kept, run the same command to resume"
+                f"unexpected {type(error).__name__}: {error}. The traceback is in {log_file}. What is finished is "
+                "kept: once the cause is mended the same command resumes"
             ) from error
         if options.json:
             json.dump({"baseline": trained.baseline, "rounds": trained.rounds}, terminal_out, indent=2)

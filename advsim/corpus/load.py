@@ -227,7 +227,7 @@ class _Lines:
     def __init__(self, config: CorpusConfig, *, keep_one_sided: bool) -> None:
         self._config = config
         self._keep_one_sided = keep_one_sided
-        self._source = "sample" if config.source == "sample" else _stem(config.path or "")
+        self._source = "sample" if config.source == "sample" else source_name(config.path or "")
         self._where_first: dict[str, str] = {}
         self._num_made: Counter[str] = Counter()
         self.dialogues: list[Dialogue] = []
@@ -309,5 +309,6 @@ def _name(config: CorpusConfig) -> str:
     return "sample corpus" if config.source == "sample" else str(config.path)
 
 
-def _stem(path: str) -> str:
+def source_name(path: str) -> str:
+    """What dialogues of a file are called after, where they do not say it: its name without its ending."""
     return Path(path).name.removesuffix(".gz").removesuffix(".jsonl").removesuffix(".parquet")

@@ -8,13 +8,14 @@ import time
 from collections import Counter
 
 from advsim.config import Config, parse_config
-from advsim.corpus.load import Corpus, load_corpus
+from advsim.corpus.load import Corpus
 from advsim.detectors.protocol import Detector
 from advsim.errors import ConfigError, RunError
 from advsim.evaluation.inputs import GroupInput
 from advsim.evaluation.instruments import build_instruments
 from advsim.evaluation.measure import Measured, measure
 from advsim.evaluation.notes import ONE_CHATBOT
+from advsim.evaluation.run_corpus import corpus_of_run
 from advsim.models.embedder import Embedder
 from advsim.realism.user_texts import next_turn_texts
 from advsim.records import Conversation, Dialogue, Split
@@ -41,6 +42,7 @@ def measure_run(
 
     Raises:
         ConfigError: the corpus is another one than that of the run, or chatbots are to be compared.
+        CorpusError: it is not there, nor anywhere near the run.
         RunError: the run has nothing to evaluate yet.
     """
     config = config or parse_config(run.config, where=f"configuration of {run.folder.location}")
@@ -51,13 +53,7 @@ def measure_run(
     reporter = reporter or Reporter(file=sys.stderr)
     started_s = time.monotonic()
     instruments = build_instruments(config.evaluate, detector=detector, embedder=embedder)
-    corpus = load_corpus(config.corpus)
-    if corpus.sha256 != run.corpus_sha256:
-        raise ConfigError(
-            f"run {run.folder.location}: the corpus has hash {corpus.sha256[:12]}, expected "
-            f"{run.corpus_sha256[:12]}, which the run was trained on; restore the file: real and "
-            "simulated turns cannot be set side by side without it"
-        )
+    corpus = corpus_of_run(run, config.corpus)
     notes: list[str] = []
     with run.folder.reading("conversations or next turns, which do not fit the dialogues,"):
         inputs = [_real_of(run, corpus, notes), *_simulated_of(run, corpus, config.prompt.instructions)]

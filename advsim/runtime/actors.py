@@ -11,14 +11,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from advsim import errors
-from advsim.errors import AdvsimError, EngineDiedError, EngineError
+from advsim.errors import AdvsimError, EngineDiedError, EngineError, printable
 
 FAILURES = "failures.log"
 """Of a log folder: full tracebacks of what went wrong in actors."""
 
 _TAIL_BYTES = 256 * 2**10
-_COLOUR = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 # What vLLM puts before a line: "(EngineCore pid=7) ERROR 11-28 09:00:00 [core.py:12] ".
 _LOG_PREFIX = re.compile(r"^(?:\([^)]*\)\s*)?(?:(?:ERROR|WARNING|INFO)\s+[\d-]+ [\d:]+ \[[^\]]*\]\s?)?")
 _ERROR_LINE = re.compile(r"^[A-Za-z_][\w.]*(?:Error|Exception|Timeout|Overflow|Interrupt)\b: \S")
@@ -75,10 +73,10 @@ def last_error_in(log_file: Path | None, *, since: int = 0) -> str:
 
 def last_error(text: str) -> str:
     """The last error that a log or a traceback names, as ``Type: what it said``; empty where there is none."""
-    lines = [_LOG_PREFIX.sub("", _COLOUR.sub("", line)).strip() for line in text.splitlines()]
+    lines = [_LOG_PREFIX.sub("", line).strip() for line in printable(text).splitlines()]
     # vLLM ends with errors that say where the cause stands: above them, in this log.
     named = [line for line in lines if _ERROR_LINE.match(line) and "root cause" not in line]
-    return _CONTROL.sub("", named[-1]) if named else ""
+    return named[-1] if named else ""
 
 
 def is_death(error: BaseException) -> bool:
@@ -146,7 +144,7 @@ def write_failure(error: BaseException, what: str, *, log_dir: str) -> str:
         return ""
     file = Path(log_dir) / FAILURES
     at = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime())
-    text = f"--- {at} {what}\n{_COLOUR.sub('', ''.join(traceback.format_exception(error)))}\n"
+    text = f"--- {at} {what}\n{printable(''.join(traceback.format_exception(error)))}\n"
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         with file.open("a", encoding="utf-8") as log:
@@ -188,5 +186,5 @@ def _see(where: str) -> str:
 
 
 def _first_line(text: str) -> str:
-    lines = [line.strip() for line in _COLOUR.sub("", text).splitlines() if line.strip()]
-    return _CONTROL.sub("", lines[0] if lines else "no reason given")[:500].rstrip(".")
+    lines = [line.strip() for line in printable(text).splitlines() if line.strip()]
+    return (lines[0] if lines else "no reason given")[:500].rstrip(".")

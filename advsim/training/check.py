@@ -132,7 +132,7 @@ def check_rollout(tasks: Sequence[RolloutTask], conversations: Sequence[Conversa
     if len(failed) * 2 > len(conversations):
         raise RunError(
             f"{len(failed)} of {len(conversations)} conversations failed, for example {failed[0].id}: {failed[0].error}"
-            "; mend the chatbot and run the same command to resume"
+            "; mend what it says is wrong. A change of the section chatbot is accepted with --allow-changed chatbot"
         )
 
 

@@ -28,6 +28,11 @@ _FREE_TO_CHANGE = (
     "engine.startup_timeout_s",
     "engine.step_timeout_s",
     "engine.cpu_threads_bind",
+    "engine.kv_cache_gib",
+    "engine.gpu_memory_utilization",
+    "engine.max_num_seqs",
+    "rollout.max_concurrent",
+    "discriminator.scoring_batch_size",
     "output_dir",
     "evaluate.",
     "corpus.columns.",  # what they make of the file is in the hash of the corpus, which is held against the run's

@@ -295,8 +295,9 @@ class Training:
         if not pairs:
             raise RunError(
                 f"{folder}: no preference pairs: every conversation had fewer than 2 user turns, or all candidates of "
-                "a turn were alike or closer than preference.min_margin; raise rollout.max_user_turns, "
-                "preference.num_candidates or the sampling temperature"
+                "a turn were alike or closer than preference.min_margin; raise preference.num_candidates and remove "
+                f"{folder}/pairs.parquet, or raise rollout.max_user_turns and remove {folder}/conversations.parquet, "
+                "with --allow-changed KEY"
             )
         with self.reporter.stage(f"{name} DPO", unit="step") as stage:
             result = train_dpo(

@@ -15,7 +15,7 @@ from advsim.training.discriminator.inputs import ScoringRequest, UserView
 from advsim.training.metrics import DiscriminatorMetrics
 
 _REMEDY = (
-    "Give it more memory or lower what it needs (discriminator.max_tokens, discriminator.scoring_batch_size), or raise "
+    "Give it more memory or lower what it needs (discriminator.scoring_batch_size), or raise "
     "resources.max_restarts. Finished stages are kept: the same command resumes"
 )
 

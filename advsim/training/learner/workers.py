@@ -186,8 +186,9 @@ def train_steps(trainer: Trainer, on_step: OnStep) -> list[Mapping[str, float]]:
             figures = {key: float(value) for key, value in logs.items()}
             if not math.isfinite(figures["loss"]):
                 raise RunError(
-                    f"step {state.global_step}: the loss is {figures['loss']}, expected a finite number; lower the "
-                    "stage's learning_rate, or set model.dtype to float32"
+                    f"step {state.global_step}: the loss is {figures['loss']}, expected a finite number; lower "
+                    "sft.learning_rate or dpo.learning_rate, whichever stage it is, or set model.dtype to float32, and "
+                    "accept the change with --allow-changed KEY"
                 )
             steps.append(figures)
             on_step(state.global_step, state.max_steps, figures)

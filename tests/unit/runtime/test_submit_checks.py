@@ -1,0 +1,126 @@
+"""What travels with a job, and to whom."""
+
+from __future__ import annotations
+
+import http.server
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from advsim.cli import main
+from advsim.config import Config, parse_config
+from advsim.errors import ConfigError
+from advsim.runtime import submit
+
+
+@pytest.fixture
+def head() -> Iterator[type[http.server.BaseHTTPRequestHandler]]:
+    """A head on this machine; ``status`` is what it answers to somebody without a token."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        status = 200
+        address = ""
+
+        def do_GET(self) -> None:
+            self.send_response(self.status)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            return
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    Handler.address = f"http://127.0.0.1:{server.server_address[1]}"
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield Handler
+    server.shutdown()
+
+
+@pytest.fixture
+def elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No address is of this machine."""
+    monkeypatch.setattr(submit, "_is_this_machine", lambda address: False)
+
+
+def test_dialogues_are_not_sent_to_a_head_that_takes_anybody_in(head, elsewhere) -> None:
+    with pytest.raises(ConfigError, match=r"asks nobody for a token.*--allow-open-head"):
+        submit._check_closed(head.address)
+    head.status = 401
+    submit._check_closed(head.address)
+    head.status = 500
+    with pytest.raises(ConfigError, match="HTTP status 500"):
+        submit._check_closed(head.address)
+
+
+def test_a_head_that_is_not_there_is_named(elsewhere) -> None:
+    with pytest.raises(ConfigError, match=r"cannot submit to http://127\.0\.0\.1:9"):
+        submit._check_closed("http://127.0.0.1:9")
+
+
+@pytest.mark.parametrize(
+    ("address", "is_this_machine"),
+    [
+        ("http://127.0.0.1:8265", True),
+        ("https://localhost:8265/", True),
+        ("http://[::1]:8265", True),
+        ("127.0.0.5:8265", True),
+        ("http://head:8265", False),
+        ("http://127.0.0.1.example.org:8265", False),
+        ("http://10.0.0.7:8265", False),
+        ("http://localhost@evil.example:8265", False),
+    ],
+)
+def test_only_loopback_is_this_machine(address: str, is_this_machine: bool) -> None:
+    assert submit._is_this_machine(address) is is_this_machine
+
+
+def config(path: str) -> Config:
+    return parse_config({"corpus": {"source": "parquet", "path": path}})
+
+
+def test_home_folders_and_folders_of_parquet_travel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "chats" / "a").mkdir(parents=True)
+    (tmp_path / "chats" / "a" / "1.parquet").write_bytes(b"one")
+    job = tmp_path / "job"
+    job.mkdir()
+    shipped = submit._shipped(config("~/chats"), job)
+    assert shipped.corpus.path == "corpus/chats"
+    assert (job / "corpus" / "chats" / "a" / "1.parquet").read_bytes() == b"one"
+
+
+def test_a_relative_path_is_the_same_in_the_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "chats.parquet").write_bytes(b"one")
+    job = tmp_path / "job"
+    job.mkdir()
+    assert submit._shipped(config("data/chats.parquet"), job).corpus.path == "data/chats.parquet"
+    assert (job / "data" / "chats.parquet").is_file()
+
+
+def test_a_folder_that_is_too_large_is_refused_by_what_is_in_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(submit, "_MAX_SHIPPED_BYTES", 10)
+    for name in ("a", "b"):
+        (tmp_path / name).write_bytes(b"123456")
+    with pytest.raises(ConfigError, match="at most 0 travel with a job"):
+        submit._shipped(config(str(tmp_path)), tmp_path / "job")
+
+
+def test_allowed_changes_are_passed_on_as_they_were_written() -> None:
+    assert submit._entrypoint(["dpo.beta", "x; rm -rf /"]).endswith(
+        "config.yaml --allow-changed dpo.beta --allow-changed 'x; rm -rf /'"
+    )
+
+
+def test_nothing_is_sent_where_the_dialogues_cannot_be_read(
+    tmp_path: Path, head, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "chats.jsonl").write_text("no dialogue\n")
+    settings = tmp_path / "config.yaml"
+    settings.write_text(f"corpus: {{source: jsonl, path: {tmp_path / 'chats.jsonl'}}}\n")
+    assert main(["submit", str(settings), "--address", head.address]) == 2
+    assert "chats.jsonl line 1" in capsys.readouterr().err
