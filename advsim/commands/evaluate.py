@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from advsim.commands.options import corpus_override
+from advsim.commands.options import corpus_override, only_figures_on_stdout
 from advsim.commands.show import print_json, print_parts, say
 from advsim.config import Config, parse_config, read_yaml
 from advsim.config.paths import local_path
@@ -41,9 +41,10 @@ def run(options: argparse.Namespace) -> None:
         AdvsimError: see :mod:`advsim.errors`.
     """
     run_folder, yaml_file = _targets(options)
-    evaluation, page = (
-        _evaluate_run(options, run_folder, yaml_file) if run_folder else _evaluate_files(options, yaml_file)
-    )
+    with only_figures_on_stdout():
+        evaluation, page = (
+            _evaluate_run(options, run_folder, yaml_file) if run_folder else _evaluate_files(options, yaml_file)
+        )
     if options.json:
         print_json(plain_values(evaluation))
     else:

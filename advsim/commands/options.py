@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
+import sys
+from collections.abc import Iterator
 
 from advsim.config import Config, load_config
 
@@ -15,6 +18,13 @@ def config_of(options: argparse.Namespace) -> Config:
         ConfigError: see :func:`advsim.config.load_config`.
     """
     return load_config(options.config, options.overrides)
+
+
+@contextlib.contextmanager
+def only_figures_on_stdout() -> Iterator[None]:
+    """Send what is printed while a command works to standard error: Ray prints the death of a process, for one."""
+    with contextlib.redirect_stdout(sys.stderr):
+        yield
 
 
 def corpus_override(options: argparse.Namespace) -> list[str]:

@@ -12,6 +12,7 @@ import json
 import sys
 from collections.abc import Sequence
 
+from advsim.commands.options import only_figures_on_stdout
 from advsim.commands.show import console_on
 from advsim.config import SweepConfig, load_section
 from advsim.detectors.rules import RulesDetector
@@ -35,7 +36,8 @@ def run(options: argparse.Namespace) -> None:
         AdvsimError: see :mod:`advsim.errors`.
     """
     settings = load_section(SweepConfig, options.config, options.overrides)
-    study, results = sweep(settings)
+    with only_figures_on_stdout():
+        study, results = sweep(settings)
     if options.json:
         print(json.dumps(study.output.read_json(RESULT), indent=2, allow_nan=False))
     else:

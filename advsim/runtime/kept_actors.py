@@ -203,7 +203,9 @@ class KeptActors:
         ray.kill(actor)
 
     def _failure(self, error: BaseException, actor: Any) -> AdvsimError:
-        return failure_of(error, self.names[self.actors.index(actor)], log_dir=self._plan.log_dir)
+        # One that was replaced meanwhile may still have answered.
+        name = self.names[self.actors.index(actor)] if actor in self.actors else self._plan.what
+        return failure_of(error, name, log_dir=self._plan.log_dir)
 
     def _log_file(self, index: int) -> Path | None:
         return Path(self._plan.log_files[index]) if self._plan.log_files and self._plan.log_files[index] else None

@@ -25,6 +25,7 @@ from advsim.rollout.replay import ReplayRequest
 from advsim.rollout.simulator_actor import SimulatorActor
 from advsim.rollout.turn_loop import RolloutTask
 from advsim.runtime.placement import Pools
+from advsim.training.discriminator import pool as scorer_pool
 
 USER_LINES = tuple(f"I worry about thing {number}, what now?" for number in range(7))
 REPLIES = tuple(f"What is it about thing {number}?" for number in range(5))
@@ -205,6 +206,42 @@ def test_a_constructor_that_fails_says_why(local_ray, tmp_path):
         pool.wait_until_ready()
     pools.release_all()
     assert str(tmp_path / "nothing") in str(failed.value) and "\n" not in str(failed.value)
+
+
+class CountingScorer:
+    """In place of the discriminator's actor, whose process has to import torch."""
+
+    def __init__(self, model, config, use_gpu):
+        self._held = None
+
+    def ping(self):
+        return True
+
+    def load(self, files):
+        self._held = files
+
+    def release(self):
+        self._held = None
+
+    def train(self, real, simulated, seed):
+        return len(real), {"weights": b"%d" % seed}
+
+    def score(self, views):
+        return [(self._held["weights"], view) for view in views]
+
+
+def test_a_scorer_killed_in_between_is_given_the_discriminator_again(shared, tiny_model, monkeypatch):
+    monkeypatch.setattr(scorer_pool, "DiscriminatorActor", CountingScorer)
+    pools, notices = Pools(timeout_s=30), []
+    scorers = scorer_pool.ScorerPool(pool_config(tiny_model), pools, notice=notices.append)
+    ray.kill(scorers._scorers.actors[0])
+    _, files = scorers.train(real=["a"], simulated=["b"], seed=5)
+    scorers.load(files)
+    ray.kill(scorers._scorers.actors[0])
+    batches = list(scorers.score(list(range(7)), batch_size=2))
+    pools.release_all()
+    assert sorted(view for batch in batches for view in batch) == [(b"5", number) for number in range(7)]
+    assert len(notices) == 2 and all(said.startswith("scorer-0 died: ") for said in notices)
 
 
 def test_an_engine_that_dies_again_and_again_ends_with_the_cause_and_what_to_do(scene):

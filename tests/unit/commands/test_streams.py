@@ -1,6 +1,9 @@
-"""What Ctrl-C leaves to be said."""
+"""What stands on which stream, and what Ctrl-C leaves to be said."""
 
 from __future__ import annotations
+
+import json
+from types import SimpleNamespace
 
 import pytest
 
@@ -25,3 +28,19 @@ def test_only_commands_that_resume_say_so(
     monkeypatch.setattr(f"advsim.commands.{command[0]}.run", interrupt)
     assert main(command) == 130
     assert capsys.readouterr().err == said
+
+
+def test_json_of_an_evaluation_is_alone_on_standard_output(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Ray prints to standard output when a process dies."""
+
+    def evaluate(*_: object) -> tuple[object, str]:
+        print("(raylet) A worker died")
+        return SimpleNamespace(groups=(), detector="rules", notes=()), ""
+
+    monkeypatch.setattr("advsim.commands.evaluate._evaluate_run", evaluate)
+    monkeypatch.setattr("advsim.commands.evaluate.plain_values", lambda evaluation: {"groups": []})
+    assert main(["evaluate", "runs/x", "--json"]) == 0
+    said = capsys.readouterr()
+    assert json.loads(said.out) == {"groups": []} and "(raylet)" in said.err
