@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from advsim.config import DpoConfig, LearnerConfig, ModelConfig, SftConfig
-from advsim.errors import RunError
+from advsim.errors import AdvsimError, RunError
 from advsim.runtime.actors import last_error, reason_of, write_failure
 from advsim.training.learner.step_board import Step, StepBoard
 from advsim.training.metrics import DpoMetrics, SftMetrics
@@ -268,10 +268,17 @@ def _failure(error: Exception, *, name: str, config: LearnerConfig, log_dir: Pat
 
 
 def _said(error: BaseException) -> str:
-    """What a worker or Ray said, on one line: of a worker's error Ray has its traceback, which its own words end."""
+    """What a worker or Ray said, on one line: Ray has a worker's error itself, or its traceback, which it ends."""
+    from ray.exceptions import RayError
+
     text = str(error)
     named = last_error(text)
-    said = " ".join(text[text.rindex(named) :].split()) if named and named in text else named or reason_of(error)
+    if named and named in text:
+        said = " ".join(text[text.rindex(named) :].split())
+    elif isinstance(error, RayError | AdvsimError) or not text.strip():
+        said = named or reason_of(error)
+    else:
+        said = f"{type(error).__name__}: {' '.join(text.split())}"
     return said[:500].removeprefix("advsim.errors.RunError: ").rstrip(".")
 
 
