@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
+import itertools
 import json
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from advsim.cli import main
+from advsim.detectors import whole_dialogues
 from advsim.detectors.whole_dialogues import LabelledDialogue, MessageLabel, fingerprint, load_whole_dialogues
 from advsim.detectors.worth import measure_worth
 from advsim.errors import CorpusError
@@ -168,3 +172,42 @@ def test_intervals_are_over_dialogues_and_macro_f1_is_of_modes_with_enough_label
     assert recall.low is not None and recall.high is not None and recall.low < recall.value < recall.high < 1
     assert worth.macro_f1 == pytest.approx(2 * 8 / (8 + 12))
     assert worth.macro_f1_low is not None and worth.macro_f1_low < worth.macro_f1 < worth.macro_f1_high
+
+
+def test_the_labels_that_ship_fit_their_texts_and_name_no_dialogue_twice() -> None:
+    dialogues = load_whole_dialogues()
+    assert len(dialogues) >= 34 and {each.part for each in dialogues} == {"build", "tune", "final"}
+    ids = [each.dialogue.id for each in dialogues]
+    assert len(set(ids)) == len(ids)
+    labels = [label for each in dialogues for label in each.labels.values()]
+    assert 0.2 < sum(bool(label.modes) for label in labels) / len(labels) < 0.5
+    agreed = [label for label in labels if label.first == label.second]
+    assert all(label.modes == label.first for label in agreed) and len(agreed) > 0.9 * len(labels)
+
+
+def test_no_text_of_esconv_ships() -> None:
+    folder = Path(whole_dialogues.__file__).with_name("labelled")
+    written = [json.loads(line) for line in (folder / "whole_dialogues.jsonl").read_text("utf-8").splitlines()]
+    assert all(line["id"].startswith("written-") for line in written)
+    sources = {json.loads(line)["source"] for line in (folder / "whole_labels.jsonl").read_text("utf-8").splitlines()}
+    assert sources == {"written", "esconv"}
+    assert {each.source for each in load_whole_dialogues()} == {"written"}
+
+
+def test_the_part_of_a_dialogue_hangs_on_its_text_alone() -> None:
+    for each in load_whole_dialogues():
+        digest = hashlib.sha256(f"part {fingerprint(each.dialogue.turns)}".encode()).hexdigest()
+        assert each.part == ("build", "build", "tune", "final")[int(digest, 16) % 4]
+
+
+def test_written_dialogues_are_whole_and_alternate() -> None:
+    for each in load_whole_dialogues():
+        speakers = [turn.speaker for turn in each.dialogue.turns]
+        assert 8 <= len(speakers) <= 24 and all(a is not b for a, b in itertools.pairwise(speakers))
+
+
+def test_the_command_prints_a_detectors_worth(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["detectors", "measure", "--part", "tune", "--json"]) == 0
+    (worth,) = json.loads(capsys.readouterr().out)["detectors"]
+    assert worth["detector"] == "rules" and worth["modes"][0]["mode"] == "any"
+    assert worth["alarms"]["num"] > 40 and worth["findings"]["precision"]["num"] > 0

@@ -1,0 +1,71 @@
+"""Agreement of the two passes that labelled whole dialogues, and how many messages show each mode.
+
+`python benchmarks/label_agreement.py --esconv train.jsonl.gz --esconv valid.jsonl.gz` prints Cohen's kappa a mode with
+its 95 % percentile interval of a bootstrap over dialogues, and the counts by part. Both passes followed one set of
+written definitions in the same way, so that two people who label by themselves will agree less.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections import Counter
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+from sklearn.metrics import cohen_kappa_score
+
+from advsim.config import CorpusConfig
+from advsim.corpus.load import read_source
+from advsim.detectors.taxonomy import load_taxonomy
+from advsim.detectors.whole_dialogues import LabelledDialogue, load_whole_dialogues
+
+NUM_BOOTSTRAP = 1000
+
+
+def kappa(passes_N2: npt.NDArray[np.bool_]) -> float | None:
+    """Cohen's kappa of two passes over N messages; None where neither ever found the mode, or both always."""
+    if len(np.unique(passes_N2)) < 2:
+        return None
+    return float(cohen_kappa_score(passes_N2[:, 0], passes_N2[:, 1]))
+
+
+def kappa_with_bounds(by_dialogue: Sequence[npt.NDArray[np.bool_]]) -> tuple[float | None, float | None, float | None]:
+    """Kappa of all messages, and its 95 % percentile interval over dialogues."""
+    value = kappa(np.concatenate(by_dialogue))
+    rng = np.random.default_rng(0)
+    samples = (rng.integers(0, len(by_dialogue), len(by_dialogue)) for _ in range(NUM_BOOTSTRAP))
+    drawn = [kappa(np.concatenate([by_dialogue[k] for k in sample])) for sample in samples]
+    values = [each for each in drawn if each is not None]
+    if value is None or len(values) < NUM_BOOTSTRAP / 2:
+        return value, None, None
+    low, high = np.percentile(values, [2.5, 97.5])
+    return value, float(low), float(high)
+
+
+def passes_of(dialogue: LabelledDialogue, mode: str) -> npt.NDArray[np.bool_]:
+    """Whether each pass found the mode, shape (messages, 2)."""
+    labels = dialogue.labels.values()
+    return np.array([(mode in label.first, mode in label.second) for label in labels], dtype=bool).reshape(-1, 2)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--esconv", action="append", default=[], metavar="FILE", help="your copy of ESConv")
+    files = parser.parse_args().esconv
+    copy = [dialogue for file in files for dialogue in read_source(CorpusConfig(source="jsonl", path=file)).dialogues]
+    dialogues = load_whole_dialogues(copy=copy)
+    print(f"{len(dialogues)} dialogues, {sum(len(each.labels) for each in dialogues)} messages")
+    sizes = Counter((each.part, each.source) for each in dialogues)
+    print(", ".join(f"{part} {source} {num}" for (part, source), num in sorted(sizes.items())))
+    print(f"{'mode':24}{'kappa':>7}{'95 %':>14}{'build':>7}{'tune':>6}{'final':>7}")
+    for mode in load_taxonomy().ids:
+        value, low, high = kappa_with_bounds([passes_of(each, mode) for each in dialogues])
+        shown = Counter(each.part for each in dialogues for label in each.labels.values() if mode in label.modes)
+        kappa_text = "" if value is None else f"{value:.2f}"
+        bounds = "" if low is None or high is None else f"{low:.2f} to {high:.2f}"
+        print(f"{mode:24}{kappa_text:>7}{bounds:>14}{shown['build']:7}{shown['tune']:6}{shown['final']:7}")
+
+
+if __name__ == "__main__":
+    main()
