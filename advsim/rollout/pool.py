@@ -222,7 +222,7 @@ class RolloutPool:
             self._simulators.replace(index, error)
 
     def _use_chatbots(self) -> None:
-        self._simulators.each(lambda simulator: self._ask_to_use_chatbots(simulator))
+        self._simulators.each(self._ask_to_use_chatbots)
 
     def _ask_to_use_chatbots(self, simulator: Any) -> Any:
         assert self._chatbots is not None, "simulators are told of chatbot engines where there are some"

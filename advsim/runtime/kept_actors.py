@@ -10,7 +10,7 @@ Requests must be such that a second answer is as good as the first: they carry t
 from __future__ import annotations
 
 import contextlib
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -78,6 +78,8 @@ class KeptActors:
     ) -> Iterator[Any]:
         """Results of ``call(actor, item)`` as they come; what a dead actor had in its hands is given out again.
 
+        The next item goes to the actor with the fewest in hand, so that few items are spread over all actors.
+
         Args:
             call: starts one item on one actor and returns its object reference.
             items: what to work on.
@@ -95,11 +97,14 @@ class KeptActors:
         under_way: dict[Any, tuple[Any, Any, int]] = {}  # actor, item, deaths mended before it, by object reference
         num_mended = 0
         while waiting or under_way:
-            for actor in self.actors:
-                busy = sum(1 for worker, *_ in under_way.values() if worker is actor)
-                for _ in range(min(in_flight - busy, len(waiting))):
-                    item = waiting.popleft()
-                    under_way[call(actor, item)] = (actor, item, num_mended)
+            in_hand = Counter(id(worker) for worker, *_ in under_way.values())
+            while waiting:
+                actor = min(self.actors, key=lambda each: in_hand[id(each)])
+                if in_hand[id(actor)] >= in_flight:
+                    break
+                item = waiting.popleft()
+                under_way[call(actor, item)] = (actor, item, num_mended)
+                in_hand[id(actor)] += 1
             (done,), _ = ray.wait(list(under_way), num_returns=1)
             actor, item, num_mended_before = under_way.pop(done)
             try:
