@@ -15,10 +15,10 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.metrics import cohen_kappa_score
 
-from advsim.config import CorpusConfig
-from advsim.corpus.load import read_source
+from advsim.corpus.files import read_dialogues
 from advsim.detectors.taxonomy import load_taxonomy
 from advsim.detectors.whole_dialogues import LabelledDialogue, load_whole_dialogues
+from advsim.realism.bootstrap import percentile_bounds
 
 NUM_BOOTSTRAP = 1000
 
@@ -39,8 +39,7 @@ def kappa_with_bounds(by_dialogue: Sequence[npt.NDArray[np.bool_]]) -> tuple[flo
     values = [each for each in drawn if each is not None]
     if value is None or len(values) < NUM_BOOTSTRAP / 2:
         return value, None, None
-    low, high = np.percentile(values, [2.5, 97.5])
-    return value, float(low), float(high)
+    return value, *percentile_bounds(np.array(values))
 
 
 def passes_of(dialogue: LabelledDialogue, mode: str) -> npt.NDArray[np.bool_]:
@@ -53,7 +52,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--esconv", action="append", default=[], metavar="FILE", help="your copy of ESConv")
     files = parser.parse_args().esconv
-    copy = [dialogue for file in files for dialogue in read_source(CorpusConfig(source="jsonl", path=file)).dialogues]
+    copy = [dialogue for file in files for dialogue in read_dialogues(file).dialogues]
     dialogues = load_whole_dialogues(copy=copy)
     print(f"{len(dialogues)} dialogues, {sum(len(each.labels) for each in dialogues)} messages")
     sizes = Counter((each.part, each.source) for each in dialogues)

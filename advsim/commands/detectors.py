@@ -11,15 +11,12 @@ from rich.table import Table
 
 from advsim.commands.evaluate import evaluation_config
 from advsim.commands.show import print_json, print_parts, say
-from advsim.config import CorpusConfig
-from advsim.corpus.load import read_source
-from advsim.detectors.build import build_detector
-from advsim.detectors.taxonomy import load_taxonomy
+from advsim.corpus.files import read_dialogues
 from advsim.detectors.whole_dialogues import LabelledDialogue, load_whole_dialogues
 from advsim.detectors.worth import ModeWorth, Share, Worth, measure_worth
 from advsim.errors import ConfigError
+from advsim.evaluation.instruments import build_instruments
 from advsim.models.embedder import LazyEmbedder
-from advsim.records import Dialogue
 from advsim.run_folder.results import plain_values
 from advsim.runtime.progress import Reporter
 
@@ -31,10 +28,12 @@ def run(options: argparse.Namespace) -> None:
         ConfigError: a detector is unknown, the judge cannot work, or no labelled dialogue has a text.
         CorpusError: a copy of ESConv cannot be read.
     """
-    dialogues = load_whole_dialogues(options.part, copy=_copies(options.esconv))
+    copy = [dialogue for file in options.esconv for dialogue in read_dialogues(file).dialogues]
+    dialogues = load_whole_dialogues(options.part, copy=copy)
     if not dialogues:
         raise ConfigError(f"part {options.part}: got no labelled dialogue with a text; give --esconv FILE")
-    worths = [_measure(name, dialogues, options.overrides) for name in options.detector or ["rules"]]
+    embedder = LazyEmbedder(None)
+    worths = [_measure(name, dialogues, options.overrides, embedder) for name in options.detector or ["rules"]]
     if options.json:
         print_json({"part": options.part, "detectors": [plain_values(worth) for worth in worths]})
         return
@@ -43,21 +42,15 @@ def run(options: argparse.Namespace) -> None:
         say("Dialogues of ESConv are left out: their text may not be shipped. Give your copy with --esconv FILE.")
 
 
-def _copies(files: Sequence[str]) -> list[Dialogue]:
-    return [
-        dialogue
-        for file in files
-        for dialogue in read_source(
-            CorpusConfig(source="parquet" if file.endswith(".parquet") else "jsonl", path=file)
-        ).dialogues
-    ]
-
-
-def _measure(name: str, dialogues: Sequence[LabelledDialogue], overrides: Sequence[str]) -> Worth:
+def _measure(
+    name: str, dialogues: Sequence[LabelledDialogue], overrides: Sequence[str], embedder: LazyEmbedder
+) -> Worth:
     config = evaluation_config(None, [f"evaluate.detector={json.dumps(name)}", *overrides]).evaluate
-    taxonomy = load_taxonomy(config.taxonomy)
-    detector = build_detector(config, taxonomy, LazyEmbedder(None))
-    return measure_worth(detector, dialogues, modes=taxonomy.ids, reporter=Reporter())
+    instruments = build_instruments(config, embedder=embedder)
+    try:
+        return measure_worth(instruments.detector, dialogues, modes=instruments.taxonomy.ids, reporter=Reporter())
+    finally:
+        instruments.release()
 
 
 def _table(worth: Worth) -> Table:

@@ -13,6 +13,7 @@ from advsim.detectors.protocol import Detector
 from advsim.detectors.whole_dialogues import LabelledDialogue
 from advsim.rates.intervals import rate_interval
 from advsim.rates.rates import ANY
+from advsim.realism.bootstrap import percentile_bounds
 from advsim.runtime.progress import Reporter
 
 NUM_BOOTSTRAP = 2_000
@@ -206,5 +207,4 @@ def _macro_bounds(table: _Table) -> tuple[float, float] | tuple[None, None]:
     values = [value for value in drawn if value is not None] if rows else []
     if len(values) < NUM_BOOTSTRAP / 2:
         return None, None
-    low, high = np.percentile(values, [2.5, 97.5])
-    return float(low), float(high)
+    return percentile_bounds(np.array(values))
