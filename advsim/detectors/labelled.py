@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import itertools
 import json
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
@@ -62,21 +63,40 @@ class LabelledMessage:
 _Text = Annotated[str, StringConstraints(min_length=1, pattern=r"\S")]
 
 
-class _Section(BaseModel):
+Severity = Annotated[int, Field(ge=1, le=3)]
+"""1 minor to 3 severe."""
+
+
+class RowSection(BaseModel):
+    """Base of what is read from lines of labelled files: no unknown keys."""
+
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class _TurnRow(_Section):
+RowT = TypeVar("RowT", bound=RowSection)
+
+
+class TurnRow(RowSection):
+    """A turn as a line has it."""
+
     speaker: Speaker
     text: _Text
 
+    @property
+    def turn(self) -> Turn:
+        """The turn, a chatbot's thoughts apart from what it says."""
+        if self.speaker is Speaker.USER:
+            return Turn(speaker=self.speaker, text=self.text)
+        separated = separate_thoughts(self.text)
+        return Turn(speaker=self.speaker, text=separated.text, thought=separated.thought)
 
-class _Row(_Section):
+
+class _Row(RowSection):
     id: _Text
-    context: Annotated[list[_TurnRow], Field(min_length=1)]
+    context: Annotated[list[TurnRow], Field(min_length=1)]
     message: _Text
     modes: list[str]
-    severity: Annotated[int, Field(ge=1, le=3)] | None
+    severity: Severity | None
     note: str = ""
     text: TextKind | None = None
 
@@ -97,38 +117,59 @@ def load_labelled(part: Part, path: Path | None = None, *, taxonomy: Taxonomy | 
     known = load_taxonomy() if taxonomy is None else taxonomy
     text: TextKind | None = "written" if path is None else None
     path = _FOLDER / f"{part}.jsonl" if path is None else path
+    by_id: dict[str, LabelledMessage] = {}
+    for where, row in read_rows(path, _Row):
+        labelled = _labelled(row, part, known, text, where=where)
+        if labelled.id in by_id:
+            raise CorpusError(f"{where}: id {labelled.id!r} stands there already; give it its own")
+        by_id[labelled.id] = labelled
+    return list(by_id.values())
+
+
+def read_rows(path: Path, kind: type[RowT]) -> Iterator[tuple[str, RowT]]:
+    """Where each line of a JSON Lines file stands, for errors about it, and the line as ``kind``.
+
+    Raises:
+        CorpusError: the file cannot be read, or a line breaks the schema; names file, line and key.
+    """
     try:
         lines = path.read_text(encoding="utf-8").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise CorpusError(f"{path}: cannot be read as UTF-8 text ({error})") from None
-    by_id: dict[str, LabelledMessage] = {}
     for number, line in enumerate(lines, start=1):
-        if line.strip():
-            labelled = _parse(line, part, known, text, where=f"{path}, line {number}")
-            if labelled.id in by_id:
-                raise CorpusError(f"{path}, line {number}: id {labelled.id!r} stands there already; give it its own")
-            by_id[labelled.id] = labelled
-    return list(by_id.values())
+        if not line.strip():
+            continue
+        where = f"{path}, line {number}"
+        try:
+            row = kind.model_validate(json.loads(line))
+        except json.JSONDecodeError as error:
+            raise CorpusError(f"{where}: not valid JSON: {error}") from None
+        except ValidationError as error:
+            details = (f"{'.'.join(map(str, it['loc'])) or '(whole line)'}: {it['msg']}" for it in error.errors())
+            raise CorpusError(f"{where}: {'; '.join(details)}") from None
+        yield where, row
 
 
-def _parse(line: str, part: Part, taxonomy: Taxonomy, text: TextKind | None, *, where: str) -> LabelledMessage:
-    try:
-        row = _Row.model_validate(json.loads(line))
-    except json.JSONDecodeError as error:
-        raise CorpusError(f"{where}: not valid JSON: {error}") from None
-    except ValidationError as error:
-        details = (f"{'.'.join(map(str, it['loc'])) or '(whole line)'}: {it['msg']}" for it in error.errors())
-        raise CorpusError(f"{where}: {'; '.join(details)}") from None
+def check_severity(severity: int | None, modes: Collection[str], *, where: str) -> None:
+    """Refuse a severity without a mode, and modes without one.
+
+    Raises:
+        CorpusError: as above; ``where`` begins it.
+    """
+    if (severity is None) != (not modes):
+        raise CorpusError(
+            f"{where}: got severity {severity} with modes {modes}; "
+            "expected 1, 2 or 3 where there is a mode, and null where there is none"
+        )
+
+
+def _labelled(row: _Row, part: Part, taxonomy: Taxonomy, text: TextKind | None, *, where: str) -> LabelledMessage:
     for mode in row.modes:
         try:
             taxonomy.mode(mode)
         except ConfigError as error:
             raise CorpusError(f"{where}: modes: {error}") from None
-    if (row.severity is None) != (not row.modes):
-        raise CorpusError(
-            f"{where}: got severity {row.severity} with modes {row.modes}; "
-            "expected 1, 2 or 3 where there is a mode, and null where there is none"
-        )
+    check_severity(row.severity, row.modes, where=where)
     speakers = [turn.speaker for turn in row.context]
     if speakers[-1] is not Speaker.USER or any(a is b for a, b in itertools.pairwise(speakers)):
         raise CorpusError(f"{where}: context: got {', '.join(speakers)}; expected alternating speakers, the user last")
@@ -138,17 +179,10 @@ def _parse(line: str, part: Part, taxonomy: Taxonomy, text: TextKind | None, *, 
     return LabelledMessage(
         id=row.id,
         part=part,
-        context=tuple(_context_turn(turn) for turn in row.context),
+        context=tuple(each.turn for each in row.context),
         message=message,
         modes=frozenset(row.modes),
         severity=row.severity,
         note=row.note,
         text=row.text or text,
     )
-
-
-def _context_turn(row: _TurnRow) -> Turn:
-    if row.speaker is Speaker.USER:
-        return Turn(speaker=row.speaker, text=row.text)
-    separated = separate_thoughts(row.text)
-    return Turn(speaker=row.speaker, text=separated.text, thought=separated.thought)

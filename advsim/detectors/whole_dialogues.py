@@ -8,17 +8,17 @@ which comes from the user's own copy of the corpus.
 from __future__ import annotations
 
 import hashlib
-import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field
 
+from advsim.detectors.labelled import RowSection, Severity, TurnRow, check_severity, read_rows
 from advsim.detectors.taxonomy import Taxonomy, load_taxonomy
 from advsim.errors import CorpusError
-from advsim.records import Dialogue, Speaker, Split, Turn
+from advsim.records import Dialogue, Split, Turn, chatbot_turns
 
 WholePart = Literal["build", "tune", "final"]
 """``build`` to make rules and train, ``tune`` to choose between them, ``final`` to be opened once, at the end."""
@@ -56,19 +56,15 @@ class LabelledDialogue:
     labels: Mapping[int, MessageLabel]
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class _Message(_Section):
+class _Message(RowSection):
     turn: Annotated[int, Field(ge=0)]
     modes: list[str]
-    severity: Annotated[int, Field(ge=1, le=3)] | None
+    severity: Severity | None
     first: list[str]
     second: list[str]
 
 
-class _Labels(_Section):
+class _Labels(RowSection):
     dialogue: str
     fingerprint: str
     source: Source
@@ -76,18 +72,10 @@ class _Labels(_Section):
     messages: list[_Message]
 
 
-class _Turn(_Section):
-    speaker: Speaker
-    text: str
-
-
-class _Text(_Section):
+class _Text(RowSection):
     id: str
     chatbot: str
-    turns: list[_Turn]
-
-
-_Row = TypeVar("_Row", _Labels, _Text)
+    turns: list[TurnRow]
 
 
 def fingerprint(turns: Sequence[Turn]) -> str:
@@ -112,47 +100,45 @@ def load_whole_dialogues(
             chatbot message of its dialogue.
     """
     known = (load_taxonomy() if taxonomy is None else taxonomy).ids
-    shipped = {text.id: text for text in _lines(folder / "whole_dialogues.jsonl", _Text)}
+    texts = {
+        text.id: Dialogue(
+            id=text.id,
+            source="written",
+            split=Split.TEST,
+            chatbot=text.chatbot,
+            turns=tuple(each.turn for each in text.turns),
+        )
+        for _, text in read_rows(folder / "whole_dialogues.jsonl", _Text)
+    }
     own = {fingerprint(dialogue.turns): dialogue for dialogue in copy}
     kept = []
-    for row in _lines(folder / "whole_labels.jsonl", _Labels):
-        if parts and row.part not in parts:
-            continue
-        text = shipped.get(row.dialogue)
-        turns = (
-            [Turn(speaker=turn.speaker, text=turn.text) for turn in text.turns]
-            if text is not None
-            else own[row.fingerprint].turns
-            if row.fingerprint in own
-            else None
-        )
-        if turns is None:
-            continue
-        dialogue = Dialogue(
-            id=row.dialogue,
-            source=row.source,
-            split=_SPLITS[row.part],
-            chatbot=text.chatbot if text is not None else row.source,
-            turns=tuple(replace(turn, labels={}) for turn in turns),
-        )
-        kept.append(_labelled(row, dialogue, known))
+    for _, row in read_rows(folder / "whole_labels.jsonl", _Labels):
+        text = texts.get(row.dialogue) or own.get(row.fingerprint)
+        if text is not None and row.part in (parts or _SPLITS):
+            kept.append(_labelled(row, text, known))
     return kept
 
 
-def _labelled(row: _Labels, dialogue: Dialogue, known: Sequence[str]) -> LabelledDialogue:
+def _labelled(row: _Labels, text: Dialogue, known: Sequence[str]) -> LabelledDialogue:
+    dialogue = Dialogue(
+        id=row.dialogue,
+        source=row.source,
+        split=_SPLITS[row.part],
+        chatbot=text.chatbot or row.source,
+        turns=tuple(replace(turn, labels={}) for turn in text.turns),
+    )
     where = f"labels of {row.dialogue}"
-    chatbot_turns = [index for index, turn in enumerate(dialogue.turns) if turn.speaker is Speaker.CHATBOT]
+    spoken_turns = [turn for turn, _ in chatbot_turns(dialogue)]
     labelled_turns = [message.turn for message in row.messages]
-    if labelled_turns != chatbot_turns:
-        raise CorpusError(f"{where}: got labels of turns {labelled_turns}, expected one of each of {chatbot_turns}")
+    if labelled_turns != spoken_turns:
+        raise CorpusError(f"{where}: got labels of turns {labelled_turns}, expected one of each of {spoken_turns}")
     if fingerprint(dialogue.turns) != row.fingerprint:
         raise CorpusError(f"{where}: the text is not the one that was labelled; take the text or the labels anew")
     for message in row.messages:
         named = {*message.modes, *message.first, *message.second}
         if named - set(known):
             raise CorpusError(f"{where}, turn {message.turn}: unknown modes {sorted(named - set(known))}")
-        if (message.severity is None) != (not message.modes):
-            raise CorpusError(f"{where}, turn {message.turn}: severity {message.severity} with modes {message.modes}")
+        check_severity(message.severity, message.modes, where=f"{where}, turn {message.turn}")
     return LabelledDialogue(
         dialogue=dialogue,
         part=row.part,
@@ -167,20 +153,3 @@ def _labelled(row: _Labels, dialogue: Dialogue, known: Sequence[str]) -> Labelle
             for message in row.messages
         },
     )
-
-
-def _lines(path: Path, kind: type[_Row]) -> Iterator[_Row]:
-    try:
-        lines = path.read_text(encoding="utf-8").split("\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise CorpusError(f"{path}: cannot be read as UTF-8 text ({error})") from None
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        try:
-            yield kind.model_validate(json.loads(line))
-        except json.JSONDecodeError as error:
-            raise CorpusError(f"{path}, line {number}: not valid JSON: {error}") from None
-        except ValidationError as error:
-            details = (f"{'.'.join(map(str, it['loc'])) or '(whole line)'}: {it['msg']}" for it in error.errors())
-            raise CorpusError(f"{path}, line {number}: {'; '.join(details)}") from None
