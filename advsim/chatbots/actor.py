@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 from advsim.chatbots.on_engine import EngineChatbot, chatbot_prompts, named_chatbot
 from advsim.chatbots.protocol import Utterance
 from advsim.config import ChatbotConfig
+from advsim.engine.actor import EngineActor
 from advsim.engine.build import build_engine
 from advsim.engine.protocol import EngineSpec
 from advsim.errors import ChatbotError, EngineDiedError, EngineError
@@ -48,7 +48,7 @@ class RemoteChatbot:
         return said
 
 
-class ChatbotActor:
+class ChatbotActor(EngineActor):
     """One engine of the chatbot pool."""
 
     def __init__(self, spec: ChatbotSpec) -> None:
@@ -61,24 +61,6 @@ class ChatbotActor:
             config.name: named_chatbot(config, self._engine, spec.engine, tokenizer) for config in spec.named_chatbots
         }
 
-    async def start(self) -> float:
-        """Start the engine; returns the seconds it took."""
-        started = time.monotonic()
-        await self._engine.start()
-        return time.monotonic() - started
-
     async def reply(self, turns: Sequence[Turn], seed: int, name: str = "") -> Utterance:
         """The reply to ``turns`` of the chatbot of that name, or of this actor's own."""
         return await (self._named[name] if name else self._chatbot).reply(turns, seed=seed)
-
-    async def check_alive(self) -> None:
-        """Answer, so that the driver knows that this process and its engine are there.
-
-        Raises:
-            EngineDiedError: the engine is gone.
-        """
-        await self._engine.check_alive()
-
-    def close(self) -> None:
-        """End the engine and its processes."""
-        self._engine.close()

@@ -15,6 +15,7 @@ from advsim.chatbots.actor import RemoteChatbot
 from advsim.chatbots.on_engine import EngineChatbot, chatbot_prompts, named_chatbot
 from advsim.chatbots.protocol import ChatbotSpeaker, Utterance
 from advsim.config import ChatbotConfig, RolloutConfig, SamplingConfig
+from advsim.engine.actor import EngineActor
 from advsim.engine.build import build_engine
 from advsim.engine.protocol import Engine, EngineSpec, GenerationRequest
 from advsim.errors import ConfigError, DeliveryError
@@ -67,7 +68,7 @@ class NextTurnRequest:
     seed: int
 
 
-class SimulatorActor:
+class SimulatorActor(EngineActor):
     """One rollout engine: speaks the user with the current adapter and drives whole conversations."""
 
     def __init__(self, spec: SimulatorSpec, name: str) -> None:
@@ -88,12 +89,6 @@ class SimulatorActor:
             config.name: (named_chatbot(config, self._engine, spec.engine, tokenizer),)
             for config in spec.named_chatbots
         }
-
-    async def start(self) -> float:
-        """Start the engine; returns the seconds it took."""
-        started = time.monotonic()
-        await self._engine.start()
-        return time.monotonic() - started
 
     def use_chatbots(self, actors: Sequence[Any], names: Sequence[str] = ()) -> None:
         """Talk to these chatbot actors instead of the colocated chatbot; ``names`` are the named chatbots they hold."""
@@ -192,17 +187,9 @@ class SimulatorActor:
         """Natural-log probabilities of completion tokens under the adapter being served, or the base model."""
         return await self._engine.logprobs(prompt_ids, completion_ids, use_adapter=use_adapter)
 
-    async def check_alive(self) -> None:
-        """Answer, so that the driver knows that this process and its engine are there.
-
-        Raises:
-            EngineDiedError: the engine is gone.
-        """
-        await self._engine.check_alive()
-
     def close(self) -> None:
         """End the engine and its processes, and remove the adapters on this machine's disk."""
-        self._engine.close()
+        super().close()
         self._scratch.remove()
 
     def _require(self, adapter: AdapterRef | None) -> None:
