@@ -158,6 +158,8 @@ class EvaluateConfig(Section):
     """``A:B`` each: chatbots to compare, chosen beforehand, where dialogues name several; empty: all with baseline."""
     baseline: str | None = None
     """The chatbot that all others are compared with; None: the first by name."""
+    same_users: bool = False
+    """Equal ids in a file and its reference name the same people. False: only where they hold an equal dialogue too."""
     judge: JudgeConfig = JudgeConfig()
     """The model that judges, for the detector ``judge``."""
 

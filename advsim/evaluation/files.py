@@ -14,7 +14,8 @@ from advsim.evaluation.chatbots import choose_pairs
 from advsim.evaluation.inputs import GroupInput
 from advsim.evaluation.instruments import build_instruments
 from advsim.evaluation.measure import Measured, measure
-from advsim.evaluation.notes import ONE_CHATBOT, file_notes, one_sided_notes, shared_id_notes
+from advsim.evaluation.notes import ONE_CHATBOT, file_notes, one_sided_notes, same_people_notes
+from advsim.evaluation.people import tell_people_apart
 from advsim.models.embedder import Embedder
 from advsim.records import Conversation, Dialogue, StopReason
 from advsim.runtime.progress import Reporter
@@ -41,10 +42,11 @@ def measure_files(
     if reference is not None:
         second = read_dialogues(reference, config.corpus)
         name = second.name if second.name != file.name else f"{second.name} (reference)"
-        inputs.insert(0, _from_file(name, second.dialogues, text="real", is_reference=True))
+        people = tell_people_apart(file.dialogues, second.dialogues, same_users=config.evaluate.same_users)
+        inputs.insert(0, _from_file(name, people.reference, text="real", is_reference=True))
         notes += file_notes(second, config.corpus)
         notes += one_sided_notes([file, second])
-        notes += shared_id_notes(file.dialogues, second.dialogues)
+        notes += same_people_notes(people.same, people.num_apart)
         notes.append("Files: users and chatbots can both differ between them, and no figure here tells which it is.")
         if [dialogue.turns for dialogue in file.dialogues] == [dialogue.turns for dialogue in second.dialogues]:
             notes.append("Both files hold the same dialogues: every difference is 0 by construction.")

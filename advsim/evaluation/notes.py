@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from advsim.config import CorpusConfig
 from advsim.corpus.files import DialogueFile
-from advsim.corpus.prefixes import user_of
 from advsim.detectors.judge.judge import Judge
 from advsim.detectors.protocol import Detector
 from advsim.detectors.taxonomy import Taxonomy
 from advsim.evaluation.calibration import Calibration
 from advsim.evaluation.inputs import GroupInput
 from advsim.evaluation.results import Group
-from advsim.records import Assessment, Dialogue, chatbot_turns
+from advsim.records import Assessment, chatbot_turns
 from advsim.validity.by_chatbot import ByChatbot
 
 ONE_CHATBOT = (
@@ -34,18 +33,28 @@ def file_notes(file: DialogueFile, corpus: CorpusConfig) -> list[str]:
     return notes
 
 
-def shared_id_notes(dialogues: Sequence[Dialogue], reference: Sequence[Dialogue]) -> list[str]:
-    """Which people are taken to be in both files, because their ids are equal."""
-    shared = {user_of(dialogue) for dialogue in dialogues} & {user_of(dialogue) for dialogue in reference}
-    if not shared:
-        return []
-    num_users = sum(name.startswith("user ") for name in shared)
-    kinds = [f"{num_users} user ids"] * bool(num_users)
-    kinds += [f"{len(shared) - num_users} ids of dialogues without a user"] * (len(shared) > num_users)
-    return [
-        f"Files: {' and '.join(kinds)} stand in both and are taken for the same people, who stay together in "
-        "permutations, folds and intervals of differences. Where they are alike by chance, rename them in one file."
-    ]
+def same_people_notes(people: Collection[str], num_apart: int) -> list[str]:
+    """Who is taken to be in both files, and how many are taken for others although their ids are equal.
+
+    Args:
+        people: of both files, as :func:`advsim.corpus.prefixes.user_of` names them.
+        num_apart: others with equal ids.
+    """
+    notes = []
+    if people:
+        num_users = sum(name.startswith("user ") for name in people)
+        kinds = [f"{num_users} user ids"] * bool(num_users)
+        kinds += [f"{len(people) - num_users} ids of dialogues without a user"] * (len(people) > num_users)
+        notes.append(
+            f"Files: {' and '.join(kinds)} stand in both and are taken for the same people, who stay together in "
+            "permutations, folds and intervals of differences."
+        )
+    if num_apart:
+        notes.append(
+            f"Files: {num_apart} ids stand in both without a dialogue in common, and are taken for different people. "
+            "Where they name the same ones, say so: -o evaluate.same_users=true."
+        )
+    return notes
 
 
 def one_sided_notes(files: Sequence[DialogueFile]) -> list[str]:

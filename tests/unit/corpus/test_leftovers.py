@@ -13,7 +13,7 @@ from advsim.corpus.load import load_corpus
 from advsim.detectors.taxonomy import load_taxonomy
 from advsim.errors import ConfigError, CorpusError, RunError
 from advsim.evaluation.calibration import load_calibration
-from advsim.evaluation.notes import file_notes, one_sided_notes, shared_id_notes
+from advsim.evaluation.notes import file_notes, one_sided_notes
 from advsim.records import Speaker
 from advsim.run_folder.folder import RunDir
 
@@ -100,19 +100,6 @@ def test_logs_of_users_alone_keep_their_turns_apart(tmp_path):
     (note,) = one_sided_notes([file, only])
     assert note.startswith("only: holds users' turns alone.")
     assert one_sided_notes([only, only]) == one_sided_notes([file]) == []
-
-
-def test_equal_ids_in_two_files_are_named_in_a_note(tmp_path):
-    files = [
-        read_dialogues(many(tmp_path / f"{name}.jsonl", user_id="u").rename(tmp_path / f"{name}1.jsonl"))
-        for name in "ab"
-    ]
-    (note,) = shared_id_notes(files[0].dialogues, files[1].dialogues)
-    assert note.startswith("Files: 1 user ids stand in both and are taken for the same people")
-    without = [read_dialogues(many(tmp_path / f"{name}.jsonl")) for name in "cd"]
-    (note,) = shared_id_notes(without[0].dialogues, without[1].dialogues)
-    assert note.startswith("Files: 30 ids of dialogues without a user stand in both")
-    assert shared_id_notes(files[0].dialogues, without[0].dialogues) == []
 
 
 def test_the_home_folder_is_meant_in_all_keys_and_options(tmp_path, monkeypatch):
