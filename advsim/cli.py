@@ -188,11 +188,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     measure.add_argument(
         "--part",
+        action="append",
         choices=("build", "tune", "final"),
-        default="tune",
         help="build: rules and weights were made from it; tune (default): they were chosen by it; final: to be opened "
-        "once, at the end",
+        "once, at the end; may be given several times",
     )
+    measure.add_argument("--save", metavar="FILE", help="keep the findings of one detector, for -o evaluate.worth=FILE")
     measure.add_argument(
         "--esconv",
         action="append",

@@ -11,9 +11,11 @@ from rich.table import Table
 
 from advsim.commands.evaluate import evaluation_config
 from advsim.commands.show import print_json, print_parts, say
+from advsim.config.paths import local_path
 from advsim.corpus.files import read_dialogues
+from advsim.detectors.findings import Findings, find_in_labelled
 from advsim.detectors.whole_dialogues import LabelledDialogue, load_whole_dialogues
-from advsim.detectors.worth import ModeWorth, Share, Worth, measure_worth
+from advsim.detectors.worth import ModeWorth, Share, Worth, worth
 from advsim.errors import ConfigError
 from advsim.evaluation.instruments import build_instruments
 from advsim.models.embedder import LazyEmbedder
@@ -29,26 +31,34 @@ def run(options: argparse.Namespace) -> None:
         CorpusError: a copy of ESConv cannot be read.
     """
     copy = [dialogue for file in options.esconv for dialogue in read_dialogues(file).dialogues]
-    dialogues = load_whole_dialogues(options.part, copy=copy)
+    names, parts = options.detector or ["rules"], options.part or ["tune"]
+    if options.save is not None and len(names) > 1:
+        raise ConfigError(f"--save: got {len(names)} detectors, expected one a file; give one --detector")
+    dialogues = load_whole_dialogues(*parts, copy=copy)
     if not dialogues:
-        raise ConfigError(f"part {options.part}: got no labelled dialogue with a text; give --esconv FILE")
+        raise ConfigError(f"part {', '.join(parts)}: got no labelled dialogue with a text; give --esconv FILE")
     embedder = LazyEmbedder(None)
-    worths = [_measure(name, dialogues, options.overrides, embedder) for name in options.detector or ["rules"]]
+    findings = [_find(name, dialogues, options.overrides, embedder) for name in names]
+    if options.save is not None:
+        findings[0].save(local_path(options.save, key="--save"))
+    worths = [worth(found) for found in findings]
     if options.json:
-        print_json({"part": options.part, "detectors": [plain_values(worth) for worth in worths]})
+        print_json({"parts": parts, "detectors": [plain_values(each) for each in worths]})
         return
-    print_parts([_table(worth) for worth in worths], sys.stdout, width=120)
+    print_parts([_table(each) for each in worths], sys.stdout, width=120)
+    if options.save is not None:
+        say(f"Saved {options.save}. Rates by this worth: advsim evaluate ... -o evaluate.worth={options.save}")
     if not options.esconv:
         say("Dialogues of ESConv are left out: their text may not be shipped. Give your copy with --esconv FILE.")
 
 
-def _measure(
+def _find(
     name: str, dialogues: Sequence[LabelledDialogue], overrides: Sequence[str], embedder: LazyEmbedder
-) -> Worth:
+) -> Findings:
     config = evaluation_config(None, [f"evaluate.detector={json.dumps(name)}", *overrides]).evaluate
     instruments = build_instruments(config, embedder=embedder)
     try:
-        return measure_worth(instruments.detector, dialogues, modes=instruments.taxonomy.ids, reporter=Reporter())
+        return find_in_labelled(instruments.detector, dialogues, modes=instruments.taxonomy.ids, reporter=Reporter())
     finally:
         instruments.release()
 

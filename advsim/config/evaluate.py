@@ -152,8 +152,11 @@ class EvaluateConfig(Section):
     """``rules`` needs nothing and is the fastest; ``combined`` is rules and the learned detector weighed together."""
     taxonomy: str | None = None
     """YAML file that adds failure modes or replaces their texts."""
+    worth: str | None = "shipped"
+    """What the detector is worth: ``shipped``, or a file of ``advsim detectors measure --save``. A mode whose precision
+    is not shown to be above .5 is then not measured, and rates are corrected. ``null``: neither is done."""
     calibration: str | None = None
-    """File of labelled messages, or ``shipped``: rates are also given without the detector's errors on them."""
+    """File of labelled messages, or ``shipped``, in place of ``worth``: rates are corrected by the errors on them."""
     pairs: tuple[str, ...] = ()
     """``A:B`` each: chatbots to compare, chosen beforehand, where dialogues name several; empty: all with baseline."""
     baseline: str | None = None

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from advsim.detectors.accuracy import by_message, verdict
-from advsim.detectors.protocol import Detector
-from advsim.detectors.whole_dialogues import LabelledDialogue
+from advsim.detectors.findings import Findings, FoundMessage
 from advsim.rates.intervals import rate_interval
 from advsim.rates.rates import ANY
 from advsim.realism.bootstrap import percentile_bounds
-from advsim.runtime.progress import Reporter
 
 NUM_BOOTSTRAP = 2_000
 MIN_LABELLED = 5
 """Messages of a mode below which it is in no macro-F1: a figure of fewer says nothing."""
+
+MIN_PRECISION = 0.5
+"""A mode is measured by a detector whose findings of it are shown to be right more often than this."""
 
 _Ints = npt.NDArray[np.intp]
 _Bools = npt.NDArray[np.bool_]
@@ -81,38 +81,41 @@ class Worth:
     alarms: Share
 
 
-def measure_worth(
-    detector: Detector, dialogues: Sequence[LabelledDialogue], *, modes: Sequence[str], reporter: Reporter
-) -> Worth:
-    """Let a detector judge labelled dialogues and count where it is right.
+def worth(findings: Findings, modes: Sequence[str] | None = None) -> Worth:
+    """Count where a detector is right.
 
     Args:
-        detector: any.
-        dialogues: labelled ones; they must not be those that the detector was made with.
-        modes: ids to count.
-        reporter: shows progress.
-
-    Raises:
-        CorpusError: the detector assessed a message twice.
+        findings: in labelled dialogues that it was not made with.
+        modes: ids to count; ``any`` is any of them. None: all that were labelled.
     """
-    with reporter.stage(f"labelled dialogues by {detector.name}", total=len(dialogues), unit="dialogue") as stage:
-        assessed = by_message(detector.assess([each.dialogue for each in dialogues], advance=stage.advance))
-    shown, found, judged, of_dialogue = [], [], [], []
-    for number, each in enumerate(dialogues):
-        for turn, label in each.labels.items():
-            verdicts = [verdict(assessed[each.dialogue.id, turn], mode) for mode in modes]
-            shown.append([mode in label.modes for mode in modes])
-            found.append([bool(said) for said in verdicts])
-            judged.append([said is not None for said in verdicts])
-            of_dialogue.append(number)
-    table = _Table(
-        shown=np.array(shown, dtype=bool).reshape(-1, len(modes)),
-        found=np.array(found, dtype=bool).reshape(-1, len(modes)),
-        judged=np.array(judged, dtype=bool).reshape(-1, len(modes)),
-        dialogue=np.array(of_dialogue, dtype=np.intp),
-        num_dialogues=len(dialogues),
+    modes = findings.modes if modes is None else modes
+    messages = [message for row in findings.dialogues for message in row.messages]
+
+    def table(of: Callable[[FoundMessage], Collection[str]]) -> _Bools:
+        return np.array([[mode in of(it) for mode in modes] for it in messages], dtype=bool).reshape(len(messages), -1)
+
+    counted = _Table(
+        shown=table(lambda message: message.shown),
+        found=table(lambda message: message.found),
+        judged=~table(lambda message: message.not_judged),
+        dialogue=np.repeat(
+            np.arange(len(findings.dialogues), dtype=np.intp), [len(row.messages) for row in findings.dialogues]
+        ),
+        num_dialogues=len(findings.dialogues),
     )
-    return _worth(detector.name, table, modes)
+    return _worth(findings.detector, counted, modes)
+
+
+def measurable_modes(worth: Worth) -> tuple[str, ...]:
+    """Modes whose precision is shown to be above ``MIN_PRECISION``: the lower bound of its interval is.
+
+    A finding of another mode is more likely wrong than right as far as anybody knows: its rate would be one of alarms.
+    """
+    return tuple(
+        mode.mode
+        for mode in worth.modes
+        if mode.mode != ANY and mode.precision.low is not None and mode.precision.low > MIN_PRECISION
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

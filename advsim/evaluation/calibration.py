@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from advsim.config.paths import local_path
 from advsim.detectors.accuracy import Proportion, any_counts, detector_counts, sensitivity, specificity
+from advsim.detectors.findings import Findings, shown_and_found
 from advsim.detectors.labelled import LabelledMessage, TextKind, load_labelled
 from advsim.detectors.protocol import Detector
 from advsim.detectors.taxonomy import Taxonomy
 from advsim.errors import ConfigError, CorpusError
 from advsim.rates.correction import CorrectedRate, corrected_rate, counts_for
+from advsim.rates.rates import ANY
 from advsim.records import DetectorCounts, Rate
 from advsim.runtime.progress import Reporter
+
+WHOLE_DIALOGUES = "in whole dialogues"
+"""Kind of text of the labelled whole dialogues."""
 
 SHIPPED = "shipped"
 """Names the held-out labelled messages that ship, in place of a file."""
@@ -129,17 +135,50 @@ def calibrate(
     )
 
 
+def calibration_by_findings(findings: Findings, modes: Sequence[str]) -> Calibration:
+    """The errors of a detector in whole labelled dialogues, one kind of text for all groups.
+
+    Args:
+        findings: of the detector.
+        modes: those that are measured; ``any`` is any of them, and counts messages that were judged on all of them.
+    """
+    messages = [message for row in findings.dialogues for message in row.messages]
+    tables = []
+    for mode in (ANY, *findings.modes):
+        of_mode = shown_and_found(findings, modes if mode == ANY else (mode,)).values()
+        cells = Counter((bool(shown), bool(found)) for shown, found in of_mode)
+        tables.append(
+            DetectorCounts(
+                mode=mode,
+                text=WHOLE_DIALOGUES,
+                num_true_positive=cells[True, True],
+                num_false_negative=cells[True, False],
+                num_true_negative=cells[False, False],
+                num_false_positive=cells[False, True],
+            )
+        )
+    return Calibration(
+        source=f"{len(findings.dialogues)} dialogues",
+        num_messages={WHOLE_DIALOGUES: len(messages)},
+        num_written=0,
+        modes=tuple(_of_mode(counts, len(messages)) for counts in tables),
+    )
+
+
 def corrected_rates(rates: Mapping[str, Rate], calibration: Calibration, text: str) -> dict[str, CorrectedRate]:
     """Failure rates by mode, corrected for the detector's errors.
 
     Args:
-        rates: by mode, and ``any``.
-        calibration: with the same modes.
+        rates: by mode, and ``any``; one whose mode nobody labelled has no corrected rate.
+        calibration: of the detector.
         text: the group's kind of text.
     """
     kind = calibration.text_for(text)
+    known = {counts.mode for counts in calibration.counts}
     return {
-        mode: corrected_rate(rate, counts_for(calibration.counts, mode=mode, text=kind)) for mode, rate in rates.items()
+        mode: corrected_rate(rate, counts_for(calibration.counts, mode=mode, text=kind))
+        for mode, rate in rates.items()
+        if mode in known
     }
 
 

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 from advsim.config import EvaluateConfig
 from advsim.detectors.build import build_detector
+from advsim.detectors.findings import SHIPPED, Findings, load_findings
 from advsim.detectors.judge.judge import Judge
 from advsim.detectors.protocol import Detector
 from advsim.detectors.taxonomy import Taxonomy, load_taxonomy
+from advsim.detectors.worth import Worth, measurable_modes, worth
 from advsim.evaluation.calibration import LabelledSet, load_calibration
 from advsim.models.embedder import Embedder, LazyEmbedder
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Instruments:
     """Instruments that all groups of an evaluation share. Without labelled messages no rate is corrected."""
 
@@ -21,6 +24,30 @@ class Instruments:
     taxonomy: Taxonomy
     embedder: Embedder
     labelled: LabelledSet | None = None
+    findings: Findings | None = None
+    """What the detector finds in labelled whole dialogues; None where nobody measured it."""
+
+    @cached_property
+    def worth(self) -> Worth | None:
+        """What the detector is worth, all modes; None where nobody measured it."""
+        return None if self.findings is None else worth(self.findings)
+
+    @property
+    def worth_measured(self) -> Worth | None:
+        """What it is worth on the modes that are measured; ``any`` is any of these."""
+        return None if self.findings is None else worth(self.findings, self._measured)
+
+    @property
+    def _measured(self) -> tuple[str, ...]:
+        return tuple(mode for mode in self.modes if self.findings is not None and mode in self.findings.modes)
+
+    @cached_property
+    def modes(self) -> tuple[str, ...]:
+        """Modes that are measured: those the detector judges, less those that it is known or not shown to get right."""
+        if self.worth is None or self.findings is None:
+            return tuple(self.detector.modes)
+        measurable = measurable_modes(self.worth)
+        return tuple(mode for mode in self.detector.modes if mode in measurable or mode not in self.findings.modes)
 
     def release(self) -> None:
         """Stop the engines of a judge that has any: all messages are judged."""
@@ -43,9 +70,12 @@ def build_instruments(
     """
     taxonomy = load_taxonomy(config.taxonomy)
     embedder = LazyEmbedder(embedder)
+    known = build_detector(config, taxonomy, embedder) if detector is None else detector
+    is_unknown = detector is not None and config.worth == SHIPPED  # whatever its name
     return Instruments(
-        detector=build_detector(config, taxonomy, embedder) if detector is None else detector,
+        detector=known,
         taxonomy=taxonomy,
         embedder=embedder,
         labelled=None if config.calibration is None else load_calibration(config.calibration, taxonomy),
+        findings=None if config.worth is None or is_unknown else load_findings(config.worth, known.name),
     )

@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from advsim.config import HeldOutConfig
-from advsim.detectors.protocol import Detector
-from advsim.evaluation.calibration import Calibration, calibrate, corrected_rates
+from advsim.evaluation.calibration import Calibration, calibrate, calibration_by_findings, corrected_rates
 from advsim.evaluation.chatbots import measure_chatbots
 from advsim.evaluation.inputs import GroupInput
 from advsim.evaluation.instruments import Instruments
@@ -23,6 +22,7 @@ from advsim.evaluation.notes import (
     population_notes,
     reply_notes,
     silent_replies,
+    worth_notes,
 )
 from advsim.evaluation.results import Evaluation, Group
 from advsim.evaluation.summary import (
@@ -45,6 +45,8 @@ from advsim.runtime.progress import Reporter, Stage
 from advsim.validity.by_chatbot import rows_by_chatbot
 from advsim.validity.population_test import SimulatorVerdict, simulator_verdict
 from advsim.validity.replication import AbPair
+
+NOTHING_MEASURABLE = "no mode of this detector is shown to be right more often than not"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,7 +87,7 @@ def measure(
     """
     detector, taxonomy = instruments.detector, instruments.taxonomy
     try:
-        assessments = _assess(inputs, detector, reporter)
+        assessments = _assess(inputs, instruments, reporter)
         calibration = _calibration(inputs, instruments, reporter)
     finally:
         instruments.release()
@@ -96,7 +98,7 @@ def measure(
             assessments[group.name],
             group.users,
             modes=taxonomy.ids,
-            judged_modes=detector.modes,
+            judged_modes=instruments.modes,
             left_out=group.openings,
         )
         for group in inputs
@@ -127,15 +129,18 @@ def measure(
         title=title,
         detector=detector.name,
         modes={mode.id: mode.name for mode in taxonomy.modes},
-        modes_judged=tuple(detector.modes),
+        modes_judged=instruments.modes,
+        worth=instruments.worth,
+        worth_measured=instruments.worth_measured,
         groups=tuple(groups),
         by_chatbot=by_chatbot,
         notes=(
             *notes,
             *(chatbot_notes(by_chatbot, groups) if by_chatbot is not None else ()),
             *detector_notes(detector, taxonomy),
+            *worth_notes(instruments.worth, detector, instruments.modes),
             *(calibration_notes(calibration, detector, inputs) if calibration is not None else ()),
-            *group_notes(groups, detector),
+            *group_notes(groups, instruments.modes),
             *reply_notes(groups),
             *language_notes(assessments, detector),
             *population_notes(groups),
@@ -146,8 +151,12 @@ def measure(
     return Measured(result=result, assessments=assessments)
 
 
-def _assess(inputs: Sequence[GroupInput], detector: Detector, reporter: Reporter) -> dict[str, list[Assessment]]:
-    """What the detector says, by group: without openings the chatbot did not write, silent replies as errors."""
+def _assess(inputs: Sequence[GroupInput], instruments: Instruments, reporter: Reporter) -> dict[str, list[Assessment]]:
+    """What the detector says, by group: without openings the chatbot did not write, silent replies as errors.
+
+    Modes that it cannot measure are left out of what it says, as modes that it does not judge.
+    """
+    detector = instruments.detector
     by_group: dict[str, list[Assessment]] = {}
     num_dialogues = sum(len(group.dialogues) for group in inputs)
     with reporter.stage(f"failures by {detector.name}", total=num_dialogues, unit="dialogue") as stage:
@@ -157,16 +166,30 @@ def _assess(inputs: Sequence[GroupInput], detector: Detector, reporter: Reporter
             by_group[group.name] = [
                 dataclasses.replace(assessment, labels=(), abstained=(), error=ONLY_A_THOUGHT)
                 if (assessment.conversation_id, assessment.turn) in silent
-                else assessment
+                else _measured(assessment, instruments.modes, detector.modes)
                 for assessment in said
                 if (assessment.conversation_id, assessment.turn) not in group.openings
             ]
     return by_group
 
 
+def _measured(assessment: Assessment, modes: Sequence[str], judged: Sequence[str]) -> Assessment:
+    """The assessment without what it says of modes that are not measured; an error where none is."""
+    if not modes and judged and not assessment.error:
+        return dataclasses.replace(assessment, labels=(), abstained=(), error=NOTHING_MEASURABLE)
+    unmeasured = [mode for mode in judged if mode not in modes]
+    return dataclasses.replace(
+        assessment,
+        labels=tuple(label for label in assessment.labels if label.mode not in unmeasured),
+        abstained=tuple(dict.fromkeys((*assessment.abstained, *(() if assessment.error else unmeasured)))),
+    )
+
+
 def _calibration(inputs: Sequence[GroupInput], instruments: Instruments, reporter: Reporter) -> Calibration | None:
     if instruments.labelled is None:
-        return None
+        return (
+            None if instruments.findings is None else calibration_by_findings(instruments.findings, instruments.modes)
+        )
     texts = {group.text for group in inputs if group.dialogues}
     return calibrate(
         instruments.labelled,
@@ -200,7 +223,7 @@ def _failures(
             user_turn_fault=partial(user_turn_fault, instructions=group.instructions),
             is_simulated=bool(group.stop_reasons),  # of dialogue files it is not known who wrote the user turns
             modes=instruments.taxonomy.ids,
-            judged_modes=instruments.detector.modes,
+            judged_modes=instruments.modes,
             left_out=group.openings,
         )
         if group.conversations

@@ -10,6 +10,7 @@ from advsim.corpus.files import DialogueFile
 from advsim.detectors.judge.judge import Judge
 from advsim.detectors.protocol import Detector
 from advsim.detectors.taxonomy import Taxonomy
+from advsim.detectors.worth import MIN_PRECISION, Worth
 from advsim.evaluation.calibration import Calibration
 from advsim.evaluation.inputs import GroupInput
 from advsim.evaluation.results import Group
@@ -105,6 +106,23 @@ def detector_notes(detector: Detector, taxonomy: Taxonomy) -> list[str]:
     return notes
 
 
+def worth_notes(worth: Worth | None, detector: Detector, modes: Collection[str]) -> list[str]:
+    """Which modes the detector cannot measure, or that nobody knows what it is worth."""
+    if worth is None:
+        return [
+            f"How often the findings of the detector {detector.name} are right is not known. `advsim detectors measure "
+            "--save FILE` measures it on labelled dialogues, and -o evaluate.worth=FILE makes the rates say so."
+        ]
+    left_out = [mode.mode for mode in worth.modes if mode.mode in detector.modes and mode.mode not in modes]
+    if not left_out:
+        return []
+    return [
+        f"Not measurable with the detector {detector.name}: {', '.join(left_out)}. On labelled dialogues its findings "
+        f"of them are not shown to be right more often than {MIN_PRECISION:.0%}; they are in no rate, no test and no "
+        "verdict."
+    ]
+
+
 def calibration_notes(calibration: Calibration, detector: Detector, inputs: Sequence[GroupInput]) -> list[str]:
     """What the labelled messages are, and how far a correction by them carries."""
     sizes = ", ".join(f"{num} {text}" for text, num in calibration.num_messages.items())
@@ -178,14 +196,14 @@ def _messages(number: int) -> str:
     return "1 message" if number == 1 else f"{number} messages"
 
 
-def group_notes(groups: Sequence[Group], detector: Detector) -> list[str]:
+def group_notes(groups: Sequence[Group], judged: Collection[str]) -> list[str]:
     """Groups where nothing could be judged or nothing was found, and what is counted beside their rates."""
     notes = []
     for group in groups:
         if group.failures is None:
             continue
         rates = group.failures.rates
-        modes = [mode for mode in rates if mode in detector.modes]
+        modes = [mode for mode in rates if mode in judged]
         unclear = [mode for mode in modes if not rates[mode].num_messages]
         if unclear and group.failures.num_messages:
             notes.append(f"{group.name}: the detector gave no verdict on any message for {', '.join(unclear)}.")

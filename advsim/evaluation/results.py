@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from advsim.detectors.worth import ModeWorth, Worth
 from advsim.evaluation.calibration import Calibration
 from advsim.evaluation.summary import FailureExample, FailureSummary, UserSummary
 from advsim.validity.by_chatbot import ByChatbot
@@ -56,7 +57,9 @@ class Evaluation:
         title: the run's or the file's name.
         detector: which detector found the failures.
         modes: names of the failure modes by id, in order.
-        modes_judged: ids of those that the detector can judge.
+        modes_judged: ids of those that are measured: the detector judges them, and is not known to be wrong.
+        worth: the detector's precision and recall in labelled whole dialogues, all modes; None where not measured.
+        worth_measured: the same on the modes that are measured; ``any`` is any of these.
         groups: the reference first, where there is one.
         by_chatbot: chatbots side by side, where files name several.
         notes: what a reader must know to read the figures.
@@ -73,6 +76,19 @@ class Evaluation:
     notes: tuple[str, ...]
     seconds: float
     calibration: Calibration | None = None
+    worth: Worth | None = None
+    worth_measured: Worth | None = None
+
+    def worth_of(self, mode: str) -> ModeWorth | None:
+        """Precision and recall of a mode, ``any`` among those that are measured; None where nobody measured it."""
+        worths = [each for each in (self.worth_measured, self.worth) if each is not None]
+        return next((it for each in worths for it in each.modes if it.mode == mode), None)
+
+    @property
+    def modes_not_measurable(self) -> tuple[str, ...]:
+        """Modes of which the detector's precision was measured and not shown to be high enough."""
+        known = [] if self.worth is None else [mode.mode for mode in self.worth.modes]
+        return tuple(mode for mode in self.modes if mode in known and mode not in self.modes_judged)
 
     @property
     def reference(self) -> Group | None:

@@ -150,26 +150,19 @@ def summarise_failures(
 
 
 def choose_examples(
-    dialogues: Sequence[Dialogue], assessments: Sequence[Assessment], *, modes: Sequence[str], num_a_mode: int = 2
+    dialogues: Sequence[Dialogue], assessments: Sequence[Assessment], *, modes: Sequence[str]
 ) -> tuple[FailureExample, ...]:
-    """The most severe, then the surest labels of each mode, at most one a dialogue and mode; ties by id.
+    """The surest label of each mode, the surest mode first; ties by severity, then by id.
 
-    Not a fair sample of the failures: worst cases, for a reader to judge whether the detector is right.
+    Not a fair sample of the failures: for a reader to judge whether the detector is right.
     """
     by_id = {dialogue.id: dialogue for dialogue in dialogues}
-    labels: dict[str, list[FailureLabel]] = {mode: [] for mode in modes}
-    for assessment in assessments:
-        for label in assessment.labels:
-            labels.setdefault(label.mode, []).append(label)
-    chosen: list[FailureExample] = []
-    for of_mode in labels.values():
-        ranked = sorted(
-            of_mode, key=lambda label: (-label.severity, -label.confidence, label.conversation_id, label.turn)
-        )
-        first_of = {label.conversation_id: label for label in reversed(ranked)}
-        kept = [label for label in ranked if first_of[label.conversation_id] is label][:num_a_mode]
-        chosen.extend(_example(by_id[label.conversation_id], label) for label in kept)
-    return tuple(chosen)
+    labels = sorted(
+        (label for assessment in assessments for label in assessment.labels if label.mode in modes),
+        key=lambda label: (-label.confidence, -label.severity, label.conversation_id, label.turn),
+    )
+    first_of = {label.mode: label for label in reversed(labels)}
+    return tuple(_example(by_id[it.conversation_id], it) for it in labels if first_of[it.mode] is it)
 
 
 def _example(dialogue: Dialogue, label: FailureLabel) -> FailureExample:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from advsim.detectors.worth import ModeWorth
 from advsim.evaluation.results import Evaluation, Group
 from advsim.rates.ab_test import Difference
 from advsim.rates.correction import CorrectedRate
@@ -44,6 +45,16 @@ LEGEND: tuple[tuple[str, str], ...] = (
         "failure rate",
         "failing chatbot messages / judged chatbot messages, in per cent, with its 95 % interval over users (dialogues "
         "where users are unknown). A detector errs: the rates are what it finds, not what people would say.",
+    ),
+    (
+        "right; found of all",
+        "precision and recall of the detector for this mode in whole labelled dialogues of other chatbots: of its "
+        "findings the share that is right, and of the failures the share that it finds.",
+    ),
+    (
+        "not measurable",
+        "the precision is not shown to be above 50 % (lower bound of its interval). Such a mode is in no rate, not in "
+        "any failure, in no test and in no verdict.",
     ),
     (
         "difference",
@@ -96,8 +107,9 @@ def evaluation_table(evaluation: Evaluation) -> FigureTable:
     groups = evaluation.groups
     rows = (
         RowGroup(title="Dialogues", rows=filled_rows(_size_rows(groups))),
-        RowGroup(title="Failure rate, % of messages", rows=filled_rows(_rate_rows(evaluation))),
         RowGroup(title="Corrected for detector errors, %", rows=filled_rows(_corrected_rows(evaluation))),
+        RowGroup(title="Found in messages, %", rows=filled_rows(_rate_rows(evaluation))),
+        RowGroup(title="Not measurable: right, %", rows=filled_rows(not_measurable_rows(evaluation))),
         RowGroup(title="Difference to ref., points", rows=filled_rows(_difference_rows(evaluation))),
         RowGroup(title="Divergence over modes, bits", rows=filled_rows(_divergence_rows(groups))),
         RowGroup(title="Conversations by fault", rows=filled_rows(_blame_rows(groups))),
@@ -203,9 +215,27 @@ def _rate_rows(evaluation: Evaluation) -> Iterable[Row]:
                 else Cell(value=percent(rate.estimate), interval=percent_interval(rate.low, rate.high))
             )
         yield Row(label=mode_name(evaluation, mode), cells=tuple(cells))
+        if (known := evaluation.worth_of(mode)) is not None:
+            yield Row(
+                label="  right; found of all, %", cells=tuple(_worth(known) if cell.value else cell for cell in cells)
+            )
         yield Row(
             label="  seen only over the dialogue", cells=tuple(_over_dialogue(g, mode) for g in evaluation.groups)
         )
+
+
+def not_measurable_rows(evaluation: Evaluation) -> Iterable[Row]:
+    """Modes that the detector does not get right often enough: precision and recall in place of rates."""
+    for mode in evaluation.modes_not_measurable:
+        if (known := evaluation.worth_of(mode)) is not None:
+            yield Row(label=mode_name(evaluation, mode), cells=tuple(_worth(known) for _ in evaluation.groups))
+
+
+def _worth(worth: ModeWorth) -> Cell:
+    """Precision with its interval; recall."""
+    interval = percent_interval(worth.precision.low, worth.precision.high)
+    precision = f"{percent(worth.precision.value)}" + (f" [{interval}]" if interval else "")
+    return Cell(value=precision, interval=f"of all {percent(worth.recall.value)}")
 
 
 def _over_dialogue(group: Group, mode: str) -> Cell:

@@ -29,6 +29,7 @@ class ShownExample:
     mode: str
     severity: str
     dialogue: str
+    against: str
     user: str
     before: str
     span: str
@@ -77,12 +78,15 @@ def _key_figures(evaluation: Evaluation) -> tuple[KeyFigure, ...]:
     for group in [*judged[:1], *judged[1:][-2:]]:
         assert group.failures is not None
         rate = group.failures.rates[ANY]
-        interval = percent_interval(rate.low, rate.high)
+        corrected = group.failures.corrected.get(ANY)
+        shown = rate if corrected is None or corrected.estimate is None else corrected
+        interval = percent_interval(shown.low, shown.high)
         figures.append(
             KeyFigure(
                 label=f"Failing messages, {group.name}",
-                value=percent(rate.estimate) + ("" if rate.estimate is None else " %"),
-                note=(f"interval {interval}, " if interval else "no interval, ")
+                value=percent(shown.estimate) + ("" if shown.estimate is None else " %"),
+                note=("" if shown is rate else f"corrected, found in {percent(rate.estimate)} %; ")
+                + (f"interval {interval}, " if interval else "no interval, ")
                 + f"{rate.num_messages:,} messages, {rate.num_dialogues:,} dialogues",
             )
         )
@@ -157,11 +161,24 @@ def _example(example: FailureExample, evaluation: Evaluation) -> ShownExample:
         mode=evaluation.modes.get(example.mode, example.mode),
         severity=SEVERITIES.get(example.severity, str(example.severity)),
         dialogue=f"{example.dialogue_id}, turn {example.turn}",
+        against=_against(example, evaluation),
         user=_start(example.user),
         before=_end(before),
         span=span,
         after=_start(after),
     )
+
+
+def _against(example: FailureExample, evaluation: Evaluation) -> str:
+    """What speaks against a finding: how often such findings are wrong, how sure this one is, that nothing is shown."""
+    known = evaluation.worth_of(example.mode)
+    wrong = known.precision.num - known.precision.num_true if known is not None else 0
+    reasons = [f"confidence {example.confidence:.2f}"]
+    if known is not None and known.precision.num:
+        reasons.append(f"{wrong} of {known.precision.num} findings of this mode in labelled dialogues are wrong")
+    if not example.span:
+        reasons.append("no words of the message are its evidence")
+    return "; ".join(reasons)
 
 
 def _start(text: str) -> str:

@@ -82,9 +82,11 @@ def headline(evaluation: Evaluation) -> str:
         interval = percent_interval(rate.low, rate.high)
         bounds = f" [{interval}]" if interval else " (too few dialogues for an interval)"
         said.append(
-            f"{group.name}: {evaluation.detector} finds a failure in {percent(rate.estimate)} %{bounds} of "
-            f"{rate.num_messages:,} chatbot messages in {rate.num_dialogues:,} dialogues{_corrected(group)}."
+            f"{group.name}:{_corrected(group)} {evaluation.detector} finds a failure in {percent(rate.estimate)} %"
+            f"{bounds} of {rate.num_messages:,} chatbot messages in {rate.num_dialogues:,} dialogues."
         )
+    if said and evaluation.worth_measured is not None:
+        said.append(_worth(evaluation))
     return " ".join(said) or "No dialogue with a chatbot message."
 
 
@@ -95,10 +97,23 @@ def _corrected(group: Group) -> str:
     interval = percent_interval(rate.low, rate.high)
     if rate.estimate == 0 and rate.high is not None:
         # "0 %" would be read as a finding of no failure; it is one of too many false alarms.
-        at_most = f"(corrected: at most {percent(rate.high)} %)"
-        return f", no more than its false alarms on labelled messages explain {at_most}"
-    return f"; without its errors on labelled messages {percent(rate.estimate)} %" + (
-        f" [{interval}]" if interval else ""
+        return f" at most {percent(rate.high)} % of messages fail, no more than false alarms explain;"
+    return f" {percent(rate.estimate)} %" + (f" [{interval}]" if interval else "") + " of messages fail, corrected;"
+
+
+def _worth(evaluation: Evaluation) -> str:
+    """How often findings are right, and which modes are meant by "a failure"."""
+    measured = evaluation.worth_measured
+    if measured is None or not evaluation.modes_judged:
+        return "No mode of this detector is shown to be right more often than not: no rate is given."
+    found = measured.findings
+    interval = percent_interval(found.precision.low, found.precision.high)
+    left_out = len(evaluation.modes_not_measurable)
+    return (
+        f"In labelled dialogues {percent(found.precision.value)} %"
+        + (f" [{interval}]" if interval else "")
+        + f" of its findings are right, and it finds {percent(found.recall.value)} % of these failures"
+        + (f"; {left_out} of {len(evaluation.modes)} modes are not measurable with it." if left_out else ".")
     )
 
 

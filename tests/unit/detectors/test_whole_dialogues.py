@@ -12,8 +12,9 @@ import pytest
 
 from advsim.cli import main
 from advsim.detectors import whole_dialogues
+from advsim.detectors.findings import find_in_labelled
 from advsim.detectors.whole_dialogues import LabelledDialogue, MessageLabel, fingerprint, load_whole_dialogues
-from advsim.detectors.worth import measure_worth
+from advsim.detectors.worth import worth as worth_of
 from advsim.errors import CorpusError
 from advsim.records import Assessment, Dialogue, FailureLabel, Speaker, Split, Turn, Visibility
 from advsim.runtime.progress import Reporter
@@ -129,6 +130,10 @@ class Fixed:
         )
 
 
+def find(found, dialogues):  # type: ignore[no-untyped-def]
+    return find_in_labelled(Fixed(found), dialogues, modes=("invalidation", "overload"), reporter=Reporter())
+
+
 def dialogue_of(name: str, *modes: tuple[str, ...]) -> LabelledDialogue:
     turns = tuple(turn for _ in modes for turn in TURNS[:2])
     return LabelledDialogue(
@@ -151,7 +156,7 @@ def test_precision_recall_and_alarms_are_counted_by_mode_and_over_all_findings()
         ("a", 5): ("overload",),
         ("b", 3): None,
     }
-    worth = measure_worth(Fixed(found), dialogues, modes=("invalidation", "overload"), reporter=Reporter())
+    worth = worth_of(find(found, dialogues))
     any_failure, invalidation, overload = worth.modes
     assert (overload.precision.num_true, overload.precision.num) == (1, 2)
     assert (overload.recall.num_true, overload.recall.num, overload.num_not_judged) == (1, 1, 1)
@@ -167,7 +172,7 @@ def test_precision_recall_and_alarms_are_counted_by_mode_and_over_all_findings()
 def test_intervals_are_over_dialogues_and_macro_f1_is_of_modes_with_enough_labels() -> None:
     dialogues = [dialogue_of(f"d{k}", ("overload",), ()) for k in range(12)]
     found = {(f"d{k}", 1): ("overload",) for k in range(12) if k % 3}
-    worth = measure_worth(Fixed(found), dialogues, modes=("invalidation", "overload"), reporter=Reporter())
+    worth = worth_of(find(found, dialogues))
     recall = worth.modes[2].recall
     assert recall.low is not None and recall.high is not None and recall.low < recall.value < recall.high < 1
     assert worth.macro_f1 == pytest.approx(2 * 8 / (8 + 12))

@@ -172,7 +172,7 @@ def test_corrected_rates_stand_beside_the_raw_ones_in_json_tables_and_page(tmp_p
     (errors,) = calibration_table(part).groups
     rows = {row.label: [cell.value for cell in row.cells] for row in errors.rows}
     assert rows["any failure"] == rows["premature advice"] == ["80.0", "20", "95.0", "40"]
-    assert "without its errors on labelled messages 37.8 %" in headline(part)
+    assert "a: 37.8 % [" in headline(part) and "of messages fail, corrected" in headline(part)
     page = (tmp_path / "out" / "evaluation.html").read_text()
     assert "How the detector errs on labelled messages" in page and "37.8" in page
     assert page == render_evaluation(found)
@@ -184,7 +184,7 @@ def test_a_rate_within_the_false_alarms_is_not_headed_as_none(tmp_path):
     found = evaluate(write(tmp_path / "a.jsonl", advice=1 / 3), calibration=labels)
     assert found.groups[0].failures.corrected["any"].estimate == 0
     said = headline(found)
-    assert "no more than its false alarms on labelled messages explain (corrected: at most " in said
+    assert said.startswith("a: at most ") and "of messages fail, no more than false alarms explain" in said
     assert "0.0 %" not in said
 
 

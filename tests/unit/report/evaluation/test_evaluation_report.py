@@ -241,9 +241,9 @@ def test_difference_stands_with_both_p_values(metrics):
 
 
 def test_modes_seen_only_over_the_dialogue_say_so_beside_their_rate(metrics):
-    assert row_named(metrics, "Failure rate", "seen only over the dialogue") is None
+    assert row_named(metrics, "Found in messages", "seen only over the dialogue") is None
     metrics["groups"][0]["failures"]["visibilities"] = {"overload": {"message": 11, "trajectory": 3}}
-    row = row_named(metrics, "Failure rate", "seen only over the dialogue")
+    row = row_named(metrics, "Found in messages", "seen only over the dialogue")
     assert row.cells[0].value == "3 of 14"
 
 

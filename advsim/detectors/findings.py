@@ -1,0 +1,160 @@
+"""What a detector finds in the labelled whole dialogues, message by message, kept in a file.
+
+From it follows what the detector is worth (:mod:`advsim.detectors.worth`), which of its modes can be measured at all,
+and how rates are corrected. The files of the detectors that ship are beside the labels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from advsim.config.paths import local_path
+from advsim.detectors.accuracy import by_message, verdict
+from advsim.detectors.protocol import Detector
+from advsim.detectors.whole_dialogues import LabelledDialogue
+from advsim.errors import ConfigError
+from advsim.runtime.progress import Reporter
+
+SHIPPED = "shipped"
+"""Names the file that ships for a detector, in place of a path."""
+
+_FOLDER = Path(__file__).with_name("labelled") / "findings"
+_MAX_BYTES = 50_000_000
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class FoundMessage(_Section):
+    """A labelled message: the modes that it shows, those that were found, and those without a verdict."""
+
+    turn: Annotated[int, Field(ge=0)]
+    shown: tuple[str, ...] = ()
+    found: tuple[str, ...] = ()
+    not_judged: tuple[str, ...] = ()
+
+
+class FoundDialogue(_Section):
+    """A labelled dialogue, its chatbot messages in order."""
+
+    dialogue: str
+    messages: tuple[FoundMessage, ...]
+
+
+class Findings(_Section):
+    """A detector's findings in labelled dialogues that it was not made with.
+
+    Attributes:
+        detector: its name.
+        parts: of the labelled dialogues that were judged.
+        modes: ids that were labelled and judged; what is said of others is not known.
+        dialogues: a row each.
+    """
+
+    format: Literal["advsim-detector-findings"] = "advsim-detector-findings"
+    detector: str
+    parts: tuple[str, ...]
+    modes: tuple[str, ...]
+    dialogues: tuple[FoundDialogue, ...]
+
+    def save(self, path: Path) -> None:
+        """Write the file as JSON, a dialogue a line.
+
+        Raises:
+            ConfigError: it cannot be written.
+        """
+        head = self.model_dump_json(exclude={"dialogues"}, exclude_defaults=False)[:-1]
+        rows = ",\n".join(row.model_dump_json(exclude_defaults=True) for row in self.dialogues)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(f'{head},"dialogues":[\n{rows}\n]}}\n', encoding="utf-8")
+        except OSError as error:
+            raise ConfigError(f"cannot write {path}: {error.strerror}") from None
+
+
+def find_in_labelled(
+    detector: Detector, dialogues: Sequence[LabelledDialogue], *, modes: Sequence[str], reporter: Reporter
+) -> Findings:
+    """Let a detector judge labelled dialogues.
+
+    Args:
+        detector: any.
+        dialogues: labelled ones; they must not be those that the detector was made with.
+        modes: ids that the labels know.
+        reporter: shows progress.
+
+    Raises:
+        CorpusError: the detector assessed a message twice.
+    """
+    with reporter.stage(f"labelled dialogues by {detector.name}", total=len(dialogues), unit="dialogue") as stage:
+        assessed = by_message(detector.assess([each.dialogue for each in dialogues], advance=stage.advance))
+    rows = []
+    for each in dialogues:
+        messages = []
+        for turn, label in each.labels.items():
+            said = {mode: verdict(assessed[each.dialogue.id, turn], mode) for mode in modes}
+            messages.append(
+                FoundMessage(
+                    turn=turn,
+                    shown=tuple(mode for mode in modes if mode in label.modes),
+                    found=tuple(mode for mode in modes if said[mode]),
+                    not_judged=tuple(mode for mode in modes if said[mode] is None),
+                )
+            )
+        rows.append(FoundDialogue(dialogue=each.dialogue.id, messages=tuple(messages)))
+    return Findings(
+        detector=detector.name,
+        parts=tuple(sorted({each.part for each in dialogues})),
+        modes=tuple(modes),
+        dialogues=tuple(rows),
+    )
+
+
+def load_findings(source: str, detector: str, *, folder: Path = _FOLDER) -> Findings | None:
+    """The findings that say what a detector is worth.
+
+    Args:
+        source: a file of :meth:`Findings.save`, or ``shipped``.
+        detector: its name.
+        folder: of the files that ship.
+
+    Returns:
+        None where ``shipped`` has none of this detector.
+
+    Raises:
+        ConfigError: the file cannot be read, breaks the format, or is of another detector.
+    """
+    path = folder / f"{detector}.json" if source == SHIPPED else local_path(source, key="worth")
+    if source == SHIPPED and not path.is_file():
+        return None
+    try:
+        if path.stat().st_size > _MAX_BYTES:
+            raise ConfigError(f"worth {source}: the file has more than {_MAX_BYTES:,} bytes, expected findings")
+        findings = Findings.model_validate_json(path.read_bytes())
+    except OSError as error:
+        raise ConfigError(f"worth {source}: cannot be read: {error.strerror}") from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"])) or "the file"
+        raise ConfigError(
+            f"worth {source}: {place}: {first['msg']}; expected a file of `advsim detectors measure --save`"
+        ) from None
+    if findings.detector != detector:
+        raise ConfigError(f"worth {source}: got findings of {findings.detector}, expected those of {detector}")
+    return findings
+
+
+def shown_and_found(findings: Findings, modes: Sequence[str]) -> Mapping[tuple[str, int], tuple[set[str], set[str]]]:
+    """Modes shown and found in each message that was judged on all of these modes, by dialogue and turn."""
+    wanted = set(modes)
+    return {
+        (row.dialogue, message.turn): (wanted & set(message.shown), wanted & set(message.found))
+        for row in findings.dialogues
+        for message in row.messages
+        if not wanted & set(message.not_judged)
+    }
