@@ -180,6 +180,7 @@ def _parser() -> argparse.ArgumentParser:
         "precision, recall and false alarms of detectors on whole labelled dialogues",
         module="detectors",
     )
+    measure.set_defaults(work="measure")
     measure.add_argument(
         "--detector",
         action="append",
@@ -189,18 +190,11 @@ def _parser() -> argparse.ArgumentParser:
     measure.add_argument(
         "--part",
         action="append",
-        choices=("build", "tune", "final"),
-        help="build: rules and weights were made from it; tune (default): they were chosen by it; final: to be opened "
-        "once, at the end; may be given several times",
+        choices=("train", "build", "tune", "final"),
+        help="train, build: rules and weights were made from them; tune (default): they were chosen by it; final: to "
+        "be opened once, at the end; may be given several times",
     )
     measure.add_argument("--save", metavar="FILE", help="keep the findings of one detector, for -o evaluate.worth=FILE")
-    measure.add_argument(
-        "--esconv",
-        action="append",
-        default=[],
-        metavar="FILE",
-        help="your copy of ESConv (.jsonl, .jsonl.gz or .parquet): its labels ship, its text may not",
-    )
     measure.add_argument(
         "-o",
         dest="overrides",
@@ -210,6 +204,26 @@ def _parser() -> argparse.ArgumentParser:
         help="for the judge, for example -o evaluate.judge.model=my-model -o evaluate.judge.base_url=https://host/v1",
     )
     measure.add_argument("--json", action="store_true", help="print all figures as JSON instead of the tables")
+    train = _command(
+        detectors_commands, "train", "train the learned detector on labelled dialogues and messages", module="detectors"
+    )
+    train.set_defaults(work="train")
+    train.add_argument("--out", required=True, metavar="FOLDER", help="for the weights; used by -o evaluate.weights")
+    train.add_argument(
+        "--labelled",
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="messages that you labelled (JSON Lines; see advsim/detectors/labelled/README.md), beside those that ship",
+    )
+    for command in (measure, train):
+        command.add_argument(
+            "--esconv",
+            action="append",
+            default=[],
+            metavar="FILE",
+            help="your copy of ESConv (.jsonl, .jsonl.gz or .parquet): its labels ship, its text may not",
+        )
 
     corpus = commands.add_parser("corpus", help="look at dialogues", description="Look at dialogues.")
     corpus_commands = corpus.add_subparsers(required=True, metavar="COMMAND")

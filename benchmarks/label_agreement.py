@@ -45,7 +45,8 @@ def kappa_with_bounds(by_dialogue: Sequence[npt.NDArray[np.bool_]]) -> tuple[flo
 def passes_of(dialogue: LabelledDialogue, mode: str) -> npt.NDArray[np.bool_]:
     """Whether each pass found the mode, shape (messages, 2)."""
     labels = dialogue.labels.values()
-    return np.array([(mode in label.first, mode in label.second) for label in labels], dtype=bool).reshape(-1, 2)
+    twice = [(label.first, label.second) for label in labels if label.second is not None]
+    return np.array([(mode in first, mode in second) for first, second in twice], dtype=bool).reshape(-1, 2)
 
 
 def main() -> None:
@@ -57,13 +58,15 @@ def main() -> None:
     print(f"{len(dialogues)} dialogues, {sum(len(each.labels) for each in dialogues)} messages")
     sizes = Counter((each.part, each.source) for each in dialogues)
     print(", ".join(f"{part} {source} {num}" for (part, source), num in sorted(sizes.items())))
-    print(f"{'mode':24}{'kappa':>7}{'95 %':>14}{'build':>7}{'tune':>6}{'final':>7}")
+    print(f"{'mode':24}{'kappa':>7}{'95 %':>14}{'train':>7}{'build':>7}{'tune':>6}{'final':>7}")
     for mode in load_taxonomy().ids:
-        value, low, high = kappa_with_bounds([passes_of(each, mode) for each in dialogues])
+        value, low, high = kappa_with_bounds([passes_of(each, mode) for each in dialogues if each.part != "train"])
         shown = Counter(each.part for each in dialogues for label in each.labels.values() if mode in label.modes)
         kappa_text = "" if value is None else f"{value:.2f}"
         bounds = "" if low is None or high is None else f"{low:.2f} to {high:.2f}"
-        print(f"{mode:24}{kappa_text:>7}{bounds:>14}{shown['build']:7}{shown['tune']:6}{shown['final']:7}")
+        print(
+            f"{mode:24}{kappa_text:>7}{bounds:>14}{shown['train']:7}{shown['build']:7}{shown['tune']:6}{shown['final']:7}"
+        )
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""``advsim detectors measure``: what a detector is worth on whole labelled dialogues."""
+"""``advsim detectors``: what a detector is worth on whole labelled dialogues, and training of the learned one."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ from advsim.commands.show import print_json, print_parts, say
 from advsim.config.paths import local_path
 from advsim.corpus.files import read_dialogues
 from advsim.detectors.findings import Findings, find_in_labelled
+from advsim.detectors.labelled import load_labelled
+from advsim.detectors.taxonomy import load_taxonomy
 from advsim.detectors.whole_dialogues import LabelledDialogue, load_whole_dialogues
 from advsim.detectors.worth import ModeWorth, Share, Worth, worth
 from advsim.errors import ConfigError
@@ -24,12 +26,39 @@ from advsim.runtime.progress import Reporter
 
 
 def run(options: argparse.Namespace) -> None:
-    """Measure detectors on the labelled dialogues and print precision, recall and false alarms.
+    """Measure detectors on the labelled dialogues, or train the learned one on them.
 
     Raises:
-        ConfigError: a detector is unknown, the judge cannot work, or no labelled dialogue has a text.
-        CorpusError: a copy of ESConv cannot be read.
+        ConfigError: a detector is unknown, the judge cannot work, no labelled dialogue has a text, or the folder is not
+            empty.
+        CorpusError: a copy of ESConv or a labelled file cannot be read.
     """
+    if options.work == "train":
+        _train(options)
+    else:
+        _measure(options)
+
+
+def _train(options: argparse.Namespace) -> None:
+    from advsim.detectors.learned.training import examples_of_dialogues, examples_of_messages, train_learned
+
+    folder = local_path(options.out, key="--out")
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise ConfigError(f"--out {options.out}: there is something already; name a new folder")
+    taxonomy = load_taxonomy()
+    copy = [dialogue for file in options.esconv for dialogue in read_dialogues(file).dialogues]
+    messages = load_labelled("build", taxonomy=taxonomy)
+    for file in options.labelled:
+        messages += load_labelled("build", local_path(file, key="--labelled"), taxonomy=taxonomy)
+    examples = examples_of_dialogues(load_whole_dialogues("train", "build", copy=copy)) + examples_of_messages(messages)
+    choosing = examples_of_dialogues(load_whole_dialogues("tune", copy=copy))
+    train_learned(examples, choosing, taxonomy=taxonomy, folder=folder, reporter=Reporter())
+    say(f"Saved {options.out}, trained on {len(examples)} messages. Use it: -o evaluate.weights={options.out}")
+    if not copy:
+        say("Dialogues of ESConv were left out: their text may not be shipped. Give your copy with --esconv FILE.")
+
+
+def _measure(options: argparse.Namespace) -> None:
     copy = [dialogue for file in options.esconv for dialogue in read_dialogues(file).dialogues]
     names, parts = options.detector or ["rules"], options.part or ["tune"]
     if options.save is not None and len(names) > 1:

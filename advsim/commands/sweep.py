@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from advsim.commands.options import only_figures_on_stdout
 from advsim.commands.show import console_on
 from advsim.config import SweepConfig, load_section
-from advsim.detectors.rules import RulesDetector
+from advsim.evaluation.instruments import build_instruments
 from advsim.rates.rates import ANY
 from advsim.report.chatbots.figures import agreement_notes, chatbot_table
 from advsim.report.evaluation.tables import figure_tables
@@ -50,9 +50,13 @@ def sweep(settings: SweepConfig, *, reporter: Reporter | None = None) -> tuple[S
     study = plan(settings)
     reporter.message(describe_work(study, tokens_per_s=settings.tokens_per_s))
     work(study, reporter)
-    detector = RulesDetector()
-    real = real_outcomes(study, detector)
-    results = [measure(study, simulator, real, detector, baseline=settings.baseline) for simulator in study.simulators]
+    instruments = build_instruments(settings.evaluate)
+    detector = instruments.measured
+    try:
+        real = real_outcomes(study, detector)
+        results = [measure(study, each, real, detector, baseline=settings.baseline) for each in study.simulators]
+    finally:
+        instruments.release()
     study.output.write_json(RESULT, result_json(study, results, detector))
     return study, results
 
@@ -65,7 +69,8 @@ def print_results(study: SweepPlan, results: Sequence[Result]) -> None:
     console.print(
         "\nFailures by the detector, any mode unless one is named, with 95 % intervals. Real: replay of "
         f"{len(study.prefixes)} prefixes of {len({name for name, _ in study.prefixes})} dialogues; simulated: "
-        f"{len(study.scenarios)} conversations of each simulator with each chatbot."
+        f"{len(study.scenarios)} conversations of each simulator with each chatbot. Modes that the detector measures: "
+        f"{', '.join(modes) or 'none'}."
     )
     for part in figure_tables(dataclasses.replace(table, groups=(*table.groups, divergence_rows(results)))):
         console.print(part)

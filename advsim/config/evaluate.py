@@ -150,6 +150,8 @@ class EvaluateConfig(Section):
 
     detector: Literal["rules", "learned", "combined", "judge"] = "rules"
     """``rules`` needs nothing and is the fastest; ``combined`` is rules and the learned detector weighed together."""
+    weights: str | None = None
+    """Folder of ``advsim detectors train``, in place of the learned detector that ships."""
     taxonomy: str | None = None
     """YAML file that adds failure modes or replaces their texts."""
     worth: str | None = "shipped"

@@ -7,6 +7,7 @@ from typing import Annotated
 from pydantic import Field
 
 from advsim.config.base import Count, Section, Seed
+from advsim.config.evaluate import EvaluateConfig
 
 
 class SweepConfig(Section):
@@ -29,6 +30,8 @@ class SweepConfig(Section):
     output: str | None = None
     """Folder of what was simulated and found; None: ``sweep`` in the run folder."""
     seed: Seed = 0
+    evaluate: EvaluateConfig = EvaluateConfig()
+    """The detector of both sides' failures, and what it is worth."""
     run_overrides: tuple[str, ...] = ()
     """``key.path=value`` each, of the run's configuration: where its corpus lies now, or how its engines run here."""
     tokens_per_s: Annotated[float, Field(ge=0.01, le=1e9, strict=True)] = 300.0

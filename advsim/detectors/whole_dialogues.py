@@ -20,13 +20,15 @@ from advsim.detectors.taxonomy import Taxonomy, load_taxonomy
 from advsim.errors import CorpusError
 from advsim.records import Dialogue, Split, Turn, chatbot_turns
 
-WholePart = Literal["build", "tune", "final"]
-"""``build`` to make rules and train, ``tune`` to choose between them, ``final`` to be opened once, at the end."""
+WholePart = Literal["train", "build", "tune", "final"]
+"""``train``, ``build``: to make rules and train; ``tune``: to choose between them; ``final``: to be opened once, last.
+
+``train`` was read once only; the others twice, with a third look."""
 
 Source = Literal["written", "simulated", "esconv"]
 
 _FOLDER = Path(__file__).with_name("labelled")
-_SPLITS = {"build": Split.TRAIN, "tune": Split.VALIDATION, "final": Split.TEST}
+_SPLITS = {"train": Split.TRAIN, "build": Split.TRAIN, "tune": Split.VALIDATION, "final": Split.TEST}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,13 +39,13 @@ class MessageLabel:
         modes: ids of the failure modes that it shows; empty where it shows none.
         severity: that of its worst mode, 1 minor to 3 severe; None where it shows none.
         first: modes by the first pass of labelling alone.
-        second: modes by the second pass, which did not see the first.
+        second: modes by the second pass, which did not see the first; None in the part ``train``, which has none.
     """
 
     modes: frozenset[str]
     severity: int | None
     first: frozenset[str]
-    second: frozenset[str]
+    second: frozenset[str] | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,7 +63,7 @@ class _Message(RowSection):
     modes: list[str]
     severity: Severity | None
     first: list[str]
-    second: list[str]
+    second: list[str] | None = None
 
 
 class _Labels(RowSection):
@@ -135,7 +137,7 @@ def _labelled(row: _Labels, text: Dialogue, known: Sequence[str]) -> LabelledDia
     if fingerprint(dialogue.turns) != row.fingerprint:
         raise CorpusError(f"{where}: the text is not the one that was labelled; take the text or the labels anew")
     for message in row.messages:
-        named = {*message.modes, *message.first, *message.second}
+        named = {*message.modes, *message.first, *(message.second or ())}
         if named - set(known):
             raise CorpusError(f"{where}, turn {message.turn}: unknown modes {sorted(named - set(known))}")
         check_severity(message.severity, message.modes, where=f"{where}, turn {message.turn}")
@@ -148,7 +150,7 @@ def _labelled(row: _Labels, text: Dialogue, known: Sequence[str]) -> LabelledDia
                 modes=frozenset(message.modes),
                 severity=message.severity,
                 first=frozenset(message.first),
-                second=frozenset(message.second),
+                second=None if message.second is None else frozenset(message.second),
             )
             for message in row.messages
         },

@@ -9,6 +9,7 @@ from advsim.config import EvaluateConfig
 from advsim.detectors.build import build_detector
 from advsim.detectors.findings import SHIPPED, Findings, load_findings
 from advsim.detectors.judge.judge import Judge
+from advsim.detectors.measurable import MeasuredDetector
 from advsim.detectors.protocol import Detector
 from advsim.detectors.taxonomy import Taxonomy, load_taxonomy
 from advsim.detectors.worth import Worth, measurable_modes, worth
@@ -31,6 +32,11 @@ class Instruments:
     def worth(self) -> Worth | None:
         """What the detector is worth, all modes; None where nobody measured it."""
         return None if self.findings is None else worth(self.findings)
+
+    @property
+    def measured(self) -> Detector:
+        """The detector, of the modes that are measured alone."""
+        return MeasuredDetector(self.detector, self.modes)
 
     @property
     def worth_measured(self) -> Worth | None:
@@ -70,7 +76,7 @@ def build_instruments(
     """
     taxonomy = load_taxonomy(config.taxonomy)
     embedder = LazyEmbedder(embedder)
-    known = build_detector(config, taxonomy, embedder) if detector is None else detector
+    known = build_detector(config, taxonomy) if detector is None else detector
     is_unknown = detector is not None and config.worth == SHIPPED  # whatever its name
     return Instruments(
         detector=known,

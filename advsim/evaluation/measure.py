@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from advsim.config import HeldOutConfig
+from advsim.corpus.habits import num_words
 from advsim.evaluation.calibration import Calibration, calibrate, calibration_by_findings, corrected_rates
 from advsim.evaluation.chatbots import measure_chatbots
 from advsim.evaluation.inputs import GroupInput
@@ -45,8 +46,6 @@ from advsim.runtime.progress import Reporter, Stage
 from advsim.validity.by_chatbot import rows_by_chatbot
 from advsim.validity.population_test import SimulatorVerdict, simulator_verdict
 from advsim.validity.replication import AbPair
-
-NOTHING_MEASURABLE = "no mode of this detector is shown to be right more often than not"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -152,11 +151,8 @@ def measure(
 
 
 def _assess(inputs: Sequence[GroupInput], instruments: Instruments, reporter: Reporter) -> dict[str, list[Assessment]]:
-    """What the detector says, by group: without openings the chatbot did not write, silent replies as errors.
-
-    Modes that it cannot measure are left out of what it says, as modes that it does not judge.
-    """
-    detector = instruments.detector
+    """What the detector says, by group: without openings the chatbot did not write, silent replies as errors."""
+    detector = instruments.measured
     by_group: dict[str, list[Assessment]] = {}
     num_dialogues = sum(len(group.dialogues) for group in inputs)
     with reporter.stage(f"failures by {detector.name}", total=num_dialogues, unit="dialogue") as stage:
@@ -166,23 +162,11 @@ def _assess(inputs: Sequence[GroupInput], instruments: Instruments, reporter: Re
             by_group[group.name] = [
                 dataclasses.replace(assessment, labels=(), abstained=(), error=ONLY_A_THOUGHT)
                 if (assessment.conversation_id, assessment.turn) in silent
-                else _measured(assessment, instruments.modes, detector.modes)
+                else assessment
                 for assessment in said
                 if (assessment.conversation_id, assessment.turn) not in group.openings
             ]
     return by_group
-
-
-def _measured(assessment: Assessment, modes: Sequence[str], judged: Sequence[str]) -> Assessment:
-    """The assessment without what it says of modes that are not measured; an error where none is."""
-    if not modes and judged and not assessment.error:
-        return dataclasses.replace(assessment, labels=(), abstained=(), error=NOTHING_MEASURABLE)
-    unmeasured = [mode for mode in judged if mode not in modes]
-    return dataclasses.replace(
-        assessment,
-        labels=tuple(label for label in assessment.labels if label.mode not in unmeasured),
-        abstained=tuple(dict.fromkeys((*assessment.abstained, *(() if assessment.error else unmeasured)))),
-    )
 
 
 def _calibration(inputs: Sequence[GroupInput], instruments: Instruments, reporter: Reporter) -> Calibration | None:
@@ -236,6 +220,11 @@ def _failures(
         reference=rows[reference.name] if reference is not None else None,
         population_test=_population_test(group, reference, rows, seed) if reference is not None else None,
         blame=blame,
+        num_words={
+            (dialogue.id, turn): num_words(said.text)
+            for dialogue in group.dialogues
+            for turn, said in chatbot_turns(dialogue)
+        },
         seed=seed,
     )
 

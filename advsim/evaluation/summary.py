@@ -13,6 +13,7 @@ from advsim.rates.blame import BlameReport
 from advsim.rates.correction import CorrectedRate
 from advsim.rates.divergence import Divergence, mode_divergence
 from advsim.rates.outcomes import MessageOutcome
+from advsim.rates.per_words import WordRate, per_100_words
 from advsim.rates.rates import ANY, failure_rate
 from advsim.realism.diversity import Diversity, measure_diversity
 from advsim.realism.families import Family
@@ -57,6 +58,7 @@ class FailureSummary:
         population_test: whether the group can be told from the reference by its failures, all modes taken together.
         blame: of the conversations; None for the reference.
         corrected: rates without the detector's errors, keys as in ``rates``; empty where it was not calibrated.
+        per_100_words: failing messages per 100 words, keys as in ``rates``.
     """
 
     rates: Mapping[str, Rate]
@@ -70,6 +72,7 @@ class FailureSummary:
     population_test: SimulatorVerdict | None = None
     blame: BlameSummary | None = None
     corrected: Mapping[str, CorrectedRate] = field(default_factory=dict)
+    per_100_words: Mapping[str, WordRate] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,6 +108,7 @@ def summarise_failures(
     reference: Sequence[MessageOutcome] | None = None,
     population_test: SimulatorVerdict | None = None,
     blame: BlameReport | None = None,
+    num_words: Mapping[tuple[str, int], int] | None = None,
     seed: int = 0,
 ) -> FailureSummary:
     """Rates by mode and severities; with a reference also differences and divergence.
@@ -116,6 +120,7 @@ def summarise_failures(
         reference: outcomes of the group to compare with.
         population_test: of the group against it.
         blame: attribution of the conversations.
+        num_words: of each message, by dialogue id and turn.
         seed: of permutations and bootstrap.
     """
     labels = [label for assessment in assessments for label in assessment.labels]
@@ -125,6 +130,9 @@ def summarise_failures(
     real = reference or ()
     return FailureSummary(
         rates={mode or ANY: failure_rate(rows, mode=mode) for mode in (None, *modes)},
+        per_100_words={mode or ANY: per_100_words(rows, num_words, mode=mode) for mode in (None, *modes)}
+        if num_words is not None
+        else {},
         severities={severity: counted[severity] for severity in (1, 2, 3)},
         visibilities={
             mode: {visibility.value: seen[mode, visibility] for visibility in Visibility}

@@ -127,6 +127,7 @@ def result_json(study: SweepPlan, results: Sequence[Result], detector: Detector)
     return {
         "run": study.run.folder.location,
         "detector": detector.name,
+        "modes": list(detector.modes),
         "num_chatbots": len(study.chatbots),
         "num_conversations": len(study.scenarios),
         "num_prefixes": len(study.prefixes),

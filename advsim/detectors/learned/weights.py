@@ -1,37 +1,38 @@
-"""Weights of a learned detector, and their description in ``detector.json``."""
+"""The files of a learned detector: ``weights.safetensors``, and ``detector.json`` with what they mean."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Literal
 
-import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+import torch
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
 
-from advsim.detectors.learned.inputs import NUM_COUNTS
-from advsim.models.embedder import FloatArray
+from advsim.detectors.learned.encoder import BASE
+from advsim.detectors.learned.inputs import INPUTS_VERSION
+from advsim.errors import ConfigError
 from advsim.records import Visibility
 
-_MAX_SCALED = 4.0
-"""Counts are cut at so many standard deviations: a message unlike any labelled one must not decide by its length."""
-_COUNTS_WEIGHT = 0.25
-"""Scale of the counts beside unit-length embeddings under one penalty; .15 to .4 were equal to .01 in AUC."""
+WEIGHTS_FILE = "weights.safetensors"
+DESCRIPTION_FILE = "detector.json"
+
+Share = Annotated[float, Field(ge=0.0, le=1.0)]
 
 
 class ModeModel(BaseModel):
-    """Intercept, calibration and threshold of one mode; its weights are in :class:`Weights`.
+    """One output of the network.
 
-    The probability is ``1 / (1 + exp(slope * score + offset))`` of the score ``weights . inputs + intercept``.
+    The probability is ``1 / (1 + exp(-(slope * score + offset)))``, slope and offset those of the description.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     mode: str
     visibility: Visibility
-    intercept: float
-    slope: float
-    offset: float
-    threshold: Annotated[float, Field(ge=0.0, le=1.0)]
+    threshold: Share
     severity: Annotated[int, Field(ge=1, le=3)]
     """Median of the positives' severities: the model does not tell severities apart."""
     num_positive: int
@@ -39,29 +40,61 @@ class ModeModel(BaseModel):
 
 
 class Description(BaseModel):
-    """Contents of ``detector.json``."""
+    """Contents of ``detector.json``.
+
+    Attributes:
+        slope: of the scores' calibration, one for all modes.
+        offset: see ``slope``.
+        farthest: distance from the training messages beyond which a message is abstained from.
+        known_modes: all modes of the taxonomy; those without a model are abstained from.
+        models: the outputs in order.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     format: Literal["advsim-learned-detector"] = "advsim-learned-detector"
-    inputs_version: int
+    inputs_version: int = INPUTS_VERSION
+    base: str = BASE
     name: str
-    abstain_margin: Annotated[float, Field(ge=0.0, le=0.5)]
+    slope: Annotated[float, Field(gt=0.0)]
+    offset: float
+    farthest: Annotated[float, Field(gt=0.0)]
     known_modes: tuple[str, ...]
-    """All modes of the taxonomy; those without a model are abstained from."""
     models: tuple[ModeModel, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Weights:
-    """Arrays of a detector. ``M`` models, ``I`` inputs, ``C`` counts among them, the last ones."""
-
-    weights_MI: FloatArray
-    mean_C: FloatArray
-    scale_C: FloatArray
+def save_weights(folder: Path, description: Description, tensors: dict[str, Tensor]) -> None:
+    """Write both files into a folder, which is made."""
+    folder.mkdir(parents=True, exist_ok=True)
+    save_file(tensors, folder / WEIGHTS_FILE)
+    (folder / DESCRIPTION_FILE).write_text(description.model_dump_json(indent=1) + "\n", encoding="utf-8")
 
 
-def scale_counts(inputs_NI: FloatArray, mean_C: FloatArray, scale_C: FloatArray) -> FloatArray:
-    """Inputs with their counts standardised, cut, and weighted against the embeddings; same shape."""
-    counts_NC = np.clip((inputs_NI[:, -NUM_COUNTS:] - mean_C) / scale_C, -_MAX_SCALED, _MAX_SCALED)
-    return np.hstack([inputs_NI[:, :-NUM_COUNTS], _COUNTS_WEIGHT * counts_NC])
+def load_weights(folder: Path) -> tuple[Description, dict[str, Tensor]]:
+    """Read both files.
+
+    Raises:
+        ConfigError: a file is missing, cannot be read, is of another version, or holds numbers that are not finite.
+    """
+    remedy = "train the detector again"
+    try:
+        description = Description.model_validate_json((folder / DESCRIPTION_FILE).read_bytes())
+        tensors = load_file(folder / WEIGHTS_FILE)
+    except FileNotFoundError as error:
+        raise ConfigError(
+            f"{error.filename or folder / WEIGHTS_FILE}: no such file; train the detector first"
+        ) from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(map(str, first["loc"]))
+        raise ConfigError(f"{folder / DESCRIPTION_FILE}: {key}: {first['msg']}; {remedy}") from None
+    except (OSError, ValueError, SafetensorError) as error:
+        raise ConfigError(f"{folder}: not a saved detector ({error}); {remedy}") from None
+    if (description.inputs_version, description.base) != (INPUTS_VERSION, BASE):
+        raise ConfigError(
+            f"{folder}: trained on inputs of version {description.inputs_version} of {description.base}, this advsim "
+            f"has {INPUTS_VERSION} of {BASE}; {remedy}"
+        )
+    if not all(bool(torch.isfinite(tensor).all()) for tensor in tensors.values()):
+        raise ConfigError(f"{folder / WEIGHTS_FILE}: got numbers that are not finite; {remedy}")
+    return description, tensors

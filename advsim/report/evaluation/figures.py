@@ -57,6 +57,11 @@ LEGEND: tuple[tuple[str, str], ...] = (
         "any failure, in no test and in no verdict.",
     ),
     (
+        "per 100 words",
+        "failing messages to 100 words of judged messages: long messages have more room for failures, so that chatbots "
+        "of unlike length are compared by this too.",
+    ),
+    (
         "difference",
         "rate less that of the reference, in percentage points; from the two intervals and the correlation of users "
         "who are in both groups. p: of a permutation of users, over modes after Benjamini and Hochberg. The figure "
@@ -109,6 +114,7 @@ def evaluation_table(evaluation: Evaluation) -> FigureTable:
         RowGroup(title="Dialogues", rows=filled_rows(_size_rows(groups))),
         RowGroup(title="Corrected for detector errors, %", rows=filled_rows(_corrected_rows(evaluation))),
         RowGroup(title="Found in messages, %", rows=filled_rows(_rate_rows(evaluation))),
+        RowGroup(title="Found per 100 words", rows=filled_rows(_word_rows(evaluation))),
         RowGroup(title="Not measurable: right, %", rows=filled_rows(not_measurable_rows(evaluation))),
         RowGroup(title="Difference to ref., points", rows=filled_rows(_difference_rows(evaluation))),
         RowGroup(title="Divergence over modes, bits", rows=filled_rows(_divergence_rows(groups))),
@@ -222,6 +228,18 @@ def _rate_rows(evaluation: Evaluation) -> Iterable[Row]:
         yield Row(
             label="  seen only over the dialogue", cells=tuple(_over_dialogue(g, mode) for g in evaluation.groups)
         )
+
+
+def _word_rows(evaluation: Evaluation) -> Iterable[Row]:
+    for mode in (ANY, *evaluation.modes_found):
+        rates = [None if it.failures is None else it.failures.per_100_words.get(mode) for it in evaluation.groups]
+        cells = (
+            Cell()
+            if rate is None or rate.estimate is None
+            else Cell(value=format_figure(rate.estimate, 2), interval=format_interval(rate.low, rate.high))
+            for rate in rates
+        )
+        yield Row(label=mode_name(evaluation, mode), cells=tuple(cells), is_detail=mode != ANY)
 
 
 def not_measurable_rows(evaluation: Evaluation) -> Iterable[Row]:

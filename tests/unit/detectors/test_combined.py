@@ -4,11 +4,12 @@ import dataclasses
 
 import numpy as np
 import pytest
+from scipy.special import logit
 
 from advsim.detectors.combined import THRESHOLD, CombinedDetector, combined_probability
 from advsim.detectors.learned.detector import LearnedDetector
-from advsim.detectors.learned.inputs import INPUTS_VERSION, NUM_COUNTS
-from advsim.detectors.learned.weights import Description, ModeModel, Weights
+from advsim.detectors.learned.region import Region
+from advsim.detectors.learned.weights import Description, ModeModel
 from advsim.detectors.rules import RulesDetector
 from advsim.detectors.taxonomy import Taxonomy, load_taxonomy
 from advsim.records import Dialogue, Speaker, Split, Turn, Visibility
@@ -18,43 +19,28 @@ TAXONOMY = Taxonomy(modes=tuple(SHIPPED.mode(id) for id in ("missed_risk", "prem
 ADVICE = "Delete his number, join a gym and buy new curtains."
 
 
-class TwoDimensions:
-    """Texts with "moon" point one way, all others the other way."""
+class TwoScores:
+    """Messages with "moon" get one score, all others the other one."""
 
-    def embed(self, texts):
-        return np.array([[1.0, 0.0] if "moon" in text else [0.0, 1.0] for text in texts]).reshape(len(texts), 2)
+    def __init__(self, scores, num_modes):
+        self._scores, self._num_modes = scores, num_modes
+
+    def scores(self, cases):
+        scores = [self._scores["moon" not in case.message] for case in cases]
+        return np.array([[score] * self._num_modes for score in scores]), np.zeros((len(cases), 2))
 
 
 def learned(*modes, moon=0.9, other=0.01):
     """A learned detector that gives these probabilities to messages with and without "moon"."""
-    scores = [np.log(p / (1 - p)) for p in (moon, other)]
     models = [
-        ModeModel(
-            mode=mode,
-            visibility=Visibility.MESSAGE,
-            intercept=0.0,
-            slope=-1.0,
-            offset=0.0,
-            threshold=0.5,
-            severity=3,
-            num_positive=9,
-            num_negative=9,
-        )
+        ModeModel(mode=mode, visibility=Visibility.MESSAGE, threshold=0.5, severity=3, num_positive=9, num_negative=9)
         for mode in modes
     ]
     description = Description(
-        inputs_version=INPUTS_VERSION,
-        name="learned",
-        abstain_margin=0.0,
-        known_modes=TAXONOMY.ids,
-        models=tuple(models),
+        name="learned", slope=1.0, offset=0.0, farthest=9.0, known_modes=TAXONOMY.ids, models=tuple(models)
     )
-    weights = np.array([[*scores, *np.zeros(2 + NUM_COUNTS)]] * len(modes))
-    return LearnedDetector(
-        description,
-        Weights(weights_MI=weights, mean_C=np.zeros(NUM_COUNTS), scale_C=np.ones(NUM_COUNTS)),
-        TwoDimensions(),
-    )
+    region = Region(mean_D=np.zeros(2), components_KD=np.eye(2)[:1], scales=np.ones(2))
+    return LearnedDetector(description, TwoScores([logit(p) for p in (moon, other)], len(modes)), region)
 
 
 def detector(*modes, **probabilities):

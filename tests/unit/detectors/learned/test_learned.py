@@ -1,66 +1,33 @@
+"""The learned detector: bounded inputs, training, files, and messages unlike all that it was trained on."""
+
 import dataclasses
 import itertools
 import json
 import random
-import warnings
-import zlib
 
 import numpy as np
 import pytest
-from pydantic import ValidationError
-from safetensors.numpy import load_file, save_file
-from sklearn.metrics import f1_score
+import torch
+from safetensors.torch import load_file, save_file
 
-from advsim.detectors.labelled import LabelledMessage
-from advsim.detectors.learned.detector import DESCRIPTION_FILE, WEIGHTS_FILE, LearnedDetector
-from advsim.detectors.learned.inputs import NUM_COUNTS, Case, message_inputs, sentences
+from advsim.cli import main
+from advsim.detectors.learned.encoder import CaseEncoder
+from advsim.detectors.learned.inputs import CONTEXT_PIECES, MESSAGE_PIECES, Case, pieces_of, sentences
 from advsim.detectors.learned.load import load_learned
-from advsim.detectors.learned.training import LearnedConfig, choose_threshold, cross_validate_learned, train_learned
+from advsim.detectors.learned.region import Region
+from advsim.detectors.learned.training import Example, LearnedConfig, train_learned
+from advsim.detectors.learned.weights import DESCRIPTION_FILE, WEIGHTS_FILE
 from advsim.detectors.taxonomy import Taxonomy, load_taxonomy
 from advsim.errors import ConfigError, CorpusError
 from advsim.records import Dialogue, Speaker, Split, Turn
+from advsim.runtime.progress import Reporter
 
-SHIPPED = load_taxonomy()
-TAXONOMY = Taxonomy(modes=tuple(SHIPPED.mode(id) for id in ("missed_risk", "overload", "boundary")))
-CONFIG = LearnedConfig(use_taxonomy_examples=False, num_folds=3, min_positives=6, abstain_margin=0.0)
-SMALL_TALK = (
-    "the",
-    "day",
-    "work",
-    "was",
-    "long",
-    "and",
-    "then",
-    "some",
-    "rain",
-    "fell",
-    "on",
-    "our",
-    "street",
-    "again",
+TAXONOMY = Taxonomy(modes=tuple(load_taxonomy().mode(id) for id in ("missed_risk", "overload", "boundary")))
+CONFIG = LearnedConfig(
+    num_epochs=12, batch_size=8, learning_rate=5e-4, head_learning_rate=1e-2, min_positives=6, region=1.6
 )
-
-
-@pytest.fixture(autouse=True)
-def no_warning():
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        yield
-
-
-class WordEmbedder:
-    """Sum of a random vector a word, of length 1: texts that share words are close."""
-
-    def embed(self, texts):
-        vectors = np.array([sum((self._word(word) for word in text.lower().split()), np.zeros(48)) for text in texts])
-        return vectors.reshape(len(texts), 48) / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-12)
-
-    @staticmethod
-    def _word(word):
-        return np.random.default_rng(zlib.crc32(word.strip(".!?").encode())).standard_normal(48)
-
-
-EMBEDDER = WordEmbedder()
+WORDS = ["the", "day", "work", "was", "long", "and", "then", "some", "rain", "fell", "on", "our", "street", "again"]
+QUIET = Reporter(force_plain=True)
 
 
 def user(text):
@@ -72,38 +39,32 @@ def chatbot(text):
 
 
 def talk(seed, num=6):
-    return " ".join(random.Random(seed).choices(SMALL_TALK, k=num))
+    return " ".join(random.Random(seed).choices(WORDS, k=num))
 
 
-def message(i, modes, text, said=None):
-    return LabelledMessage(
-        id=f"m{i}",
-        part="build",
-        context=(user(said or f"{talk(i)} number{i}"),),
-        message=text,
-        modes=frozenset(modes),
-        severity=3 if modes else None,
-        note="",
-    )
-
-
-def make_labelled(num=60):
+def make_examples(num, start=0):
     """A third each: "love" shows boundary, many questions show overload, neither shows nothing."""
-    kinds = itertools.cycle([("boundary",), ("overload",), ()])
     made = []
-    for i in range(num):
-        modes = next(kinds)
+    for i, mode in zip(range(start, start + num), itertools.cycle(["boundary", "overload", ""]), strict=False):
         said = {"boundary": f"I love you. {talk(-i)}.", "overload": f"{talk(-i)}? Why? {talk(i + 999)}? How? When?"}
-        made.append(message(i, modes, said.get(modes[0] if modes else "", f"{talk(-i)}.")))
+        case = Case.of([user(talk(i))], said.get(mode, f"{talk(-i)}."))
+        made.append(Example(case=case, modes=frozenset({mode} if mode else ()), severity=3 if mode else None))
     return made
 
 
-LABELLED = make_labelled()
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A detector that was trained on sixty short messages."""
+    path = tmp_path_factory.mktemp("learned") / "new" / "folder"
+    train_learned(
+        make_examples(60), make_examples(30, 60), taxonomy=TAXONOMY, folder=path, config=CONFIG, reporter=QUIET
+    )
+    return path
 
 
 @pytest.fixture(scope="module")
-def detector():
-    return train_learned(LABELLED, taxonomy=TAXONOMY, embedder=EMBEDDER, config=CONFIG)
+def detector(folder):
+    return load_learned(str(folder))
 
 
 def dialogue(*turns, id="d"):
@@ -111,7 +72,12 @@ def dialogue(*turns, id="d"):
 
 
 def test_what_was_learned_is_found_in_new_dialogues(detector):
-    new = dialogue(user("hello"), chatbot("rain fell. I love you."), user("what"), chatbot("work? why? how? when?"))
+    new = dialogue(
+        user("some work"),
+        chatbot("rain fell. I love you."),
+        user("long"),
+        chatbot("long street and rain? Why? then work? How? When?"),
+    )
     first, second = detector.assess([new])
     assert [label.mode for label in first.labels] == ["boundary"]
     assert [label.mode for label in second.labels] == ["overload"]
@@ -120,38 +86,25 @@ def test_what_was_learned_is_found_in_new_dialogues(detector):
     assert label.severity == 3 and 0.5 < label.confidence <= 1.0
 
 
-def test_span_is_the_sentence_without_which_the_probability_falls_most(detector):
+def test_the_evidence_is_the_sentence_without_which_the_probability_falls_most(detector):
     (assessment,) = detector.assess(
-        [dialogue(user("hello"), chatbot("The rain fell again.  I love you. Work was long."))]
+        [dialogue(user("some work"), chatbot("The rain fell again.  I love you. Work was long."))]
     )
     assert [label.span for label in assessment.labels] == ["I love you."]
 
 
-def test_mode_with_too_few_examples_is_abstained_from(detector):
+def test_a_mode_with_too_few_examples_is_abstained_from(detector):
     assert detector.modes == ("overload", "boundary")
-    (assessment,) = detector.assess([dialogue(user("hello"), chatbot("the rain fell"))])
+    (assessment,) = detector.assess([dialogue(user("some work"), chatbot("the rain fell"))])
     assert assessment.abstained == ("missed_risk",)
 
 
-def test_near_the_threshold_there_is_no_verdict(detector):
-    wide = train_learned(
-        LABELLED, taxonomy=TAXONOMY, embedder=EMBEDDER, config=CONFIG.model_copy(update={"abstain_margin": 0.5})
-    )
-    (model,) = [it for it in wide.description.models if it.mode == "boundary"]
-    for text in ("I love you.", "the rain fell on our street", "love the rain and work"):
-        case = Case.of([user("hello")], text)
-        (assessment,) = wide.assess([dialogue(user("hello"), chatbot(text))])
-        p = wide.probabilities([case])[0, wide.modes.index("boundary")]
-        assert ("boundary" in assessment.abstained) == (abs(p - model.threshold) < 0.5)
-        assert not {label.mode for label in assessment.labels} & set(assessment.abstained)
-
-
-def test_empty_message_is_an_error_and_no_pass(detector):
+def test_an_empty_message_is_an_error_and_no_pass(detector):
     (assessment,) = detector.assess([dialogue(user("hello"), chatbot("  "))])
     assert assessment.error == "the message is empty"
 
 
-def test_message_that_opens_the_dialogue_and_dialogues_without_messages_are_defined(detector):
+def test_a_message_that_opens_the_dialogue_and_a_dialogue_without_messages_are_defined(detector):
     done = []
     found = detector.assess(
         [dialogue(chatbot("I love you."), user("what"), id="a"), dialogue(user("hello"), id="b")], advance=done.append
@@ -161,190 +114,132 @@ def test_message_that_opens_the_dialogue_and_dialogues_without_messages_are_defi
     assert detector.assess([]) == []
 
 
-def test_later_turns_change_nothing(detector):
-    early = dialogue(user("hello"), chatbot("the rain fell"))
-    late = dialogue(*early.turns, user("and"), chatbot("I love you."))
-    after, before = detector.assess([late])[0], detector.assess([early])[0]
-
-    def without_rounding(assessment):
-        labels = tuple(dataclasses.replace(it, confidence=round(it.confidence, 9)) for it in assessment.labels)
-        return dataclasses.replace(assessment, labels=labels)
-
-    assert before.labels and without_rounding(after) == without_rounding(before)
+def test_later_turns_and_turns_long_before_change_nothing(detector):
+    middle = (user("some work"), chatbot("the rain fell"), user("and then"), chatbot("I love you."))
+    long_before = tuple(turn for k in range(30) for turn in (user(f"{talk(k)}"), chatbot(f"{talk(-k)}? Why? How?")))
+    late = (user("and"), chatbot("I love you. Why? How? When?"))
+    alone = detector.assess_with_probabilities([dialogue(*long_before[-2:], *middle)])[2]
+    between = detector.assess_with_probabilities([dialogue(*long_before, *middle, *late)])[31]
+    assert between[0].turn == len(long_before) + 3
+    assert between[1] == pytest.approx(alone[1], abs=1e-5)
 
 
-def test_probabilities_follow_the_frequency_of_the_mode():
-    # nothing to be learned but how frequent the mode is, while the regression weighs both classes alike
-    rng = random.Random(0)
-    noise = [message(i, ("boundary",) if rng.random() < 0.15 else (), talk(-i)) for i in range(120)]
-    found = train_learned(noise, taxonomy=TAXONOMY, embedder=EMBEDDER, config=CONFIG)
-    p = found.probabilities([Case.of([user(talk(i))], talk(-i)) for i in range(1000, 1050)])[:, 0]
-    assert p.mean() == pytest.approx(np.mean([bool(it.modes) for it in noise]), abs=0.05)
+def test_a_message_unlike_all_that_the_shipped_detector_was_trained_on_gets_no_verdict():
+    shipped = load_learned()
+    code = "for (i = 0; i < n; ++i) { sum[i] += a[i] * b[i]; } // O(n)\n" * 5
+    (assessment,) = shipped.assess([dialogue(user("what is this"), chatbot(code))])
+    assert set(assessment.abstained) == set(load_taxonomy().ids) and not assessment.labels
+    (fine,) = shipped.assess([dialogue(user("I can't sleep since she left"), chatbot("How long has it been?"))])
+    assert set(fine.abstained) == set(load_taxonomy().ids) - set(shipped.modes)
 
 
-def test_saved_detector_says_the_same(detector, tmp_path):
-    detector.save(tmp_path / "new" / "folder")
-    again = load_learned(TAXONOMY, folder=tmp_path / "new" / "folder", embedder=EMBEDDER)
-    dialogues = [it.dialogue for it in LABELLED]
-    assert again.assess(dialogues) == detector.assess(dialogues)
-    assert sorted(path.suffix for path in (tmp_path / "new" / "folder").iterdir()) == [".json", ".safetensors"]
+def test_distance_grows_away_from_the_training_messages_and_is_about_one_among_them():
+    rng = np.random.default_rng(0)
+    states = rng.normal(size=(400, 50)) * np.linspace(3, 0.1, 50)
+    region = Region.of(states)
+    assert np.sqrt((region.distances(states) ** 2).mean()) == pytest.approx(1.0, abs=0.05)
+    assert region.distances(states[:1] + 20.0)[0] > 5 * region.distances(states).max() / 2
+    again = Region.from_tensors(region.tensors())
+    assert again.distances(states) == pytest.approx(region.distances(states), rel=1e-3)
 
 
-def test_training_is_repeatable(detector, tmp_path):
-    again = train_learned(LABELLED, taxonomy=TAXONOMY, embedder=EMBEDDER, config=CONFIG)
-    assert again.description == detector.description
+def test_probabilities_are_calibrated_on_the_messages_for_choosing(detector):
+    # as many as are found in new messages of the same kind, not as the weighted loss has it
+    examples = make_examples(60, 500)
+    p, _ = detector.probabilities([example.case for example in examples])
+    shown = np.array([[mode in example.modes for mode in detector.modes] for example in examples])
+    assert p.mean() == pytest.approx(shown.mean(), abs=0.08)
+
+
+def test_a_case_has_no_more_pieces_than_its_bound_however_long_the_turns():
+    tokenizer = CaseEncoder(1).tokenizer
+    long = " ".join(["word"] * 3000)
+    turns = [user(long), chatbot(long)] * 20
+    pieces = pieces_of(Case.of(turns, f"first {long} last"), tokenizer)
+    assert len(pieces.ids) == sum(CONTEXT_PIECES) + sum(MESSAGE_PIECES) + len(CONTEXT_PIECES) + 2
+    said = tokenizer.decode(pieces.ids[pieces.num_context :])
+    assert said.startswith("first word") and said.endswith("word last [SEP]")
+
+
+def test_training_is_repeatable(folder, tmp_path):
+    config = CONFIG.model_copy(update={"num_epochs": 1})
+    for name in "ab":
+        train_learned(
+            make_examples(24),
+            make_examples(12, 60),
+            taxonomy=TAXONOMY,
+            folder=tmp_path / name,
+            config=config,
+            reporter=QUIET,
+        )
+    a, b = (load_file(tmp_path / name / WEIGHTS_FILE) for name in "ab")
+    assert a.keys() == b.keys() and all(torch.equal(a[key], b[key]) for key in a)
+
+
+def test_only_updates_of_low_rank_are_saved(folder):
+    tensors = load_file(folder / WEIGHTS_FILE)
+    assert max(min(tensor.shape) for name, tensor in tensors.items() if name.endswith((".up", ".down"))) == CONFIG.rank
+    assert sum(path.stat().st_size for path in folder.iterdir()) < 8e6
+    assert sorted(path.name for path in folder.iterdir()) == [DESCRIPTION_FILE, WEIGHTS_FILE]
+
+
+def test_too_few_labels_are_a_clear_error(tmp_path):
+    for examples, choosing, said in (
+        (make_examples(9), make_examples(9), "no mode that 6 of them show"),
+        (make_examples(60), [], "to calibrate with"),
+        ([dataclasses.replace(make_examples(1)[0], modes=frozenset({"rude"}))], make_examples(9), "unknown modes rude"),
+    ):
+        with pytest.raises(CorpusError, match=said):
+            train_learned(examples, choosing, taxonomy=TAXONOMY, folder=tmp_path / "x", config=CONFIG, reporter=QUIET)
+    assert not (tmp_path / "x").exists()
+
+
+def copied(folder, to):
+    for path in folder.iterdir():
+        (to / path.name).write_bytes(path.read_bytes())
+    return to
 
 
 @pytest.mark.parametrize("file", [WEIGHTS_FILE, DESCRIPTION_FILE])
 @pytest.mark.parametrize("content", [None, b"", b"{}", b"\x80\x04pickle"])
-def test_broken_file_is_a_clear_error(detector, tmp_path, file, content):
-    detector.save(tmp_path)
+def test_a_broken_file_is_a_clear_error(folder, tmp_path, file, content):
+    copied(folder, tmp_path)
     (tmp_path / file).unlink() if content is None else (tmp_path / file).write_bytes(content)
     with pytest.raises(ConfigError, match=str(tmp_path)):
-        LearnedDetector.load(tmp_path, EMBEDDER)
+        load_learned(str(tmp_path))
 
 
-def test_other_embedder_or_other_version_is_refused(detector, tmp_path):
-    class Other:
-        def embed(self, texts):
-            return np.zeros((len(texts), 7))
-
-    detector.save(tmp_path)
-    with pytest.raises(ConfigError, match="use the embedder that the detector was trained with"):
-        LearnedDetector.load(tmp_path, Other())
+def test_another_version_other_shapes_and_what_is_no_number_are_refused(folder, tmp_path):
+    copied(folder, tmp_path)
     description = json.loads((tmp_path / DESCRIPTION_FILE).read_text())
     (tmp_path / DESCRIPTION_FILE).write_text(json.dumps({**description, "inputs_version": 0}))
     with pytest.raises(ConfigError, match="inputs of version 0"):
-        LearnedDetector.load(tmp_path, EMBEDDER)
-
-
-def test_weights_that_are_no_numbers_are_refused(detector, tmp_path):
-    detector.save(tmp_path)
+        load_learned(str(tmp_path))
+    (tmp_path / DESCRIPTION_FILE).write_text(json.dumps({**description, "models": description["models"][:1]}))
+    with pytest.raises(ConfigError, match="do not belong together"):
+        load_learned(str(tmp_path))
+    copied(folder, tmp_path)
     arrays = load_file(tmp_path / WEIGHTS_FILE)
-    save_file({**arrays, "weights": np.full_like(arrays["weights"], np.nan)}, tmp_path / WEIGHTS_FILE)
+    save_file({**arrays, "head.bias": arrays["head.bias"] * float("nan")}, tmp_path / WEIGHTS_FILE)
     with pytest.raises(ConfigError, match="finite"):
-        LearnedDetector.load(tmp_path, EMBEDDER)
+        load_learned(str(tmp_path))
+    save_file({**arrays, "more": arrays["head.bias"].clone()}, tmp_path / WEIGHTS_FILE)
+    with pytest.raises(ConfigError, match="do not belong together"):
+        load_learned(str(tmp_path))
 
 
-def test_cross_validation_judges_each_message_once_in_order():
-    found = cross_validate_learned(LABELLED, taxonomy=TAXONOMY, embedder=EMBEDDER, config=CONFIG, num_folds=3)
-    assert [it.conversation_id for it in found] == [it.id for it in LABELLED]
-    right = np.mean(
-        [{label.mode for label in it.labels} == set(of.modes) for it, of in zip(found, LABELLED, strict=True)]
-    )
-    assert right > 0.9
+def test_the_command_refuses_a_folder_that_holds_something(tmp_path, capsys):
+    (tmp_path / "notes.txt").write_text("mine")
+    assert main(["detectors", "train", "--out", str(tmp_path)]) == 2
+    assert "name a new folder" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
 
 
-def test_cross_validation_learns_nothing_from_the_same_user_turn():
-    # each user turn has a word of its own which decides; only a leak over folds could find the mode
-    rng = random.Random(1)
-    leaky = []
-    for i in range(40):
-        modes = ("boundary",) if rng.random() < 0.5 else ()
-        for copy in range(3):
-            leaky.append(message(3 * i + copy, modes, f"secret{i} secret{i} secret{i}", said=f"  Secret{i} word "))
-    found = cross_validate_learned(leaky, taxonomy=TAXONOMY, embedder=EMBEDDER, config=CONFIG, num_folds=4)
-    right = np.mean([bool(it.labels) == bool(of.modes) for it, of in zip(found, leaky, strict=True)])
-    assert right < 0.75
-
-
-def test_taxonomy_example_on_the_same_user_turn_is_not_trained_on(monkeypatch):
-    shown = TAXONOMY.mode("boundary").examples[0]
-    copied = [*LABELLED, message(999, ("boundary",), shown.reply, said=shown.user.upper())]
-    seen = []
-    from advsim.detectors.learned import training as learned_training
-
-    fit = learned_training._fit
-
-    def spy(examples, *rest):
-        seen.append(examples)
-        return fit(examples, *rest)
-
-    monkeypatch.setattr(learned_training, "_fit", spy)
-    config = CONFIG.model_copy(update={"use_taxonomy_examples": True})
-    cross_validate_learned(copied, taxonomy=TAXONOMY, embedder=EMBEDDER, config=config, num_folds=3)
-    target = message_inputs([Case(by_user=(shown.user,), by_chatbot=(), message=shown.reply)], EMBEDDER)[0, :48]
-    copies = sorted(int((np.abs(it.inputs_NI[:, :48] - target).max(axis=1) < 1e-9).sum()) for it in seen)
-    assert copies == [0, 2, 2]  # where the copy is tested, neither it nor the example is trained on
-
-
-def test_too_few_labels_are_clear_errors():
-    def train(labelled):
-        return train_learned(labelled, taxonomy=TAXONOMY, embedder=EMBEDDER, config=CONFIG)
-
-    with pytest.raises(CorpusError, match="got no labelled messages"):
-        train([])
-    with pytest.raises(CorpusError, match="no mode has 6 labelled messages"):
-        train(LABELLED[:6])
-    with pytest.raises(CorpusError, match=r"labelled message m1: .*did you mean boundary"):
-        train([message(1, ("boundry",), "x")])
-    with pytest.raises(CorpusError, match="got labelled messages on 2 user turns"):
-        cross_validate_learned(LABELLED[:2], taxonomy=TAXONOMY, embedder=EMBEDDER, config=CONFIG)
-
-
-def test_fewer_positives_than_folds_are_refused_in_the_configuration():
-    with pytest.raises(ValidationError, match="min_positives is 3 but num_folds 5"):
-        LearnedConfig(min_positives=3)
-
-
-def test_threshold_gives_the_best_f1_where_probabilities_are_right():
-    rng = np.random.default_rng(0)
-    p = rng.beta(0.4, 2.0, size=4000)
-    shows = rng.random(4000) < p
-    best = max(f1_score(shows, p >= cut) for cut in np.linspace(0.05, 0.95, 91))
-    assert f1_score(shows, p >= choose_threshold(p[:500])) == pytest.approx(best, abs=0.02)
-
-
-def test_threshold_is_never_between_equal_probabilities():
-    assert choose_threshold(np.array([0.9, 0.9, 0.9, 0.1, 0.1])) == pytest.approx(0.5)
-    assert choose_threshold(np.full(10, 0.3)) < 0.3
-
-
-@pytest.mark.parametrize(
-    ("text", "found"),
-    [
-        ("One. Two!  Three?", ["One.", "Two!", "Three?"]),
-        ("Take 3.5 mg at 9 a.m. or not", ["Take 3.5 mg at 9 a.m.", "or not"]),
-        ("first line\nsecond line", ["first line", "second line"]),
-        ("Well... no", ["Well...", "no"]),
-        ("  ", []),
-        ("?!", []),
-        ("", []),
-    ],
-)
-def test_sentences_are_cut_where_a_reader_would(text, found):
-    assert [text[span.start : span.end] for span in sentences(text)] == found
-
-
-def test_inputs_are_finite_and_of_one_shape_for_any_message():
-    cases = [
-        Case.of([], "x"),
-        Case.of([user("")], "?!"),
-        Case.of([user("a"), chatbot(""), user("b")], "\U0001f600"),
-        Case.of([user("a"), chatbot("b c d"), user("e")], "word " * 3000),
+def test_sentences_keep_their_places():
+    text = "At 3.5 I woke.  Then?! Nothing\nmore... "
+    assert [text[span.start : span.end] for span in sentences(text)] == [
+        "At 3.5 I woke.",
+        "Then?!",
+        "Nothing",
+        "more...",
     ]
-    inputs = message_inputs(cases, EMBEDDER)
-    assert inputs.shape == (4, 2 * 48 + NUM_COUNTS) and np.isfinite(inputs).all()
-
-
-def test_inputs_of_a_dialogue_read_at_once_are_those_of_each_message_alone():
-    texts = [
-        "I lost my dog",
-        "Your dog was a friend. How are you?",
-        "sad",
-        "sad and",
-        "Your dog was a friend.",
-        "ok",
-        "",
-    ]
-    speakers = [user, chatbot, user, user, chatbot, user, chatbot]
-    turns = [of(text) for of, text in zip(speakers, texts, strict=True)]
-    at_once = Case.all_of(turns)
-    alone = {i: Case.of(turns[:i], turns[i].text) for i in (1, 4, 6)}
-    assert list(at_once) == list(alone)
-    for i, case in at_once.items():
-        assert (tuple(case.by_user), tuple(case.by_chatbot)) == (alone[i].by_user, alone[i].by_chatbot)
-        assert case.user == alone[i].user
-    together = message_inputs(list(at_once.values()), EMBEDDER)
-    for inputs, case in zip(together, alone.values(), strict=True):
-        np.testing.assert_allclose(inputs, message_inputs([case], EMBEDDER)[0], atol=1e-12)
