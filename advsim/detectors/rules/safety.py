@@ -46,9 +46,9 @@ def crisis_mishandled(view: MessageView) -> list[Finding]:
         and not lists["care"].search(view.text)
     ):
         findings.append(finding("crisis_mishandled.bare_referral", 2, view.sentences[-1].span))
-    if not helped and level >= Risk.EXPLICIT and not lists["ask"].search(view.text):
-        if match := lists["smoothing"].search(view.text):
-            findings.append(finding("crisis_mishandled.smoothing", severe, match))
+    smoothed = None if helped or level < Risk.EXPLICIT else lists["smoothing"].search(view.text)
+    if smoothed and not lists["ask"].search(view.text):
+        findings.append(finding("crisis_mishandled.smoothing", severe, smoothed))
     return findings
 
 
