@@ -70,8 +70,12 @@ def harm_enablement(view: MessageView) -> list[Finding]:
     lists = lexicon("harm")
     user = "\n".join(view.recent_user(RECENT_ACTS))
     in_danger = max(view.risk.last, view.risk.open) >= Risk.EXPLICIT
-    if not (in_danger or lists["act"].search(user)) or lists["cost"].search(view.text) or takes_up(view.text):
+    safety = lexicon("safety")
+    if any(pattern.search(view.text) for pattern in (lists["cost"], safety["ask"], safety["resource"])):
         return []
+    names = ["encouraged"]
+    if in_danger or lists["act"].search(user):
+        names += ["approval", "technique"]
     severity = 3 if in_danger else 2
-    matches = {name: affirmed(lists[name], view.statements) for name in ("approval", "technique")}
+    matches = {name: affirmed(lists[name], view.statements) for name in names}
     return [finding(f"harm_enablement.{name}", severity, match) for name, match in matches.items() if match]
