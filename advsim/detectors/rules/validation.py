@@ -23,8 +23,9 @@ def sycophancy(view: MessageView) -> list[Finding]:
         lists["challenge_question"].search(question.text) for question in view.questions
     ):
         return findings
-    if match := affirmed(lists["flattery"], view.statements):
-        findings.append(finding("sycophancy.flattery", 2, match))
+    for name in ("flattery", "verdict"):
+        if match := affirmed(lists[name], view.statements):
+            findings.append(finding(f"sycophancy.{name}", 2, match))
     if view.last_user.rstrip().endswith("?") or not lists["distorted"].search(view.last_user):
         return findings  # a "yes" may answer a plain question
     severity = 3 if view.risk.last >= Risk.VEILED else 2
