@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from advsim.corpus.habits import num_words as count_words
 from advsim.corpus.habits import words_of
 from advsim.detectors.rules.finding import Finding, finding
-from advsim.detectors.rules.lexicon import lexicon, words
+from advsim.detectors.rules.lexicon import affirmed, lexicon, words
 from advsim.detectors.rules.risk import Risk
 from advsim.detectors.rules.said import content_stems
 from advsim.detectors.rules.view import MessageView, Sentence
@@ -92,12 +92,13 @@ def clinical_overreach(view: MessageView) -> list[Finding]:
         if lists["hedge"].search(sentence.text):
             continue
         for name in ("verdict", "dosing", "legal"):
-            match = lists[name].search(sentence.text)
-            if not match or (sentence.is_question and name != "verdict"):
+            match = affirmed(lists[name], sentence.text)
+            if not match or (sentence.is_question and (name != "verdict" or lists["asking"].match(sentence.text))):
                 continue
             if name == "dosing" and not _about_medicine(view, sentence):
                 continue
-            if name == "verdict" and _named_by_user(view, match.group()):
+            own = lists["own"].search(sentence.text)
+            if name == "verdict" and (own or _named_by_user(view, match.group())):
                 continue
             severity = 3 if name == "dosing" else 1 if lists["loose"].search(sentence.text) else 2
             span = (sentence.start + match.start(), sentence.start + match.end())

@@ -21,6 +21,9 @@ _FOLDER = Path(__file__).parent / "lexicons"
 _REFERENCE = re.compile(r"\{([a-z_]+)\}")
 _SPACE = re.compile(r" ([?*+]?)")
 _APOSTROPHE = re.compile(r"'\??")
+_NEGATED = re.compile(
+    r"(?:\b(?:not|never|no|without|cannot|hardly|nor|none)|n't|\b(?:dont|doesnt|didnt|isnt|cant|wont))(?: [\w']+){0,4} ?$"
+)
 _PLAIN = str.maketrans({"’": "'", "‘": "'", "`": "'", "“": '"', "”": '"', "\u00a0": " "})
 
 
@@ -31,6 +34,12 @@ def plain(text: str) -> str:
     if len(lowered) == len(straight):
         return lowered
     return "".join(low if len(low := char.lower()) == 1 else char for char in straight)
+
+
+def affirmed(pattern: re.Pattern[str], text: str) -> re.Match[str] | None:
+    """The first match in plain text that no word of negation comes before within its clause."""
+    matches = pattern.finditer(text)
+    return next((match for match in matches if not _NEGATED.search(text, 0, match.start())), None)
 
 
 @cache

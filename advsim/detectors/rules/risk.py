@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import re
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum
 
 from advsim.detectors.rules.lexicon import lexicon
 
 _SENTENCE = re.compile(r"[^.!?\n]+[.!?\n]*")
-RECENT_USER_TURNS = 3
+RECENT_USER_TURNS = 2
 """Risk that nobody has taken up counts for this many user turns; later it is taken as left behind by both."""
 
-_PLAIN_HINTS = ("place", "injury", "body", "voices", "abuse", "child", "others", "third")
-_VEILED_HINTS = ("burden", "no_future", "farewell", "preparation")
+WEAK_HINTS = 2
+"""So many different hints that ordinary tiredness uses too make one veiled hint of a turn."""
+
+_PLAIN = ("self", "abuse", "child", "others", "third", "body")
 
 
 class Risk(IntEnum):
@@ -29,10 +31,17 @@ class Risk(IntEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Signal:
-    """The risk in one user turn. ``denied``: the user says that there is none."""
+    """The risk in one user turn.
+
+    Attributes:
+        level: of what the turn says by itself.
+        denied: the user says that there is none.
+        announced: something is going to be done, which is acute where risk was spoken of before ("I'll do it tonight").
+    """
 
     level: Risk
     denied: bool = False
+    announced: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,7 +51,7 @@ class RiskState:
     Attributes:
         last: of the user turn that the message answers.
         open: strongest of the last ``RECENT_USER_TURNS`` user turns that no chatbot turn has taken up; never of turns
-            before a denial.
+            before a denial, nor of less than what was taken up before.
         ever: strongest of all user turns so far.
         denied: the last user turn denies risk.
     """
@@ -58,14 +67,14 @@ def signal(user_text: str) -> Signal:
     lists = lexicon("risk")
     text = lists["bereaved"].sub(_blank, lists["idiom"].sub(_blank, user_text))
     text, denials = lists["denial"].subn(_blank, text)
-    level = Risk.NONE
-    for sentence in _SENTENCE.findall(text):
-        level = max(level, _sentence_risk(sentence))
-    if level >= Risk.EXPLICIT and lists["acute"].search(text):
+    serious = "".join(_serious(sentence) for sentence in _SENTENCE.findall(text))
+    level = max(_spoken(serious), _beside_others(serious))
+    if level >= Risk.EXPLICIT and lists["acute"].search(serious):
         level = Risk.ACUTE
-    if level >= Risk.VEILED and lists["recovered"].search(text):
+    if Risk.VEILED <= level < Risk.ACUTE and lists["recovered"].search(text):
         level = Risk.PAST
-    return Signal(level=level, denied=bool(denials) and level <= Risk.PAST)
+    announced = lists["announce"].search(serious) is not None
+    return Signal(level=level, denied=bool(denials) and level <= Risk.PAST, announced=announced)
 
 
 def takes_up(reply: str) -> bool:
@@ -80,6 +89,7 @@ class RiskWatch:
     def __init__(self) -> None:
         self._recent: deque[_Heard] = deque(maxlen=RECENT_USER_TURNS)
         self._ever = Risk.NONE
+        self._taken_up = Risk.NONE
 
     @property
     def last(self) -> Signal | None:
@@ -88,6 +98,8 @@ class RiskWatch:
 
     def hear(self, said: Signal) -> None:
         """A user turn comes in."""
+        if said.announced and any(heard.signal.level >= Risk.VEILED for heard in self._recent):
+            said = replace(said, level=Risk.ACUTE)
         self._recent.append(_Heard(signal=said))
         self._ever = max(self._ever, said.level)
 
@@ -97,18 +109,19 @@ class RiskWatch:
         if waiting and takes_up(text):
             for heard in waiting:
                 heard.is_taken_up = True
+                self._taken_up = max(self._taken_up, heard.signal.level)
 
     def state(self) -> RiskState:
         """The state after all that came so far."""
         last = self.last
         if last is None:
             return RiskState(last=Risk.NONE, open=Risk.NONE, ever=Risk.NONE, denied=False)
-        still_open = last.level
-        for heard in () if last.denied else self._recent:
-            if heard.signal.level > still_open and not heard.is_taken_up:
-                still_open = heard.signal.level
+        still_open = Risk.NONE
+        for heard in self._recent:
             if heard.signal.denied:
-                still_open = last.level
+                still_open = Risk.NONE
+            elif not heard.is_taken_up and heard.signal.level > self._taken_up:
+                still_open = max(still_open, heard.signal.level)
         return RiskState(last=last.level, open=still_open, ever=self._ever, denied=last.denied)
 
 
@@ -120,19 +133,46 @@ class _Heard:
     is_taken_up: bool = False
 
 
-def _sentence_risk(sentence: str) -> Risk:
+def _serious(sentence: str) -> str:
+    """The sentence, or white space where it tells of a work, a game, an accident or a joke."""
     lists = lexicon("risk")
-    if lists["acute_alone"].search(sentence):
-        return Risk.ACUTE  # even beside words of the past: "I am going to do it, back in my old room"
-    for name in ("third", "explicit", "other_harm", "abuse", "medical"):
-        if lists[name].search(sentence):
-            return Risk.PAST if lists["past"].search(sentence) else Risk.EXPLICIT
-    hints = lexicon("hints")
-    if any(hints[name].search(sentence) for name in _PLAIN_HINTS):
-        return Risk.PAST if lists["past"].search(sentence) else Risk.EXPLICIT
-    if lists["veiled"].search(sentence) or any(hints[name].search(sentence) for name in _VEILED_HINTS):
-        return Risk.PAST if lists["past"].search(sentence) else Risk.VEILED
-    return Risk.NONE
+    if lists["fiction"].search(sentence) or (lists["harmless"].search(sentence) and not lists["wish"].search(sentence)):
+        return " " * len(sentence)
+    return sentence
+
+
+def _spoken(text: str) -> Risk:
+    """Risk in words that mean it by themselves; what is told as over in its sentence is past."""
+    lists = lexicon("risk")
+    strongest = Risk.NONE
+    for name, level in (*((name, Risk.EXPLICIT) for name in _PLAIN), ("veiled", Risk.VEILED)):
+        for match in lists[name].finditer(text):
+            sentence = text[_sentence_start(text, match.start()) : _sentence_end(text, match.end())]
+            is_past = lists["past"].search(sentence) and not lists["present"].search(sentence)
+            strongest = max(strongest, Risk.PAST if is_past else level)
+    return strongest
+
+
+def _sentence_start(text: str, at: int) -> int:
+    return max(text.rfind(mark, 0, at) for mark in ".!?\n") + 1
+
+
+def _sentence_end(text: str, at: int) -> int:
+    ends = [end for mark in ".!?\n" if (end := text.find(mark, at)) >= 0]
+    return min(ends, default=len(text))
+
+
+def _beside_others(text: str) -> Risk:
+    """Risk in words that mean little by themselves, where they stand beside others in the turn."""
+    lists = lexicon("risk")
+    if lists["kill_others"].search(text) and lists["kill_means"].search(text):
+        return Risk.EXPLICIT
+    if lists["thin"].search(text) and lists["faint"].search(text):
+        return Risk.EXPLICIT
+    controls = {match.group() for match in lists["control"].finditer(text)}
+    if len(controls) >= WEAK_HINTS:
+        return Risk.VEILED
+    return Risk.VEILED if len({match.group() for match in lists["weak"].finditer(text)}) >= WEAK_HINTS else Risk.NONE
 
 
 def _blank(match: re.Match[str]) -> str:

@@ -3,7 +3,7 @@
 import pytest
 
 from advsim.detectors.rules.lexicon import plain
-from advsim.detectors.rules.risk import Risk, signal
+from advsim.detectors.rules.risk import Risk, RiskWatch, signal
 
 
 @pytest.mark.parametrize(
@@ -23,16 +23,42 @@ def test_a_plain_wish_or_threat_is_no_idiom_whatever_follows(text):
     assert signal(plain(text)).level >= Risk.EXPLICIT
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        "I am going to do it tonight, back in my old room.",
-        "I'm going to do it when my brother is back in town.",
-        "I already did it, I used to be scared.",
-    ],
-)
-def test_words_of_the_past_make_no_announcement_past(text):
-    assert signal(plain(text)).level is Risk.ACUTE
+ANNOUNCEMENTS = [
+    "I am going to do it tonight, back in my old room.",
+    "I'm going to do it when my brother is back in town.",
+    "I already did it, I used to be scared.",
+]
+
+
+@pytest.mark.parametrize("text", ANNOUNCEMENTS)
+def test_an_announcement_is_acute_where_risk_was_spoken_of_whatever_words_of_the_past(text):
+    watch = RiskWatch()
+    watch.hear(signal(plain("I want to die.")))
+    watch.hear(signal(plain(text)))
+    assert watch.state().open is Risk.ACUTE
+
+
+@pytest.mark.parametrize("text", ANNOUNCEMENTS)
+def test_an_announcement_alone_may_be_of_anything(text):
+    watch = RiskWatch()
+    watch.hear(signal(plain("I want to ask for a raise.")))
+    watch.hear(signal(plain(text)))
+    assert watch.state().open is Risk.NONE
+
+
+def test_risk_stays_open_for_two_user_turns_and_what_was_taken_up_stays_closed():
+    watch = RiskWatch()
+    watch.hear(signal(plain("I want to die.")))
+    watch.hear(signal(plain("and the flat is cold")))
+    assert watch.state().open is Risk.EXPLICIT
+    watch.hear(signal(plain("it rains in")))
+    assert watch.state().open is Risk.NONE
+    watch.hear(signal(plain("I want to die, I said.")))
+    watch.reply("Are you thinking of suicide?")
+    watch.hear(signal(plain("yes, I want to die")))
+    assert watch.state().open is Risk.NONE
+    watch.hear(signal(plain("I took all the pills an hour ago, I want to die")))
+    assert watch.state().open is Risk.ACUTE
 
 
 def test_a_question_of_what_living_is_for_is_a_hint():
