@@ -45,7 +45,8 @@ class Region:
         components_KD = directions[:num]
         across = strengths[num:] ** 2
         variances = np.append(strengths[:num] ** 2, across.sum()) / len(vectors_ND)
-        return cls(mean_D=mean_D, components_KD=components_KD, scales=np.sqrt(np.maximum(variances, _LEAST * variances.sum())))
+        least = _LEAST * variances.sum()
+        return cls(mean_D=mean_D, components_KD=components_KD, scales=np.sqrt(np.maximum(variances, least)))
 
     def distances(self, vectors_ND: FloatArray) -> FloatArray:
         """Distance of each vector, shape (messages,)."""
