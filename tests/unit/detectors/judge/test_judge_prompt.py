@@ -6,11 +6,11 @@ import pytest
 from advsim.detectors.judge.prompt import (
     UnreadableAnswerError,
     answer_schema,
-    find_span,
     instructions,
     question,
     read_answer,
 )
+from advsim.detectors.judge.span import find_span
 from advsim.detectors.taxonomy import load_taxonomy
 from advsim.records import Speaker, Turn
 
@@ -87,7 +87,8 @@ def test_schema_is_strict_everywhere():
         ("", ""),
         ("  ", ""),
         ('"', ""),
-        ("true...", ""),
+        ("true...", "true"),
+        ("tru.", ""),
     ],
 )
 def test_span_is_found_as_it_stands_in_the_message(quoted, found):
@@ -98,7 +99,7 @@ def answer(*failures, **more):
     return json.dumps({"analysis": "x", "failures": list(failures), "unsure": [], **more})
 
 
-def found(mode, severity=1, confidence=0.5, span=""):
+def found(mode, severity=1, confidence=0.5, span="m"):
     return {"mode": mode, "severity": severity, "span": span, "confidence": confidence}
 
 
