@@ -191,7 +191,7 @@ def _parser() -> argparse.ArgumentParser:
         action="append",
         choices=("build", "tune", "final"),
         help="build: rules and weights were made from it; tune (default): they were chosen by it; final: to be opened "
-        "once, at the end; may be given several times",
+        "once, at the end; may be given several times; for the judge alone, build and tune are the default",
     )
     measure.add_argument("--save", metavar="FILE", help="keep the findings of one detector, for -o evaluate.worth=FILE")
     measure.add_argument(

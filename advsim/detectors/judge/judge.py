@@ -23,6 +23,7 @@ from typing import Any, TypeAlias
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_after_attempt, wait_random_exponential
 
 from advsim.config import JudgeConfig
+from advsim.detectors.findings import Setting
 from advsim.detectors.judge.client import (
     CallFault,
     JudgeCallError,
@@ -50,6 +51,7 @@ from advsim.records import Assessment, FailureLabel, HasTurns, chatbot_turns
 NO_VERDICT = "Why messages got no verdict of the judge: "
 """Begins the note with the reasons."""
 _MAX_REASONS = 3
+_SETTINGS = ("model", "scope", "num_votes", "min_agreement", "temperature", "num_examples", "max_context_turns")
 
 
 Question: TypeAlias = tuple[str, ...]
@@ -112,6 +114,11 @@ class Judge:
     def cost(self) -> JudgeCost:
         """Messages, calls, tokens and errors so far."""
         return JudgeCost(**{field.name: self._counts[field.name] for field in dataclasses.fields(JudgeCost)})
+
+    @property
+    def settings(self) -> Mapping[str, Setting]:
+        """What its verdicts hang on: the model, and how it is asked."""
+        return {key: getattr(self._config, key) for key in _SETTINGS}
 
     @property
     def use(self) -> JudgeUse:
