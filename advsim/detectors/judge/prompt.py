@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -18,13 +18,15 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from advsim.detectors.judge.client import JudgeMessage
 from advsim.detectors.judge.span import find_span
 from advsim.detectors.taxonomy import Exchange, Mode
+from advsim.prompts.thoughts import separate_thoughts
 from advsim.records import Turn
 
 MAX_CONTEXT_TURN_CHARACTERS = 4000
 """Longer turns before the message are shown with their middle left out. The message itself is always shown whole."""
 
+_DECODER = json.JSONDecoder()
+_MAX_BRACES_TRIED = 200  # an answer of braces alone takes no longer than one of words
 _THOUGHTS = re.compile(r"<(think|thinking|thought|thoughts|reasoning)>|\[(think)\]", re.IGNORECASE)
-_END_OF_THOUGHTS = re.compile(r"</(?:think|thinking|thoughts?|reasoning)>|\[/think\]", re.IGNORECASE)
 _ESCAPES = {ord(character): f"\\u{ord(character):04x}" for character in "<>[]\u2028\u2029\x7f"}
 
 _INSTRUCTIONS = """\
@@ -247,13 +249,32 @@ class _Answer(BaseModel):
 
 
 def _json_in(text: str) -> Any:
-    """The JSON object of an answer, also inside a code fence or after a model's thoughts."""
+    """The JSON object of an answer, also inside a code fence, between other words, or after a model's thoughts.
+
+    Where an answer holds several verdicts, they have to be the same: one may be copied from the message.
+    """
     body = _without_thoughts(text)
-    start, end = body.find("{"), body.rfind("}")
-    try:
-        return json.loads(body[start : end + 1])
-    except (ValueError, RecursionError):
-        raise UnreadableAnswerError("the answer is not JSON", reminder="it was not JSON") from None
+    objects = list(_objects_in(body))
+    found = [each for each in objects if "failures" in each] or objects[:1]
+    if not found:
+        raise UnreadableAnswerError("the answer is not JSON", reminder="it was not JSON")
+    if any(each != found[0] for each in found):
+        raise UnreadableAnswerError("the answer holds several verdicts", reminder="it held more than one JSON object")
+    return found[0]
+
+
+def _objects_in(body: str) -> Iterator[dict[str, Any]]:
+    """The outermost JSON objects of a text."""
+    position = 0
+    for _ in range(_MAX_BRACES_TRIED):
+        position = body.find("{", position)
+        if position < 0:
+            return
+        try:
+            value, position = _DECODER.raw_decode(body, position)
+            yield value
+        except (ValueError, RecursionError):
+            position += 1
 
 
 def _without_thoughts(text: str) -> str:
@@ -263,14 +284,21 @@ def _without_thoughts(text: str) -> str:
         name = next(filter(None, opening.groups()))
         closing = re.search(rf"</{name}>|\[/{name}\]", begun, re.IGNORECASE)
         if closing is None:
-            raise UnreadableAnswerError(
-                "the model gave thoughts and no answer; raise evaluate.judge.max_tokens, which counts thoughts too",
-                reminder="it held thoughts alone",
-            )
+            raise _only_thoughts()
         return _without_thoughts(begun[closing.end() :])
     if begun.startswith(("{", "```")):
         return begun  # a quoted passage may hold such a mark
-    return _END_OF_THOUGHTS.split(begun)[-1]
+    separated = separate_thoughts(begun)
+    if separated.is_unclosed:
+        raise _only_thoughts()
+    return separated.text
+
+
+def _only_thoughts() -> UnreadableAnswerError:
+    return UnreadableAnswerError(
+        "the model gave thoughts and no answer; raise evaluate.judge.max_tokens, which counts thoughts too",
+        reminder="it held thoughts alone",
+    )
 
 
 def _describe(mode: Mode, num_examples: int) -> str:
