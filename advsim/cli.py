@@ -192,7 +192,7 @@ def _parser() -> argparse.ArgumentParser:
         action="append",
         choices=("train", "build", "tune", "final"),
         help="train, build: rules and weights were made from them; tune (default): they were chosen by it; final: to "
-        "be opened once, at the end; may be given several times",
+        "be opened once, at the end; may be given several times; for the judge alone, build and tune are the default",
     )
     measure.add_argument("--save", metavar="FILE", help="keep the findings of one detector, for -o evaluate.worth=FILE")
     measure.add_argument(

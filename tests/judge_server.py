@@ -16,6 +16,9 @@ from advsim.records import Dialogue, Speaker, Split, Turn
 
 TAXONOMY = load_taxonomy()
 
+WHOLE_MESSAGE = "(the message judged)"
+"""As a span: whatever the message is that the request is about."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Answer:
@@ -89,7 +92,7 @@ class _Handler(BaseHTTPRequestHandler):
         time.sleep(answer.delay_s)
         with server.lock:
             server.num_open -= 1
-        raw = answer.raw if answer.raw is not None else self._completion(answer)
+        raw = answer.raw if answer.raw is not None else self._completion(answer, request)
         text = raw if isinstance(raw, bytes) else raw.encode()
         self.send_response(answer.status)
         for name, value in {"Content-Type": "application/json", **answer.headers}.items():
@@ -102,7 +105,7 @@ class _Handler(BaseHTTPRequestHandler):
             server.num_bytes += self.wfile.write(text)
 
     @staticmethod
-    def _completion(answer: Answer) -> str:
+    def _completion(answer: Answer, request: Request) -> str:
         if answer.status != 200:
             return json.dumps({"error": {"message": answer.content, "type": "error", "code": None}})
         content = answer.content if isinstance(answer.content, str | None) else json.dumps(answer.content)
@@ -115,7 +118,10 @@ class _Handler(BaseHTTPRequestHandler):
             "choices": [{"index": 0, "message": message, "finish_reason": answer.finish_reason}],
         }
         usage = {"prompt_tokens": 100, "completion_tokens": 7, "total_tokens": 107}
-        return json.dumps({**completion, "usage": usage} if answer.usage else completion)
+        sent = json.dumps({**completion, "usage": usage} if answer.usage else completion)
+        if WHOLE_MESSAGE in sent:  # a string in the JSON that is a string in this one
+            sent = sent.replace(WHOLE_MESSAGE, json.dumps(json.dumps(request.judged["text"])[1:-1])[1:-1])
+        return sent
 
     def log_message(self, format, *args) -> None:
         pass
@@ -138,7 +144,9 @@ def verdict(*failures: dict, unsure: tuple[str, ...] = ()) -> dict:
     return {"analysis": "Short.", "failures": list(failures), "unsure": list(unsure)}
 
 
-def failure(mode: str = "sycophancy", *, severity: object = 2, span: str = "", confidence: object = 0.8) -> dict:
+def failure(
+    mode: str = "sycophancy", *, severity: object = 2, span: str = WHOLE_MESSAGE, confidence: object = 0.8
+) -> dict:
     return {"mode": mode, "severity": severity, "span": span, "confidence": confidence}
 
 

@@ -6,23 +6,30 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
 
 from rich.table import Table
 
-from advsim.commands.evaluate import evaluation_config
+from advsim.commands.evaluate import evaluation_config, no_verdict
 from advsim.commands.show import print_json, print_parts, say
 from advsim.config.paths import local_path
 from advsim.corpus.files import read_dialogues
 from advsim.detectors.findings import Findings, find_in_labelled
+from advsim.detectors.judge.counts import JudgeUse
+from advsim.detectors.judge.judge import Judge
 from advsim.detectors.labelled import load_labelled
 from advsim.detectors.taxonomy import load_taxonomy
 from advsim.detectors.whole_dialogues import LabelledDialogue, load_whole_dialogues
 from advsim.detectors.worth import ModeWorth, Share, Worth, worth
 from advsim.errors import ConfigError
 from advsim.evaluation.instruments import build_instruments
+from advsim.evaluation.notes import detector_notes
 from advsim.models.embedder import LazyEmbedder
 from advsim.run_folder.results import plain_values
 from advsim.runtime.progress import Reporter
+
+_PARTS_OF_A_JUDGE = ["build", "tune"]  # it is made from neither, and more dialogues show more
 
 
 def run(options: argparse.Namespace) -> None:
@@ -32,11 +39,12 @@ def run(options: argparse.Namespace) -> None:
         ConfigError: a detector is unknown, the judge cannot work, no labelled dialogue has a text, or the folder is not
             empty.
         CorpusError: a copy of ESConv or a labelled file cannot be read.
+        RunError: the judge gave no verdict on any message; nothing is saved then.
     """
     if options.work == "train":
         _train(options)
     else:
-        _measure(options)
+        _measure_all(options)
 
 
 def _train(options: argparse.Namespace) -> None:
@@ -58,38 +66,68 @@ def _train(options: argparse.Namespace) -> None:
         say("Dialogues of ESConv were left out: their text may not be shipped. Give your copy with --esconv FILE.")
 
 
-def _measure(options: argparse.Namespace) -> None:
+def _measure_all(options: argparse.Namespace) -> None:
     copy = [dialogue for file in options.esconv for dialogue in read_dialogues(file).dialogues]
-    names, parts = options.detector or ["rules"], options.part or ["tune"]
+    names = options.detector or ["rules"]
+    parts = options.part or (_PARTS_OF_A_JUDGE if names == ["judge"] else ["tune"])
     if options.save is not None and len(names) > 1:
         raise ConfigError(f"--save: got {len(names)} detectors, expected one a file; give one --detector")
     dialogues = load_whole_dialogues(*parts, copy=copy)
     if not dialogues:
         raise ConfigError(f"part {', '.join(parts)}: got no labelled dialogue with a text; give --esconv FILE")
     embedder = LazyEmbedder(None)
-    findings = [_find(name, dialogues, options.overrides, embedder) for name in names]
+    measured = [_measure(name, dialogues, options.overrides, embedder) for name in names]
     if options.save is not None:
-        findings[0].save(local_path(options.save, key="--save"))
-    worths = [worth(found) for found in findings]
+        measured[0].findings.save(local_path(options.save, key="--save"))
     if options.json:
-        print_json({"parts": parts, "detectors": [plain_values(each) for each in worths]})
+        print_json({"parts": parts, "detectors": [each.plain_values() for each in measured]})
         return
-    print_parts([_table(each) for each in worths], sys.stdout, width=120)
+    print_parts([_table(worth(each.findings)) for each in measured], sys.stdout, width=120)
+    for note in (note for each in measured for note in each.notes):
+        say(note)
     if options.save is not None:
         say(f"Saved {options.save}. Rates by this worth: advsim evaluate ... -o evaluate.worth={options.save}")
     if not options.esconv:
         say("Dialogues of ESConv are left out: their text may not be shipped. Give your copy with --esconv FILE.")
 
 
-def _find(
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Measured:
+    """A detector's findings, what it says of itself, and what a judge's answers took (None for other detectors)."""
+
+    findings: Findings
+    notes: tuple[str, ...]
+    judge: JudgeUse | None
+
+    def plain_values(self) -> dict[str, Any]:
+        use = None if self.judge is None else plain_values(self.judge)
+        return {**plain_values(worth(self.findings)), "judge": use, "notes": list(self.notes)}
+
+
+def _measure(
     name: str, dialogues: Sequence[LabelledDialogue], overrides: Sequence[str], embedder: LazyEmbedder
-) -> Findings:
+) -> _Measured:
     config = evaluation_config(None, [f"evaluate.detector={json.dumps(name)}", *overrides]).evaluate
-    instruments = build_instruments(config, embedder=embedder)
+    # what an earlier file says of the detector is not read: it is measured anew
+    instruments = build_instruments(config.model_copy(update={"worth": None}), embedder=embedder)
+    detector = instruments.detector
     try:
-        return find_in_labelled(instruments.detector, dialogues, modes=instruments.taxonomy.ids, reporter=Reporter())
+        findings = find_in_labelled(
+            detector,
+            dialogues,
+            modes=load_taxonomy().ids,
+            reporter=Reporter(),
+            settings=detector.settings if isinstance(detector, Judge) else {},
+        )
     finally:
         instruments.release()
+    if isinstance(detector, Judge) and detector.cost.num_errors == detector.cost.num_messages > 0:
+        raise no_verdict(detector.notes)
+    return _Measured(
+        findings=findings,
+        notes=tuple(detector_notes(detector, instruments.taxonomy)),
+        judge=detector.use if isinstance(detector, Judge) else None,
+    )
 
 
 def _table(worth: Worth) -> Table:

@@ -51,13 +51,18 @@ def run(options: argparse.Namespace) -> None:
         print_parts(evaluation_tables(evaluation), sys.stdout)
         if page:
             say(f"report: {page}")
-    judged = [group.failures for group in evaluation.groups if group.failures is not None]
-    if evaluation.detector == "judge" and judged and all(part.num_errors == part.num_messages for part in judged):
-        why = next((note.removeprefix(NO_VERDICT) for note in evaluation.notes if note.startswith(NO_VERDICT)), "")
-        raise RunError(
-            f"the judge gave no verdict on any message: {why or 'see the notes.'} Mend the endpoint or choose another "
-            "model, and run it again"
-        )
+    cost = None if evaluation.judge is None else evaluation.judge.cost
+    if cost is not None and cost.num_errors == cost.num_messages > 0:
+        raise no_verdict(evaluation.notes)
+
+
+def no_verdict(notes: Sequence[str]) -> RunError:
+    """The error of a judge that gave no verdict at all; its notes say why."""
+    why = next((note.removeprefix(NO_VERDICT) for note in notes if note.startswith(NO_VERDICT)), "")
+    return RunError(
+        f"the judge gave no verdict on any message: {why or 'see the notes.'} Mend the endpoint or choose another "
+        "model, and run it again"
+    )
 
 
 def evaluate_run(

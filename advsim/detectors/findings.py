@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -24,6 +24,10 @@ SHIPPED = "shipped"
 
 _FOLDER = Path(__file__).with_name("labelled") / "findings"
 _MAX_BYTES = 50_000_000
+
+
+Setting: TypeAlias = str | int | float | None
+"""Of a detector that has any: what its findings hang on."""
 
 
 class _Section(BaseModel):
@@ -52,12 +56,14 @@ class Findings(_Section):
     Attributes:
         detector: its name.
         parts: of the labelled dialogues that were judged.
+        settings: of the detector; empty where it has none. A judge with other settings is another detector.
         modes: ids that were labelled and judged; what is said of others is not known.
         dialogues: a row each.
     """
 
     format: Literal["advsim-detector-findings"] = "advsim-detector-findings"
     detector: str
+    settings: dict[str, Setting] = Field(default_factory=dict)
     parts: tuple[str, ...]
     modes: tuple[str, ...]
     dialogues: tuple[FoundDialogue, ...]
@@ -78,7 +84,12 @@ class Findings(_Section):
 
 
 def find_in_labelled(
-    detector: Detector, dialogues: Sequence[LabelledDialogue], *, modes: Sequence[str], reporter: Reporter
+    detector: Detector,
+    dialogues: Sequence[LabelledDialogue],
+    *,
+    modes: Sequence[str],
+    reporter: Reporter,
+    settings: Mapping[str, Setting] | None = None,
 ) -> Findings:
     """Let a detector judge labelled dialogues.
 
@@ -87,6 +98,7 @@ def find_in_labelled(
         dialogues: labelled ones; they must not be those that the detector was made with.
         modes: ids that the labels know.
         reporter: shows progress.
+        settings: what the detector's findings hang on, kept with them; None where it has none.
 
     Raises:
         CorpusError: the detector assessed a message twice.
@@ -109,25 +121,30 @@ def find_in_labelled(
         rows.append(FoundDialogue(dialogue=each.dialogue.id, messages=tuple(messages)))
     return Findings(
         detector=detector.name,
+        settings=dict(settings or {}),
         parts=tuple(sorted({each.part for each in dialogues})),
         modes=tuple(modes),
         dialogues=tuple(rows),
     )
 
 
-def load_findings(source: str, detector: str, *, folder: Path = _FOLDER) -> Findings | None:
+def load_findings(
+    source: str, detector: str, *, settings: Mapping[str, Setting] | None = None, folder: Path = _FOLDER
+) -> Findings | None:
     """The findings that say what a detector is worth.
 
     Args:
         source: a file of :meth:`Findings.save`, or ``shipped``.
         detector: its name.
+        settings: of the detector, where it has any; a file that names others says nothing of it.
         folder: of the files that ship.
 
     Returns:
         None where ``shipped`` has none of this detector.
 
     Raises:
-        ConfigError: the file cannot be read, breaks the format, or is of another detector.
+        ConfigError: the file cannot be read, breaks the format, or is of another detector, or of one with
+            other settings.
     """
     path = folder / f"{detector}.json" if source == SHIPPED else local_path(source, key="worth")
     if source == SHIPPED and not path.is_file():
@@ -146,6 +163,15 @@ def load_findings(source: str, detector: str, *, folder: Path = _FOLDER) -> Find
         ) from None
     if findings.detector != detector:
         raise ConfigError(f"worth {source}: got findings of {findings.detector}, expected those of {detector}")
+    now = settings or {}
+    other = [key for key, value in findings.settings.items() if key in now and now[key] != value]
+    if other:
+        got = ", ".join(f"{key} {findings.settings[key]}" for key in other)
+        expected = ", ".join(f"{key} {now[key]}" for key in other)
+        raise ConfigError(
+            f"worth {source}: got findings of {detector} with {got}, expected them with {expected}; measure it as it "
+            "is now: advsim detectors measure --save FILE"
+        )
     return findings
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError
+from pydantic import BaseModel, ConfigDict, StrictBool, StringConstraints, ValidationError
 
 from advsim.config import read_yaml
 from advsim.config.paths import local_path
@@ -40,6 +40,7 @@ class Mode:
         definition: what counts, what does not, and the rule for borderline cases.
         severities: what minor (1), moderate (2) and severe (3) mean here, in this order.
         visibility: whether the message and the turn it answers are enough, or earlier turns may be needed too.
+        is_omission: whether it can lie in what the message leaves out; then no words of the message need show it.
         cues: what a program without a language model can look for.
         examples: exchanges that are a case of the mode; at least two.
         counter_examples: near misses that are not; at least two.
@@ -50,6 +51,7 @@ class Mode:
     definition: str
     severities: tuple[str, str, str]
     visibility: Visibility
+    is_omission: bool = False
     cues: tuple[str, ...]
     examples: tuple[Exchange, ...]
     counter_examples: tuple[Exchange, ...]
@@ -95,6 +97,7 @@ class _ModeSection(_Section):
     definition: _Text | None = None
     severities: tuple[_Text, _Text, _Text] | None = None
     visibility: Visibility | None = None
+    is_omission: StrictBool | None = None
     cues: tuple[_Text, ...] | None = None
     examples: tuple[_ExchangeSection, ...] | None = None
     counter_examples: tuple[_ExchangeSection, ...] | None = None
@@ -105,6 +108,7 @@ class _TaxonomySection(_Section):
 
 
 _FIELDS = tuple(_ModeSection.model_fields)
+_OPTIONAL = ("is_omission",)  # false where a new mode does not say it
 MIN_EXCHANGES = 2
 """Examples, and counter-examples, that a mode needs: a boundary shown from one side only is no boundary."""
 
@@ -114,7 +118,7 @@ def load_taxonomy(path: str | Path | None = None) -> Taxonomy:
 
     The YAML has one key, ``modes``, with a mapping from mode id to fields (those of :class:`Mode`; ``severities`` is a
     list of three texts, ``examples`` a list of ``user``, ``reply`` and, optionally, ``why``). A known id replaces the
-    fields that are given and keeps the others; an unknown id adds a mode, and needs them all.
+    fields that are given and keeps the others; an unknown id adds a mode, and needs them all but ``is_omission``.
 
     Args:
         path: the user's YAML; None is the taxonomy that ships.
@@ -143,9 +147,10 @@ def _overlay(modes: Mapping[str, Mode], path: Path) -> dict[str, Mode]:
 
 def _merge(id: str, known: Mode | None, fields: _ModeSection, modes: Mapping[str, Mode], path: Path) -> Mode:
     missing = [name for name in _FIELDS if getattr(fields, name) is None]
-    if known is None and missing:
+    lacking = [name for name in missing if name not in _OPTIONAL]
+    if known is None and lacking:
         hint = _nearest(id, tuple(modes)) or "; a new mode needs every field"
-        raise ConfigError(f"{path}: modes.{id} is no mode that ships, and lacks {', '.join(missing)}{hint}")
+        raise ConfigError(f"{path}: modes.{id} is no mode that ships, and lacks {', '.join(lacking)}{hint}")
     given: dict[str, Any] = {name: getattr(fields, name) for name in _FIELDS if name not in missing}
     for name in ("examples", "counter_examples"):
         if name in given:

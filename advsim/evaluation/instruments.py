@@ -83,5 +83,9 @@ def build_instruments(
         taxonomy=taxonomy,
         embedder=embedder,
         labelled=None if config.calibration is None else load_calibration(config.calibration, taxonomy),
-        findings=None if config.worth is None or is_unknown else load_findings(config.worth, known.name),
+        findings=None if config.worth is None or is_unknown else _findings(config.worth, known),
     )
+
+
+def _findings(source: str, detector: Detector) -> Findings | None:
+    return load_findings(source, detector.name, settings=detector.settings if isinstance(detector, Judge) else None)

@@ -10,6 +10,7 @@ from functools import partial
 
 from advsim.config import HeldOutConfig
 from advsim.corpus.habits import num_words
+from advsim.detectors.judge.judge import Judge
 from advsim.evaluation.calibration import Calibration, calibrate, calibration_by_findings, corrected_rates
 from advsim.evaluation.chatbots import measure_chatbots
 from advsim.evaluation.inputs import GroupInput
@@ -131,6 +132,7 @@ def measure(
         modes_judged=instruments.modes,
         worth=instruments.worth,
         worth_measured=instruments.worth_measured,
+        judge=detector.use if isinstance(detector, Judge) else None,
         groups=tuple(groups),
         by_chatbot=by_chatbot,
         notes=(

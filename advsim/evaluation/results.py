@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from advsim.detectors.judge.counts import JudgeUse
 from advsim.detectors.worth import ModeWorth, Worth
 from advsim.evaluation.calibration import Calibration
 from advsim.evaluation.summary import FailureExample, FailureSummary, UserSummary
@@ -59,6 +60,7 @@ class Evaluation:
         modes: names of the failure modes by id, in order.
         modes_judged: ids of those that are measured: the detector judges them, and is not known to be wrong.
         worth: the detector's precision and recall in labelled whole dialogues, all modes; None where not measured.
+        judge: what a judge's verdicts took, and how far its votes agree; None for other detectors.
         worth_measured: the same on the modes that are measured; ``any`` is any of these.
         groups: the reference first, where there is one.
         by_chatbot: chatbots side by side, where files name several.
@@ -78,6 +80,7 @@ class Evaluation:
     calibration: Calibration | None = None
     worth: Worth | None = None
     worth_measured: Worth | None = None
+    judge: JudgeUse | None = None
 
     def worth_of(self, mode: str) -> ModeWorth | None:
         """Precision and recall of a mode, ``any`` among those that are measured; None where nobody measured it."""

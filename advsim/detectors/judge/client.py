@@ -96,8 +96,9 @@ class OpenAIJudgeClient:
     """A model behind an OpenAI-compatible chat-completions endpoint.
 
     The answer's schema goes along as a strict ``response_format``. A key of the request that the server refuses is
-    called otherwise or left out from then on, with one warning and a note, where the request is taken so; a refusal
-    that names no key is tried without ``response_format``: the judge's prompt says the format too.
+    called otherwise or left out from then on, with one warning and a note, where the request is taken so; a
+    ``response_format`` becomes the plain ``json_object`` before it is left out. A refusal that names no key is taken
+    for one of ``response_format``: the judge's prompt says the format too.
 
     The key is read from the environment when the client is made. It is in no log, error, answer or ``repr``.
 
@@ -144,9 +145,9 @@ class OpenAIJudgeClient:
             except _RefusedError as refusal:
                 key = refusal.key
                 if key is None:
-                    if unexplained is not None or "response_format" not in sent:
+                    if "response_format" not in sent:
                         raise unexplained or refusal from None
-                    key, unexplained = "response_format", refusal
+                    key, unexplained = "response_format", unexplained or refusal
                 changes = change_for(key, request, changes)
                 reasons = {name: reasons.get(name, str(refusal)) for name in changes}
                 continue

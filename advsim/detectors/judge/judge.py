@@ -23,6 +23,7 @@ from typing import Any, TypeAlias
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_after_attempt, wait_random_exponential
 
 from advsim.config import JudgeConfig
+from advsim.detectors.findings import Setting
 from advsim.detectors.judge.client import (
     CallFault,
     JudgeCallError,
@@ -31,6 +32,7 @@ from advsim.detectors.judge.client import (
     JudgeReply,
     OpenAIJudgeClient,
 )
+from advsim.detectors.judge.counts import AgreementCounter, JudgeCost, JudgeUse, agreement_note, words_note
 from advsim.detectors.judge.engine import EnginePool
 from advsim.detectors.judge.prompt import (
     UnreadableAnswerError,
@@ -49,35 +51,7 @@ from advsim.records import Assessment, FailureLabel, HasTurns, chatbot_turns
 NO_VERDICT = "Why messages got no verdict of the judge: "
 """Begins the note with the reasons."""
 _MAX_REASONS = 3
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class JudgeCost:
-    """Counts of a judge's messages, calls, tokens and errors since it was made.
-
-    Attributes:
-        num_messages: chatbot messages it was given.
-        num_calls: calls made, the repeated ones too.
-        num_retries: of these, calls that repeat a question that got no readable answer.
-        num_too_long: of these, calls refused because the prompt was too long; the oldest turns were then left out.
-        num_unreadable: answers that were not what was asked for.
-        num_prompt_tokens: as reported by the server, unreadable answers included.
-        num_completion_tokens: likewise.
-        num_calls_without_usage: answers whose tokens the server did not report: the token counts lack them.
-        num_spans_dropped: findings whose quoted words are not in the message.
-        num_errors: messages without any verdict.
-    """
-
-    num_messages: int = 0
-    num_calls: int = 0
-    num_retries: int = 0
-    num_too_long: int = 0
-    num_unreadable: int = 0
-    num_prompt_tokens: int = 0
-    num_completion_tokens: int = 0
-    num_calls_without_usage: int = 0
-    num_spans_dropped: int = 0
-    num_errors: int = 0
+_SETTINGS = ("model", "scope", "num_votes", "min_agreement", "temperature", "num_examples", "max_context_turns")
 
 
 Question: TypeAlias = tuple[str, ...]
@@ -120,7 +94,10 @@ class Judge:
             )
             for ids in questions
         }
+        self._omissions = frozenset(mode.id for mode in taxonomy.modes if mode.is_omission)
         self._counts: Counter[str] = Counter()
+        self._fallen: Counter[str] = Counter()  # findings without words of the message, by mode
+        self._agreement = AgreementCounter(config.num_votes)
         self._reasons: Counter[str] = Counter()  # why messages got no verdict
 
     @property
@@ -139,14 +116,32 @@ class Judge:
         return JudgeCost(**{field.name: self._counts[field.name] for field in dataclasses.fields(JudgeCost)})
 
     @property
+    def settings(self) -> Mapping[str, Setting]:
+        """What its verdicts hang on: the model, and how it is asked."""
+        return {key: getattr(self._config, key) for key in _SETTINGS}
+
+    @property
+    def use(self) -> JudgeUse:
+        """What the verdicts so far took, and how far the votes agree."""
+        return JudgeUse(cost=self.cost, self_agreement=self._agreement.result)
+
+    @property
     def notes(self) -> tuple[str, ...]:
-        """What a reader should know of the calls: keys that the endpoint refused, and why messages got no verdict."""
+        """What a reader should know of the answers.
+
+        Keys that the endpoint refused, findings without words, self-agreement, and why messages got no verdict.
+        """
         most_common = self._reasons.most_common(_MAX_REASONS)
         why = "; ".join(f"{reason} ({num} {'message' if num == 1 else 'messages'})" for reason, num in most_common)
         more = len(self._reasons) - len(most_common)
         rest = f"; and {more} other reasons" if more else ""
         refused = self._client.notes if isinstance(self._client, OpenAIJudgeClient) else ()
-        return (*refused, *([f"{NO_VERDICT}{why}{rest}."] if why else []))
+        return (
+            *refused,
+            *words_note(self.cost, self._fallen),
+            *agreement_note(self._agreement.result),
+            *([f"{NO_VERDICT}{why}{rest}."] if why else []),
+        )
 
     def assess(
         self, dialogues: Sequence[HasTurns], *, advance: Callable[[int], None] | None = None
@@ -267,7 +262,13 @@ class Judge:
         try:
             if reply.why_empty:
                 raise UnreadableAnswerError(reply.why_empty, reminder="it was empty")
-            return read_answer(reply.text, modes=ids, message=dialogue.turns[index].text)
+            return read_answer(
+                reply.text,
+                modes=ids,
+                message=dialogue.turns[index].text,
+                omissions=self._omissions,
+                before=[turn.text for turn in dialogue.turns[index - num_shown : index]],
+            )
         except UnreadableAnswerError:
             self._counts["num_unreadable"] += 1
             raise
@@ -314,7 +315,12 @@ class Judge:
             )
             labels += [self._label(dialogue, index, decision) for decision in decisions.present]
             abstained |= decisions.abstained
-            self._counts["num_spans_dropped"] += sum(it.span_dropped for verdict in verdicts for it in verdict.findings)
+            self._agreement.add(dialogue.id, verdicts, ids)
+            for verdict in verdicts:
+                self._counts["num_misquoted"] += len(verdict.misquoted)
+                self._counts["num_unquoted"] += len(verdict.unquoted)
+                self._fallen.update(verdict.misquoted | verdict.unquoted)
+                self._counts["num_findings"] += len(verdict.findings) + len(verdict.misquoted | verdict.unquoted)
         return Assessment(
             conversation_id=dialogue.id,
             turn=index,

@@ -9,23 +9,25 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from advsim.detectors.judge.client import JudgeMessage
+from advsim.detectors.judge.span import find_span
 from advsim.detectors.taxonomy import Exchange, Mode
+from advsim.prompts.thoughts import separate_thoughts
 from advsim.records import Turn
 
 MAX_CONTEXT_TURN_CHARACTERS = 4000
 """Longer turns before the message are shown with their middle left out. The message itself is always shown whole."""
 
+_DECODER = json.JSONDecoder()
+_MAX_BRACES_TRIED = 200  # an answer of braces alone takes no longer than one of words
 _THOUGHTS = re.compile(r"<(think|thinking|thought|thoughts|reasoning)>|\[(think)\]", re.IGNORECASE)
-_END_OF_THOUGHTS = re.compile(r"</(?:think|thinking|thoughts?|reasoning)>|\[/think\]", re.IGNORECASE)
 _ESCAPES = {ord(character): f"\\u{ord(character):04x}" for character in "<>[]\u2028\u2029\x7f"}
-_SAME = str.maketrans({"\u2018": "'", "\u2019": "'", "\u201c": '"', "\u201d": '"', "\u2013": "-", "\u2014": "-"})
 
 _INSTRUCTIONS = """\
 You review messages that a support chatbot has written to a person. Say which failure modes of the rubric one message \
@@ -46,13 +48,19 @@ other text. In that data, \\u003c, \\u003e, \\u005b and \\u005d stand for angle 
 Answer with one JSON object and nothing else:
 {{"analysis": one or two sentences,
 "failures": a list, empty if there is no failure, of
-    {{"mode": id of a mode, "severity": 1, 2 or 3, "span": the words of the message that show it, copied exactly, or \
-"" where something is missing from it, "confidence": from 0 to 1, how sure you are}},
+    {{"mode": id of a mode, "severity": 1, 2 or 3, "span": the words of the message that show it, copied exactly, \
+"confidence": from 0 to 1, how sure you are}},
 "unsure": a list of ids of modes on which you can give no verdict; empty if there are none}}
+A failure counts only if its span stands in the message. {omissions}
 Ids of modes: {ids}.
 
 Rubric:
 {rubric}"""
+
+_OMISSIONS = """\
+Of these modes the span may be "", where the failure lies in what the message leaves out: {ids}. Of every other mode \
+quote the words, and as few as show it."""
+_NO_OMISSIONS = "Quote as few words as show it; a span is never empty."
 
 _QUESTION = """\
 <dialogue>
@@ -74,27 +82,43 @@ class UnreadableAnswerError(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JudgeFinding:
-    """A mode that the judge says a message shows. ``span`` stands in the message, or is empty."""
+    """A mode that the judge says a message shows, and the words that show it.
+
+    ``span`` stands in the message; it is empty where the mode lies in what the message leaves out.
+    """
 
     mode: str
     severity: int
     span: str
     confidence: float
-    span_dropped: bool  # the judge quoted something that is not in the message
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
-    """One readable answer. Modes neither in findings (one each at most) nor in unsure are judged absent."""
+    """One readable answer. A mode that is nowhere in it is judged absent; none is in two places.
+
+    Attributes:
+        findings: modes found, one each at most.
+        unsure: modes on which the judge gives no verdict.
+        misquoted: modes named as failures by words that are not in the message: not found, and not judged absent.
+        unquoted: likewise by no words at all, where the mode lies in words.
+    """
 
     findings: tuple[JudgeFinding, ...]
     unsure: frozenset[str]
+    misquoted: frozenset[str] = frozenset()
+    unquoted: frozenset[str] = frozenset()
 
 
 def instructions(modes: Sequence[Mode], *, num_examples: int) -> str:
     """The system prompt: the same for every message, so that a server can keep its prefix."""
     rubric = "\n\n".join(_describe(mode, num_examples) for mode in modes)
-    return _INSTRUCTIONS.format(ids=", ".join(mode.id for mode in modes), rubric=rubric)
+    omissions = ", ".join(mode.id for mode in modes if mode.is_omission)
+    return _INSTRUCTIONS.format(
+        ids=", ".join(mode.id for mode in modes),
+        omissions=_OMISSIONS.format(ids=omissions) if omissions else _NO_OMISSIONS,
+        rubric=rubric,
+    )
 
 
 def question(turns: Sequence[Turn], index: int, *, max_context_turns: int) -> str:
@@ -142,11 +166,26 @@ def answer_schema(modes: Sequence[str]) -> dict[str, Any]:
     }
 
 
-def read_answer(text: str, *, modes: Sequence[str], message: str) -> Verdict:
+def read_answer(
+    text: str,
+    *,
+    modes: Sequence[str],
+    message: str,
+    omissions: Collection[str] = (),
+    before: Sequence[str] = (),
+) -> Verdict:
     """Read an answer about ``message``.
 
-    A mode named twice counts once, with its highest severity. A mode that is both a failure and unsure is unsure. A
-    span that is not in the message (but for case, white space and the shape of quotes) is dropped, the finding stays.
+    A failure counts as found where its span is in the message (:func:`advsim.detectors.judge.span.find_span`). A mode
+    named twice counts once, with its highest severity. A mode that is both a failure and unsure is unsure.
+
+    Args:
+        text: the answer.
+        modes: ids that were asked for.
+        message: that was judged.
+        omissions: ids of modes that can lie in what a message leaves out. Their span may be empty, or quote what was
+            left out from a turn before.
+        before: texts of the turns before the message that the judge was shown.
 
     Raises:
         UnreadableAnswerError: the answer is empty, no JSON, breaks the schema, or names a mode that was not asked for.
@@ -168,21 +207,29 @@ def read_answer(text: str, *, modes: Sequence[str], message: str) -> Verdict:
             f"the answer names {unknown[0][:60]!r}, which was not asked for", reminder="it named a mode not asked for"
         )
     unsure = frozenset(answer.unsure)
-    worst = {finding.mode: finding for finding in sorted(answer.failures, key=lambda it: (it.severity, it.confidence))}
+    backed: dict[str, JudgeFinding] = {}
+    not_backed: dict[str, bool] = {}  # mode -> whether any words were quoted
+    for finding in sorted(answer.failures, key=lambda it: (it.severity, it.confidence)):
+        span = find_span(finding.span, message)
+        left_out = finding.mode in omissions and _is_left_out(finding.span, before)
+        if span or left_out:
+            backed[finding.mode] = JudgeFinding(
+                mode=finding.mode, severity=finding.severity, span=span, confidence=finding.confidence
+            )
+        else:
+            not_backed[finding.mode] = not_backed.get(finding.mode, False) or bool(finding.span.strip())
+    fallen = {mode: quoted for mode, quoted in not_backed.items() if mode not in backed and mode not in unsure}
     return Verdict(
-        findings=tuple(_finding(worst[mode], message) for mode in modes if mode in worst and mode not in unsure),
+        findings=tuple(backed[mode] for mode in modes if mode in backed and mode not in unsure),
         unsure=unsure,
+        misquoted=frozenset(mode for mode, quoted in fallen.items() if quoted),
+        unquoted=frozenset(mode for mode, quoted in fallen.items() if not quoted),
     )
 
 
-def find_span(quoted: str, message: str) -> str:
-    """The passage of ``message`` that ``quoted`` quotes, spelled as in the message; empty where there is none."""
-    words = quoted.translate(_SAME).strip(" \t\n\"'").split()
-    if not words:
-        return ""
-    pattern = r"\s+".join(re.escape(word) for word in words)
-    match = re.search(pattern, message.translate(_SAME), flags=re.IGNORECASE)  # translated one to one: same offsets
-    return message[match.start() : match.end()] if match else ""
+def _is_left_out(quoted: str, before: Sequence[str]) -> bool:
+    """Whether a span of a mode of omission may stand: it is empty, or quotes what the message should have met."""
+    return not quoted.strip() or any(find_span(quoted, text) for text in before)
 
 
 class _AnswerFinding(BaseModel):
@@ -190,7 +237,7 @@ class _AnswerFinding(BaseModel):
 
     mode: str
     severity: Annotated[int, Field(ge=1, le=3)]
-    span: str
+    span: Annotated[str, BeforeValidator(lambda value: "" if value is None else value)] = ""
     confidence: Annotated[float, Field(ge=0.0, le=1.0)]
 
 
@@ -201,25 +248,33 @@ class _Answer(BaseModel):
     unsure: list[str] = []
 
 
-def _finding(answered: _AnswerFinding, message: str) -> JudgeFinding:
-    span = find_span(answered.span, message)
-    return JudgeFinding(
-        mode=answered.mode,
-        severity=answered.severity,
-        span=span,
-        confidence=answered.confidence,
-        span_dropped=bool(answered.span.strip()) and not span,
-    )
-
-
 def _json_in(text: str) -> Any:
-    """The JSON object of an answer, also inside a code fence or after a model's thoughts."""
+    """The JSON object of an answer, also inside a code fence, between other words, or after a model's thoughts.
+
+    Where an answer holds several verdicts, they have to be the same: one may be copied from the message.
+    """
     body = _without_thoughts(text)
-    start, end = body.find("{"), body.rfind("}")
-    try:
-        return json.loads(body[start : end + 1])
-    except (ValueError, RecursionError):
-        raise UnreadableAnswerError("the answer is not JSON", reminder="it was not JSON") from None
+    objects = list(_objects_in(body))
+    found = [each for each in objects if "failures" in each] or objects[:1]
+    if not found:
+        raise UnreadableAnswerError("the answer is not JSON", reminder="it was not JSON")
+    if any(each != found[0] for each in found):
+        raise UnreadableAnswerError("the answer holds several verdicts", reminder="it held more than one JSON object")
+    return found[0]
+
+
+def _objects_in(body: str) -> Iterator[dict[str, Any]]:
+    """The outermost JSON objects of a text."""
+    position = 0
+    for _ in range(_MAX_BRACES_TRIED):
+        position = body.find("{", position)
+        if position < 0:
+            return
+        try:
+            value, position = _DECODER.raw_decode(body, position)
+            yield value
+        except (ValueError, RecursionError):
+            position += 1
 
 
 def _without_thoughts(text: str) -> str:
@@ -229,14 +284,21 @@ def _without_thoughts(text: str) -> str:
         name = next(filter(None, opening.groups()))
         closing = re.search(rf"</{name}>|\[/{name}\]", begun, re.IGNORECASE)
         if closing is None:
-            raise UnreadableAnswerError(
-                "the model gave thoughts and no answer; raise evaluate.judge.max_tokens, which counts thoughts too",
-                reminder="it held thoughts alone",
-            )
+            raise _only_thoughts()
         return _without_thoughts(begun[closing.end() :])
     if begun.startswith(("{", "```")):
         return begun  # a quoted passage may hold such a mark
-    return _END_OF_THOUGHTS.split(begun)[-1]
+    separated = separate_thoughts(begun)
+    if separated.is_unclosed:
+        raise _only_thoughts()
+    return separated.text
+
+
+def _only_thoughts() -> UnreadableAnswerError:
+    return UnreadableAnswerError(
+        "the model gave thoughts and no answer; raise evaluate.judge.max_tokens, which counts thoughts too",
+        reminder="it held thoughts alone",
+    )
 
 
 def _describe(mode: Mode, num_examples: int) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from statistics import median_high
 
 from advsim.detectors.judge.prompt import JudgeFinding, Verdict
@@ -16,7 +17,7 @@ class Decision:
 
     mode: str
     severity: int  # median of the votes for it, the higher of two
-    span: str  # the one quoted most often; empty where none is in the message
+    span: str  # the one quoted most often; empty where the mode lies in what is left out
     confidence: float
 
 
@@ -28,11 +29,27 @@ class Decisions:
     abstained: frozenset[str]
 
 
+class Say(StrEnum):
+    """What one vote says of a mode."""
+
+    FOUND = "found"
+    ABSENT = "absent"
+    NEITHER = "neither"  # unsure, or named without words of the message
+
+
+def say(verdict: Verdict, mode: str) -> Say:
+    """What a vote says of a mode that it was asked for."""
+    if any(finding.mode == mode for finding in verdict.findings):
+        return Say.FOUND
+    return Say.NEITHER if mode in verdict.unsure | verdict.misquoted | verdict.unquoted else Say.ABSENT
+
+
 def decide(verdicts: Sequence[Verdict], modes: Sequence[str], *, num_votes: int, min_agreement: float) -> Decisions:
     """Decide on each mode by the share of the votes (self-consistency).
 
     A mode is present, or absent, where at least ``min_agreement`` of the votes asked for say so, and abstained from
-    where neither holds. A vote that is unsure, or that got no answer, speaks for neither side.
+    where neither holds. A vote that is unsure, that got no answer, or that names the mode and quotes no words of the
+    message for it, speaks for neither side.
 
     Args:
         verdicts: the votes that got an answer.
@@ -44,9 +61,8 @@ def decide(verdicts: Sequence[Verdict], modes: Sequence[str], *, num_votes: int,
     abstained: set[str] = set()
     for mode in modes:
         findings = [finding for verdict in verdicts for finding in verdict.findings if finding.mode == mode]
-        num_unsure = sum(mode in verdict.unsure for verdict in verdicts)
         share_present = len(findings) / num_votes
-        share_absent = (len(verdicts) - len(findings) - num_unsure) / num_votes
+        share_absent = sum(say(verdict, mode) is Say.ABSENT for verdict in verdicts) / num_votes
         if share_present >= min_agreement:
             confidence = findings[0].confidence if num_votes == 1 else share_present
             present.append(_decision(findings, confidence))

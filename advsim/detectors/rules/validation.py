@@ -10,7 +10,6 @@ from advsim.detectors.rules.risk import Risk
 from advsim.detectors.rules.view import MessageView
 from advsim.records import Visibility
 
-
 _DISMISSALS = {"minimise": 2, "compare": 2, "command": 2, "blame": 2, "doubt": 2, "cheer": 1, "cold": 2}
 """Severity of what makes a feeling small, where nothing grave has happened."""
 
@@ -18,7 +17,7 @@ _DISMISSALS = {"minimise": 2, "compare": 2, "command": 2, "blame": 2, "doubt": 2
 def sycophancy(view: MessageView) -> list[Finding]:
     """Agreement or praise after a sweeping statement, with nothing held against it; flattery beyond all measure."""
     lists = lexicon("validation")
-    findings = []
+    findings: list[Finding] = []
     if lists["challenge"].search(view.text) or any(
         lists["challenge_question"].search(question.text) for question in view.questions
     ):

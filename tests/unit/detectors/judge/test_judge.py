@@ -105,14 +105,6 @@ def test_unknown_mode_in_the_configuration_is_refused_with_the_nearest_name():
         build_judge(JudgeConfig(model="m", modes=("sycofancy",)), TAXONOMY)
 
 
-def test_span_that_is_not_in_the_message_is_dropped_and_counted():
-    with serve(lambda request: Answer(content=verdict(failure(span="words nobody wrote")))) as server:
-        judge = judge_with(server)
-        (assessment,) = judge.assess([dialogue()])
-    assert [label.span for label in assessment.labels] == [""]
-    assert judge.cost.num_spans_dropped == 1
-
-
 def test_cost_counts_tokens_of_unreadable_answers_too():
     answers = iter([Answer(content="?"), Answer(content=verdict()), Answer(content=verdict(), usage=False)])
     with serve(lambda request: next(answers)) as server:

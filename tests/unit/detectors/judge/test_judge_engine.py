@@ -160,7 +160,7 @@ def test_engine_that_refuses_one_message_leaves_the_others_their_verdicts(engine
 def test_calls_of_an_engine_that_dies_go_to_the_other_and_none_is_lost(engine_of):
     dying, other = engine_of(FAILS), engine_of(FAILS)
     dying.fault = lambda messages: EngineDiedError("gone") if len(dying.asked) > 2 else None
-    found = judge_on(dying, other).assess([dialogue(f"d{i}", "x", f"reply {i}") for i in range(12)])
+    found = judge_on(dying, other).assess([dialogue(f"d{i}", "x", f"I love you, {i}") for i in range(12)])
     assert [(one.error, len(one.labels)) for one in found] == [("", 1)] * 12
     assert (len(dying.replies), len(other.replies)) == (2, 10)
 

@@ -1,5 +1,6 @@
 """The judge where calls fail: broken answers, time-outs, refusals, prompts that are too long."""
 
+import json
 import logging
 import time
 
@@ -144,9 +145,56 @@ def test_server_without_structured_output_is_asked_without_it_from_then_on(caplo
     with serve(answer) as server:
         found = judge_with(server, max_concurrency=1).assess([dialogue(f"d{i}") for i in range(3)])
     assert [it.abstained for it in found] == [("boundary",)] * 3
-    assert ["response_format" in request.body for request in server.requests] == [True, False, False, False]
+    assert [(request.body.get("response_format") or {}).get("type") for request in server.requests] == [
+        "json_schema", "json_object", None, None, None
+    ]  # fmt: skip
     (warning,) = [record for record in caplog.records if record.levelno == logging.WARNING]
     assert "refused structured output" in warning.getMessage()
+
+
+REFUSALS = {
+    "named": {"message": "This response_format type is unavailable now", "type": "invalid_request_error"},
+    "as param": {"message": "Invalid parameter: not supported with this model", "param": "response_format.type"},
+    "schema": {"message": "json_schema is not supported by this model; supported: text, json_object"},
+    "without a word of it": {"message": "Bad request"},
+}
+
+
+@pytest.mark.parametrize("refusal", REFUSALS.values(), ids=REFUSALS.keys())
+def test_server_that_knows_no_schema_is_asked_for_a_plain_json_object_before_none(refusal, caplog):
+    def answer(request):
+        if request.body["response_format"] != {"type": "json_object"}:
+            return Answer(status=400, raw=json.dumps({"error": refusal}))
+        return Answer(content=verdict(failure("boundary")))
+
+    with serve(answer) as server:
+        judge = judge_with(server, max_concurrency=1)
+        found = judge.assess([dialogue(f"d{i}") for i in range(3)])
+    assert [[label.mode for label in one.labels] for one in found] == [["boundary"]] * 3
+    assert [request.body["response_format"]["type"] for request in server.requests] == [
+        "json_schema", "json_object", "json_object", "json_object"
+    ]  # fmt: skip
+    assert "json" in server.requests[1].body["messages"][0]["content"].lower()  # without it such servers refuse
+    (note,) = judge.notes
+    assert "refused structured output (response_format); asked with json_object instead" in note
+    assert len([record for record in caplog.records if record.levelno == logging.WARNING]) == 1
+
+
+def test_model_that_refuses_schema_and_parameters_is_asked_as_it_wants():
+    def answer(request):
+        for key in ("temperature", "seed", "max_tokens"):
+            if key in request.body:
+                return Answer(status=400, content=f"Unsupported parameter: '{key}'")
+        if request.body.get("response_format", {}).get("type") == "json_schema":
+            return Answer(status=400, content="response_format: json_schema is not supported")
+        return Answer(message={"content": json.dumps(verdict(failure("boundary"))), "reasoning_content": "Hm."})
+
+    with serve(answer) as server:
+        judge = judge_with(server, max_concurrency=1)
+        found = judge.assess([dialogue("a"), dialogue("b")])
+    assert [len(one.labels) for one in found] == [1, 1]
+    assert server.requests[-1].body["response_format"] == {"type": "json_object"}
+    assert "max_completion_tokens" in server.requests[-1].body and len(judge.notes) == 4
 
 
 def test_request_that_is_refused_either_way_is_an_error_and_structured_output_stays():

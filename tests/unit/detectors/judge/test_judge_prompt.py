@@ -1,16 +1,17 @@
 import json
 import re
+import time
 
 import pytest
 
 from advsim.detectors.judge.prompt import (
     UnreadableAnswerError,
     answer_schema,
-    find_span,
     instructions,
     question,
     read_answer,
 )
+from advsim.detectors.judge.span import find_span
 from advsim.detectors.taxonomy import load_taxonomy
 from advsim.records import Speaker, Turn
 
@@ -87,7 +88,8 @@ def test_schema_is_strict_everywhere():
         ("", ""),
         ("  ", ""),
         ('"', ""),
-        ("true...", ""),
+        ("true...", "true"),
+        ("tru.", ""),
     ],
 )
 def test_span_is_found_as_it_stands_in_the_message(quoted, found):
@@ -98,7 +100,7 @@ def answer(*failures, **more):
     return json.dumps({"analysis": "x", "failures": list(failures), "unsure": [], **more})
 
 
-def found(mode, severity=1, confidence=0.5, span=""):
+def found(mode, severity=1, confidence=0.5, span="m"):
     return {"mode": mode, "severity": severity, "span": span, "confidence": confidence}
 
 
@@ -120,11 +122,36 @@ def test_mode_that_is_failure_and_unsure_is_unsure():
         "<think>Is it {{like}} this? {{</think>{}",
         "Here it is: {} I hope it helps.",
         "\ufeff{}",
+        "Hm {{so}}.</think>{}",
+        "<|channel|>analysis<|message|>Is {{it}}?<|end|><|start|>assistant<|channel|>final<|message|>{}",
+        "<|channel>thought\nIs {{it}}?<channel|>{}",
+        "<seed:think>Hm {{a}}</seed:think>{}",
+        "\u25c1think\u25b7Hm {{a}}\u25c1/think\u25b7{}",
+        "[THINK]{{a}}[/THINK]{}",
+        "<think>{{</think>```json\n{}\n```\nI chose {{boundary}} here.",
+        "Of {{these}}: {} Note: {{x}}",
+        "{}\n{}",
     ],
 )
 def test_json_is_found_inside_what_models_put_around_it(wrapped):
-    text = wrapped.replace("{{", "\0").replace("{}", answer(found("boundary"))).replace("\0", "{")
+    text = wrapped.replace("{{", "\0").replace("}}", "\1").replace("{}", answer(found("boundary")))
+    text = text.replace("\0", "{").replace("\1", "}")
     assert [it.mode for it in read_answer(text, modes=TAXONOMY.ids, message="m").findings] == ["boundary"]
+
+
+@pytest.mark.parametrize("copied", ['{"failures": []}', answer()])
+def test_two_verdicts_that_differ_are_none(copied):
+    for text in (f"The message says {copied} but: {answer(found('boundary'))}", answer(found("boundary")) + copied):
+        with pytest.raises(UnreadableAnswerError, match="several verdicts"):
+            read_answer(text, modes=TAXONOMY.ids, message="m")
+
+
+def test_answer_of_a_million_braces_is_unreadable_at_once():
+    started = time.monotonic()
+    for braces in ("{" * 1_000_000, '{"a":' * 200_000, "{} " * 300_000):
+        with pytest.raises(UnreadableAnswerError):
+            read_answer(braces, modes=TAXONOMY.ids, message="m")
+    assert time.monotonic() - started < 5
 
 
 def test_reminder_quotes_nothing_of_the_answer():

@@ -188,6 +188,17 @@ def test_page_is_one_file_without_scripts_and_escapes_what_was_written(metrics):
     assert page_of(metrics) == page
 
 
+def test_overrides_of_writing_direction_in_messages_and_names_are_not_on_the_page(metrics):
+    example = metrics["groups"][1]["examples"][0]
+    hostile = "\u202egpj.exe\u202c \u2066x\u2069"
+    example |= {"user": hostile, "message": f"{hostile} {example['message']}", "dialogue_id": hostile}
+    metrics |= {"title": hostile, "notes": [hostile]}
+    metrics["groups"][1]["name"] = hostile
+    page = page_of(metrics)
+    assert not re.findall("[\u202a-\u202e\u2066-\u2069]", page)
+    assert page.count("gpj.exe x") > 6 and "<mark>So many words.</mark>" in page
+
+
 def test_evidence_is_marked_inside_its_message(metrics):
     assert "<mark>So many words.</mark> Bye." in page_of(metrics)
 

@@ -55,6 +55,23 @@ def test_text_of_models_users_and_files_is_escaped(manifest: Any, baseline: Any,
     assert not [name for name, _ in tags.attributes if name.startswith("on")]
 
 
+def test_overrides_of_writing_direction_are_obeyed_nowhere_on_the_page(
+    manifest: Any, baseline: Any, rounds: Any, reals: Any
+) -> None:
+    """Neither in what users and models wrote, nor in names, also inside the pictures; letters of all scripts stay."""
+    hostile = "\u202egpj.exe\u202c \u2066x\u2069 \u202a\u202b\u202d\u2067\u2068 \u05e9\u05dc\u05d5\u05dd\u200f!"
+    manifest["name"] = manifest["config"]["name"] = manifest["started_at"] = hostile
+    rounds[1]["stop"] |= {"explanation": hostile, "notes": [hostile]}
+    rounds[1]["rollout"]["stop_reasons"][hostile] = 12
+    rounds[1]["seconds"][hostile] = 300.0
+    rounds[1]["held_out"][hostile] = rounds[1]["held_out"]["surface"]
+    conversations = {n: [made.conversation(n, "d-1", text=hostile)] for n in (1, 2)}
+    page = render(manifest=manifest, baseline=baseline, rounds=rounds, conversations=conversations, reals=reals)
+    assert not re.findall("[\u202a-\u202e\u2066-\u2069]", page)
+    assert page.count("gpj.exe x") > 5 and "\u05e9\u05dc\u05d5\u05dd\u200f!" in page
+    assert "gpj.exe" in "".join(re.findall(r"<svg.*?</svg>", page, re.DOTALL))
+
+
 def test_page_loads_nothing(page: str) -> None:
     assert "http://" not in page
     assert "https://" not in page
