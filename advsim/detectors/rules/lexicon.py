@@ -22,7 +22,8 @@ _REFERENCE = re.compile(r"\{([a-z_]+)\}")
 _SPACE = re.compile(r" ([?*+]?)")
 _APOSTROPHE = re.compile(r"'\??")
 _NEGATED = re.compile(
-    r"(?:\b(?:not|never|no|without|cannot|hardly|nor|none)|n't|\b(?:dont|doesnt|didnt|isnt|cant|wont))(?: [\w']+){0,4} ?$"
+    r"(?:\b(?:not|never|no|without|cannot|hardly|nor|none)|n't|\b(?:dont|doesnt|didnt|isnt|cant|wont))"
+    r"(?: [\w']+){0,4} ?$"
 )
 _PLAIN = str.maketrans({"’": "'", "‘": "'", "`": "'", "“": '"', "”": '"', "\u00a0": " "})
 
