@@ -23,6 +23,7 @@ from advsim.detectors.learned.detector import LearnedDetector
 from advsim.detectors.learned.load import load_learned
 from advsim.detectors.rules import RulesDetector
 from advsim.detectors.taxonomy import Taxonomy, load_taxonomy
+from advsim.models.embedder import Embedder
 from advsim.records import Assessment, FailureLabel, HasTurns
 
 SLOPE = 0.94
@@ -133,10 +134,12 @@ def combined_probability(learned: float, *, found_by_rules: bool) -> float:
     return float(expit(SLOPE * logit(p) + FOUND * found_by_rules + INTERCEPT))
 
 
-def load_combined(taxonomy: Taxonomy, *, weights: str | None = None) -> CombinedDetector:
+def load_combined(
+    taxonomy: Taxonomy, *, weights: str | None = None, embedder: Embedder | None = None
+) -> CombinedDetector:
     """The combined detector with the rules and the learned detector that ship, or another folder's learned detector.
 
     Raises:
         ConfigError: the folder holds no detector that can be used.
     """
-    return CombinedDetector(RulesDetector(taxonomy), load_learned(weights), taxonomy)
+    return CombinedDetector(RulesDetector(taxonomy), load_learned(weights, embedder=embedder), taxonomy)
