@@ -148,7 +148,7 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument(
         "--detector",
         metavar="NAME",
-        help="evaluate.detector: rules (default), learned, combined (of these two) or judge",
+        help="evaluate.detector: combined (default, of the next two), rules, learned or judge",
     )
     evaluate.add_argument(
         "--taxonomy", metavar="FILE", help="evaluate.taxonomy: YAML that adds failure modes or replaces their texts"
@@ -185,7 +185,7 @@ def _parser() -> argparse.ArgumentParser:
         "--detector",
         action="append",
         metavar="NAME",
-        help="rules (default), learned, combined or judge; may be given several times",
+        help="combined (default), rules, learned or judge; may be given several times",
     )
     measure.add_argument(
         "--part",

@@ -1,8 +1,8 @@
 """How often each rule of the rules detector is right, for `advsim/detectors/rules/confidence.yaml`.
 
-`python benchmarks/rule_confidence.py --esconv train.jsonl.gz --esconv valid.jsonl.gz [--write]` counts, over the labelled
-whole dialogues of the parts train, build and tune, (right + 1) / (found + 2) of each rule. The rules were written with
-the first two in view, so that the values are rather too high than too low elsewhere.
+`python benchmarks/rule_confidence.py --esconv train.jsonl.gz --esconv valid.jsonl.gz [--write]` counts, over the
+labelled whole dialogues of the parts train, build and tune, (right + 1) / (found + 2) of each rule. The rules were
+written with the first two in view, so that the values are rather too high than too low elsewhere.
 """
 
 from __future__ import annotations

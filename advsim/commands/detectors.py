@@ -70,7 +70,7 @@ def _train(options: argparse.Namespace) -> None:
 
 def _measure_all(options: argparse.Namespace) -> None:
     copy = [dialogue for file in options.esconv for dialogue in read_dialogues(file).dialogues]
-    names = options.detector or ["rules"]
+    names = options.detector or ["combined"]
     parts = options.part or (_PARTS_OF_A_JUDGE if names == ["judge"] else ["tune"])
     if options.save is not None and len(names) > 1:
         raise ConfigError(f"--save: got {len(names)} detectors, expected one a file; give one --detector")

@@ -46,8 +46,8 @@ def finding(
 def confidences() -> Mapping[str, float]:
     """Share of right findings of each rule in labelled whole dialogues, drawn towards one half.
 
-    (right + 1) / (found + 2), so that a rule seen three times is never certain. ``benchmarks/rule_confidence.py`` writes
-    it. The rules were written with some of these dialogues in view: the values are rather too high than too low elsewhere.
+    (right + 1) / (found + 2), so that a rule seen three times is never certain; by ``benchmarks/rule_confidence.py``.
+    The rules were written with some of these dialogues in view: elsewhere the values are rather too high than too low.
     """
     values: dict[str, float] = yaml.safe_load(_CONFIDENCE.read_text(encoding="utf-8")) if _CONFIDENCE.exists() else {}
     return values
