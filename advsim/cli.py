@@ -22,7 +22,7 @@ advsim learns realistic users from real chats and lets chatbot variants meet tho
   advsim evaluate --conversations a.jsonl --reference b.jsonl   the same for any two dialogue files
   advsim sweep configs/sweeps/chatbots.yaml -o run=runs/quickstart   its simulators against fourteen chatbots
   advsim lab configs/lab.yaml                 do the estimators find truths that are known? no model needed
-  advsim detectors measure --detector rules   how often are a detector's findings right?
+  advsim detectors measure                    how often are a detector's findings right?
   advsim corpus stats chats.jsonl.gz          counts, lengths and typing habits of dialogues
   advsim submit configs/paper.yaml --address http://head:8265   train on a Ray cluster
 
