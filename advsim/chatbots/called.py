@@ -128,7 +128,7 @@ class CalledChatbot:
         if not self._callee.keeps_dialogue:
             yield turns
             return
-        for index in range(self._num_heard.get(session, 0), len(turns)):
+        for index in range(min(self._num_heard.get(session, 0), len(turns) - 1), len(turns)):
             if turns[index].speaker is Speaker.USER:
                 yield turns[: index + 1]
 

@@ -11,6 +11,7 @@ from advsim.chatbots.http_api import HttpApi
 from advsim.chatbots.protocol import Utterance
 from advsim.chatbots.python_code import PythonCode
 from advsim.config import ChatbotConfig
+from advsim.errors import ConfigError
 from advsim.records import Turn
 from advsim.runtime.actors import redirect_output
 
@@ -30,9 +31,12 @@ class CallerActor:
 
     def __init__(self, spec: CallerSpec) -> None:
         redirect_output(spec.log_file)
-        self._chatbots = {
-            config.name: called_chatbot(config, folder=spec.folder, share=spec.num_callers) for config in spec.chatbots
-        }
+        self._chatbots = {}
+        for config in spec.chatbots:
+            try:
+                self._chatbots[config.name] = called_chatbot(config, folder=spec.folder, share=spec.num_callers)
+            except ConfigError as error:
+                raise ConfigError(f"chatbot {config.name}: {error}") from error
 
     async def start(self) -> float:
         """Nothing to load."""

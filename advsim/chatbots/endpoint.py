@@ -12,7 +12,7 @@ from advsim.engine.endpoint.completions import CallError, CallFault, ChatComplet
 from advsim.engine.endpoint.request import Endpoint
 from advsim.records import Speaker, Turn
 
-SETTINGS = "chatbot.endpoint"
+SETTINGS = "endpoint"
 
 
 class ChatEndpoint:

@@ -16,7 +16,7 @@ from advsim.engine.endpoint.request import Endpoint, HttpAnswer, NoAnswerError, 
 from advsim.errors import one_line
 from advsim.records import Speaker, Turn
 
-SETTINGS = "chatbot.http"
+SETTINGS = "http"
 
 
 class HttpApi:

@@ -58,11 +58,14 @@ def check_called_chatbots(chatbots: Sequence[ChatbotConfig]) -> None:
     if os.environ.get("RAY_ADDRESS"):
         return
     for chatbot in chatbots:
-        if chatbot.function is not None:
-            check_file(chatbot.function, folder=os.getcwd())
-        for section, address in (("endpoint", chatbot.endpoint), ("http", chatbot.http)):
-            if address is not None:
-                read_access(address, section=f"chatbot {chatbot.name}: {section}")
+        try:
+            if chatbot.function is not None:
+                check_file(chatbot.function, folder=os.getcwd())
+            for section, address in (("endpoint", chatbot.endpoint), ("http", chatbot.http)):
+                if address is not None:
+                    read_access(address, section=section)
+        except ConfigError as error:
+            raise ConfigError(f"chatbot {chatbot.name}: {error}") from None
 
 
 def load_chatbots(*paths: str | Path, overrides: Sequence[str] = ()) -> list[ChatbotConfig]:

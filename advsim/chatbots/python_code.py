@@ -27,7 +27,7 @@ from advsim.engine.endpoint.completions import CallError, CallFault
 from advsim.errors import ConfigError, one_line
 from advsim.records import Turn
 
-_KEY = "chatbot.function"
+_KEY = "function"
 
 
 class PythonCode:
@@ -114,7 +114,7 @@ def load_code(function: str, *, folder: str) -> Callable[..., Any]:
         has = f"it has {one_line(', '.join(there), max_characters=200)}" if there else "it has no function"
         raise ConfigError(f"{_KEY}: {place} has no {name!r}; {has}")
     if not callable(code):
-        raise ConfigError(f"{_KEY}: {function} is a {type(code).__name__}, expected a function or a class")
+        raise ConfigError(f"{_KEY}: {function} is of type {type(code).__name__}, expected a function or a class")
     if inspect.isclass(code) and not callable(getattr(code, "reply", None)):
         raise ConfigError(
             f"{_KEY}: the class {function} has no method reply, expected reply(self, message) that returns text"

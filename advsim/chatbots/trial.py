@@ -32,7 +32,10 @@ def try_chatbot(config: ChatbotConfig, *, message: str = MESSAGE) -> Trial:
         ConfigError: it does not answer, and why; or a secret is not set, or code cannot be loaded.
     """
     once = config.model_copy(update={"calls": config.calls.model_copy(update={"max_attempts": 1})})
-    chatbot = called_chatbot(once, folder=os.getcwd())
+    try:
+        chatbot = called_chatbot(once, folder=os.getcwd())
+    except ConfigError as error:
+        raise ConfigError(f"chatbot {config.name}: {error}") from error
 
     async def ask() -> Trial:
         try:
