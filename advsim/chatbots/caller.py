@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -11,9 +13,12 @@ from advsim.chatbots.http_api import HttpApi
 from advsim.chatbots.protocol import Utterance
 from advsim.chatbots.python_code import PythonCode
 from advsim.config import ChatbotConfig
-from advsim.errors import ConfigError
-from advsim.records import Turn
+from advsim.errors import ChatbotError, ConfigError
+from advsim.prompts.window import ContextOverflowError
+from advsim.records import Speaker, Turn
 from advsim.runtime.actors import redirect_output
+
+TRIAL_MESSAGE = "Hi, I had a hard day and do not know whom to talk to."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,6 +28,7 @@ class CallerSpec:
     chatbots: tuple[ChatbotConfig, ...]
     folder: str  # of the driver, which paths of Python code start from
     num_callers: int  # actors that share the bounds of each chatbot
+    must_answer: bool = False  # a chatbot that does not answer ends the start
     log_file: str = ""
 
 
@@ -31,6 +37,7 @@ class CallerActor:
 
     def __init__(self, spec: CallerSpec) -> None:
         redirect_output(spec.log_file)
+        self._must_answer = spec.must_answer
         self._chatbots = {}
         for config in spec.chatbots:
             try:
@@ -39,8 +46,16 @@ class CallerActor:
                 raise ConfigError(f"chatbot {config.name}: {error}") from error
 
     async def start(self) -> float:
-        """Nothing to load."""
-        return 0.0
+        """Nothing to load; returns the seconds it took.
+
+        Raises:
+            ConfigError: a chatbot has to answer before anything else is done, and does not.
+        """
+        started = time.monotonic()
+        if self._must_answer:
+            for name, chatbot in self._chatbots.items():
+                await answer_to(TRIAL_MESSAGE, chatbot, name=name)
+        return time.monotonic() - started
 
     async def begin(self) -> None:
         """Begin a new piece of work: chatbots that were given up are tried again."""
@@ -62,6 +77,21 @@ class CallerActor:
         """Free connections."""
         for chatbot in self._chatbots.values():
             await chatbot.close()
+
+
+async def answer_to(message: str, chatbot: CalledChatbot, *, name: str) -> Utterance:
+    """What a chatbot answers to a user's first message.
+
+    Raises:
+        ConfigError: it does not answer, and why.
+    """
+    session = f"trial-{uuid.uuid4().hex[:12]}"
+    try:
+        return await chatbot.reply([Turn(speaker=Speaker.USER, text=message)], seed=0, session=session)
+    except (ChatbotError, ContextOverflowError) as error:
+        raise ConfigError(f"chatbot {name} does not answer: {error}; mend what it says is wrong") from None
+    finally:
+        await chatbot.end(session)
 
 
 def called_chatbot(config: ChatbotConfig, *, folder: str, share: int = 1) -> CalledChatbot:

@@ -7,13 +7,11 @@ import dataclasses
 import os
 from dataclasses import dataclass
 
-from advsim.chatbots.caller import called_chatbot
+from advsim.chatbots.caller import TRIAL_MESSAGE, answer_to, called_chatbot
+from advsim.chatbots.protocol import Utterance
 from advsim.config import ChatbotConfig
-from advsim.errors import ChatbotError, ConfigError
-from advsim.prompts.window import ContextOverflowError
-from advsim.records import Effort, Speaker, Turn
-
-MESSAGE = "Hi, I had a hard day and do not know whom to talk to."
+from advsim.errors import ConfigError
+from advsim.records import Effort
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,7 +23,7 @@ class Trial:
     effort: Effort
 
 
-def try_chatbot(config: ChatbotConfig, *, message: str = MESSAGE) -> Trial:
+def try_chatbot(config: ChatbotConfig) -> Trial:
     """Send a chatbot that is called one message, once, from this process; Python code is loaded in it.
 
     Raises:
@@ -37,22 +35,17 @@ def try_chatbot(config: ChatbotConfig, *, message: str = MESSAGE) -> Trial:
     except ConfigError as error:
         raise ConfigError(f"chatbot {config.name}: {error}") from error
 
-    async def ask() -> Trial:
+    async def ask() -> Utterance:
         try:
-            turn = Turn(speaker=Speaker.USER, text=message)
-            said = await chatbot.reply([turn], seed=0, session="advsim-check")
-            await chatbot.end("advsim-check")
+            return await answer_to(TRIAL_MESSAGE, chatbot, name=f"{config.name} ({config.kind})")
         finally:
             await chatbot.close()
-        return Trial(message=message, reply=said.text, effort=said.effort or Effort(seconds=0.0))
 
     try:
-        return asyncio.run(ask())
-    except (ChatbotError, ContextOverflowError) as error:
-        raise ConfigError(
-            f"chatbot {config.name} ({config.kind}) does not answer: {error}; mend what it says is wrong, or check "
-            "without a message to it (--no-call)"
-        ) from None
+        said = asyncio.run(ask())
+    except ConfigError as error:
+        raise ConfigError(f"{error}, or check without a message to it (--no-call)") from None
+    return Trial(message=TRIAL_MESSAGE, reply=said.text, effort=said.effort or Effort(seconds=0.0))
 
 
 def trial_json(trial: Trial | None) -> dict[str, object] | None:

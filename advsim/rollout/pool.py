@@ -67,6 +67,7 @@ class RolloutPool:
         notice: Callable[[str], None] = lambda said: None,
     ) -> None:
         check_named_chatbots(chatbots, config)
+        is_own = not chatbots  # without it there is no run; one of several may fail beside the others
         served = chatbots or [config.chatbot]
         called = [chatbot for chatbot in served if chatbot.is_called]
         chatbots = [chatbot for chatbot in chatbots if not chatbot.is_called]
@@ -132,7 +133,7 @@ class RolloutPool:
                     calling,
                     caller_group,
                     CallerActor,
-                    lambda index: (_caller_spec(calling, index, log_dir, called),),
+                    lambda index: (_caller_spec(calling, index, log_dir, called, must_answer=is_own),),
                     self._prepare_chatbot,
                 )
             )
@@ -328,11 +329,14 @@ def _chatbot_spec(config: Config, index: int, log_dir: str, named: Sequence[Chat
     )
 
 
-def _caller_spec(calling: PoolRequest, index: int, log_dir: str, called: Sequence[ChatbotConfig]) -> CallerSpec:
+def _caller_spec(
+    calling: PoolRequest, index: int, log_dir: str, called: Sequence[ChatbotConfig], *, must_answer: bool
+) -> CallerSpec:
     return CallerSpec(
         chatbots=tuple(called),
         folder=os.getcwd(),
         num_callers=calling.num_bundles,
+        must_answer=must_answer,
         log_file=_log_file(log_dir, f"{calling.pool}-{index}"),
     )
 
