@@ -1,5 +1,7 @@
 """What a sweep plans, keeps and repeats; engines are replaced by something that answers at once."""
 
+import dataclasses
+
 import pytest
 
 from advsim.config import SweepConfig, parse_config
@@ -10,8 +12,9 @@ from advsim.records import Conversation, Effort, Speaker, StopReason, Turn
 from advsim.rollout.replay import ReplayedReply
 from advsim.run_folder.folder import RunDir
 from advsim.runtime.progress import Reporter
-from advsim.sweep.measure import measure, real_outcomes, result_json
+from advsim.sweep.measure import conversations_of, measure, real_outcomes, result_json
 from advsim.sweep.plan import plan
+from advsim.sweep.replay import read_replies
 from advsim.sweep.service import service
 from advsim.sweep.work import replay_all, simulate_all
 from advsim.training.manifest import manifest
@@ -121,6 +124,31 @@ def test_chatbots_whose_engine_failed_are_asked_again_and_no_others(settings):
     assert written["population_test"]["p_value"] == complete.population_test.p_value
     calm, loud = result_json(sweep_plan, [complete], detector)["chatbots"]
     assert (calm["chatbot"], calm["num_failed"], loud["num_failed"]) == ("calm", 0, 0)
+
+
+def test_of_a_chatbot_that_failed_now_and_then_only_what_failed_is_asked_again(settings):
+    class FailsOnce(Answers):
+        def simulate(self, tasks):
+            for number, conversation in enumerate(super().simulate(tasks)):
+                failed = conversation.chatbot == "loud" and number % 4 == 1
+                yield dataclasses.replace(conversation, stop_reason=StopReason.ERROR) if failed else conversation
+
+        def replay(self, requests):
+            for number, reply in enumerate(super().replay(requests)):
+                failed = reply.chatbot == "loud" and number % 6 in (2, 3)
+                yield dataclasses.replace(reply, error="timed out") if failed else reply
+
+    sweep_plan, reporter = planned(settings), Reporter(force_plain=True)
+    (zero_shot,) = sweep_plan.simulators
+    replay_all(sweep_plan, FailsOnce(), reporter)
+    simulate_all(sweep_plan, zero_shot, FailsOnce(), reporter)
+    again = Answers()
+    replay_all(sweep_plan, again, reporter)
+    simulate_all(sweep_plan, zero_shot, again, reporter)
+    assert [asked.chatbot for asked in again.asked] == ["loud"] * (2 + 1)
+    assert not sweep_plan.missing_replays() and not sweep_plan.missing_chatbots(zero_shot)
+    assert len(conversations_of(sweep_plan, zero_shot, "loud")) == 4
+    assert len(read_replies(sweep_plan.output, "replayed/loud.parquet")) == 6
 
 
 def test_results_of_another_study_are_not_mixed_in(settings):
