@@ -140,9 +140,12 @@ def _is_file(place: str) -> bool:
 
 
 def _file_of(place: str, folder: str) -> Path:
-    file = Path(folder) / local_path(place, key=_KEY)
-    if not file.is_file():
-        raise ConfigError(f"{_KEY}: there is no file {file}; give the path from the folder where advsim is started")
+    path = local_path(place, key=_KEY)
+    file = next((file for file in (Path(folder) / path, Path.cwd() / path) if file.is_file()), None)
+    if file is None:  # a job's files are in another folder on each machine: the current one
+        raise ConfigError(
+            f"{_KEY}: there is no file {Path(folder) / path}; give the path from the folder where advsim is started"
+        )
     return file
 
 

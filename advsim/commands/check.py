@@ -14,7 +14,7 @@ from rich.text import Text
 
 from advsim.chatbots.load import check_called_chatbots, load_chatbots
 from advsim.chatbots.trial import Trial, trial_json, try_chatbot
-from advsim.commands.options import config_of
+from advsim.commands.options import config_of, only_figures_on_stdout
 from advsim.commands.show import console_on, print_json
 from advsim.config import ChatbotConfig, Config, read_yaml
 from advsim.errors import one_line
@@ -75,7 +75,10 @@ def _check_chatbot(options: argparse.Namespace, values: Mapping[str, Any]) -> No
 
 
 def _trial_of(chatbot: ChatbotConfig, options: argparse.Namespace) -> Trial | None:
-    return try_chatbot(chatbot) if chatbot.is_called and not options.no_call else None
+    if not chatbot.is_called or options.no_call:
+        return None
+    with only_figures_on_stdout():  # code of a chatbot may print
+        return try_chatbot(chatbot)
 
 
 def _print_trial(chatbot: ChatbotConfig, trial: Trial | None) -> None:
