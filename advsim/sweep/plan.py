@@ -220,8 +220,6 @@ def keep_settings(sweep_plan: SweepPlan) -> None:
         for part in _PARTS:  # keys that came since a sweep of an older version had their defaults then
             defaults = type(getattr(sweep_plan.config, part))().model_dump(mode="json")
             before = {**before, part: {**defaults, **before[part]}}
-        defaults = _what_it_says(ChatbotConfig())
-        before = {**before, "chatbots": {name: {**defaults, **keys} for name, keys in before["chatbots"].items()}}
         shared = {
             **settings,  # simulators and chatbots may be added later; what both know must be the same
             "adapters": {**before["adapters"], **settings["adapters"]},
