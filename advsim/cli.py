@@ -15,6 +15,7 @@ _DESCRIPTION = """\
 advsim learns realistic users from real chats and lets chatbot variants meet those instead of people.
 
   advsim check configs/quickstart.yaml        is this configuration sound? what would each pool ask for?
+  advsim check my_bot.yaml                    does this chatbot answer, and how fast?
   advsim train configs/quickstart.yaml        train a user simulator; the same command resumes an interrupted run
   advsim report runs/quickstart               write the report of a run again
   advsim verify runs/quickstart               are its files those that its stages wrote?
@@ -62,8 +63,11 @@ def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="advsim", description=_DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    check = _command(commands, "check", "check a configuration in a second, without starting anything")
+    check = _command(
+        commands, "check", "check a configuration, or a chatbot's file, in a second; send the chatbot a message"
+    )
     _config_arguments(check)
+    check.add_argument("--no-call", action="store_true", help="send no message to a chatbot outside of advsim")
     check.add_argument("--json", action="store_true", help="print the resolved configuration and the pools as JSON")
 
     train = _command(commands, "train", "train a user simulator by SFT and adversarial rounds; resumes by itself")

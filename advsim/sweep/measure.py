@@ -23,6 +23,7 @@ from advsim.run_folder.results import plain_values
 from advsim.run_folder.tables import read_conversations
 from advsim.sweep.plan import Simulator, SweepPlan, cell, replay_file
 from advsim.sweep.replay import read_replies, replay_outcomes, replayed_dialogues
+from advsim.sweep.service import ChatbotService, services
 from advsim.validity.agreement import Agreement
 from advsim.validity.by_chatbot import validity_by_mode
 from advsim.validity.population_test import SimulatorVerdict, simulator_verdict
@@ -122,6 +123,15 @@ def measure(study: SweepPlan, simulator: Simulator, real: Outcomes, detector: De
     )
 
 
+def all_services(study: SweepPlan) -> list[ChatbotService]:
+    """How each chatbot served, over all simulators of a finished sweep."""
+    talks = {
+        name: [talk for simulator in study.simulators for talk in conversations_of(study, simulator, name)]
+        for name in study.names
+    }
+    return services(study, talks)
+
+
 def result_json(study: SweepPlan, results: Sequence[Result], detector: Detector) -> dict[str, Any]:
     """Everything found, as plain values."""
     return {
@@ -132,5 +142,6 @@ def result_json(study: SweepPlan, results: Sequence[Result], detector: Detector)
         "num_conversations": len(study.scenarios),
         "num_prefixes": len(study.prefixes),
         "max_user_turns": study.config.rollout.max_user_turns,
+        "chatbots": [plain_values(service) for service in all_services(study)],
         "simulators": [plain_values(result) for result in results],
     }
