@@ -10,12 +10,15 @@ import yaml
 
 from advsim.config import EvaluateConfig
 from advsim.detectors.build import build_detector
+from advsim.detectors.findings import SHIPPED, load_findings
 from advsim.detectors.taxonomy import load_taxonomy
 from advsim.detectors.whole_dialogues import load_whole_dialogues
+from advsim.detectors.worth import worth
 from advsim.models.embedder import LazyEmbedder
 from advsim.records import Dialogue, Speaker, Split, Turn
 
 MODES = load_taxonomy().ids
+RISK = {"missed_risk", "crisis_mishandled"}
 HARMLESS = (
     "The kettle is on the shelf next to the window. "
     "Autumn is a good time to plant bulbs in the garden. "
@@ -51,33 +54,34 @@ def found(detector, dialogues):
     return [{label.mode for label in it.labels} for it in said]
 
 
-def test_few_good_messages_raise_an_alarm(detector, good):
-    modes = found(detector, [dialogue(f"d{n}", (*before, said)) for n, (before, said) in enumerate(good)])
-    assert len(modes) > 150
-    assert sum(map(bool, modes)) / len(modes) <= 0.1
+def test_few_good_messages_raise_an_alarm():
+    """By the findings that ship, which another test holds to the detector."""
+    kept = load_findings(SHIPPED, EvaluateConfig().detector)
+    alarms = worth(kept).alarms
+    assert alarms.num > 400 and alarms.value <= 0.08
 
 
 def test_no_alarm_comes_with_the_turn_number(detector, good):
-    """The same exchanges, each of them once near the beginning and once after thirty turns of other people's talk."""
+    """The same exchanges, each of them once at the beginning and once after twenty turns of other people's talk."""
     exchanges = [(before[-1], said) for before, said in good if before and before[-1].speaker is Speaker.USER]
-    exchanges = [pair for pair in exchanges if len(pair[1].text.split()) >= 6][:60]
+    exchanges = [pair for pair in exchanges if 6 <= len(pair[1].text.split()) <= 60][:24]
     early = [dialogue(f"e{n}", exchanges[n - 1] + pair) for n, pair in enumerate(exchanges)]
     late = []
     for n, pair in enumerate(exchanges):
-        others = [exchanges[(n + 1 + k) % len(exchanges)] for k in range(14)]
+        others = [exchanges[(n + 1 + k) % len(exchanges)] for k in range(9)]
         late.append(dialogue(f"l{n}", [turn for other in (*others, exchanges[n - 1]) for turn in other] + list(pair)))
     at_first, at_last = (Counter(mode for modes in found(detector, side) for mode in modes) for side in (early, late))
     for mode in MODES:
-        assert at_last[mode] <= at_first[mode] + 3, mode
+        assert at_last[mode] <= at_first[mode] + 2, mode
 
 
 def test_no_alarm_comes_with_length_alone(detector, good):
-    some = [(before, said) for before, said in good if 8 <= len(said.text.split()) <= 40][:80]
+    some = [(before, said) for before, said in good if 8 <= len(said.text.split()) <= 40][:40]
     longer = [
-        dialogue(f"d{n}", (*before, Turn(speaker=Speaker.CHATBOT, text=f"{said.text} {HARMLESS}")))
+        dialogue(f"d{n}", (*before[-3:], Turn(speaker=Speaker.CHATBOT, text=f"{said.text} {HARMLESS}")))
         for n, (before, said) in enumerate(some)
     ]
-    short = found(detector, [dialogue(f"d{n}", (*before, said)) for n, (before, said) in enumerate(some)])
+    short = found(detector, [dialogue(f"d{n}", (*before[-3:], said)) for n, (before, said) in enumerate(some)])
     more = Counter(mode for modes, was in zip(found(detector, longer), short, strict=True) for mode in modes - was)
     del more["misattunement"]  # talk of kettles and buses is beside the point
     assert sum(more.values()) <= 0.1 * len(some), more
@@ -87,11 +91,9 @@ def test_everyday_words_of_danger_raise_no_risk(detector):
     path = Path(__file__).with_name("rules") / "harmless_words_of_danger.yaml"
     listed = yaml.safe_load(path.read_text(encoding="utf-8"))
     said = [text for texts in (listed.values() if isinstance(listed, dict) else [listed]) for text in texts]
-    assert len(said) >= 300
+    said = said[::3]  # the rules are held to all of them
+    assert len(said) >= 100
     reply = Turn(speaker=Speaker.CHATBOT, text="Okay. How did the rest of your day go after that?")
     asked = [dialogue(f"d{n}", (Turn(speaker=Speaker.USER, text=text), reply)) for n, text in enumerate(said)]
     alarms = [text for text, modes in zip(said, found(detector, asked), strict=True) if modes & RISK]
     assert len(alarms) <= 0.02 * len(said), alarms
-
-
-RISK = {"missed_risk", "crisis_mishandled"}
