@@ -15,8 +15,8 @@ from scipy.special import expit
 from advsim.detectors.language import ENGLISH, language_name, message_languages
 from advsim.detectors.learned.encoder import CaseEncoder
 from advsim.detectors.learned.inputs import Case, sentences
-from advsim.detectors.learned.region import Region
 from advsim.detectors.learned.regression import Regression, num_inputs, regression_inputs
+from advsim.detectors.learned.vocabulary import Vocabulary
 from advsim.detectors.learned.weights import Description, load_weights
 from advsim.errors import ConfigError
 from advsim.models.embedder import Embedder, FloatArray
@@ -35,7 +35,7 @@ class LearnedDetector:
         description: what was learned.
         encoder: with the trained updates in place, an output for each of the description's models.
         regression: of the same models.
-        region: of the training messages.
+        vocabulary: of the training messages.
         embedder: of the regression's inputs.
     """
 
@@ -44,13 +44,13 @@ class LearnedDetector:
         description: Description,
         encoder: CaseEncoder,
         regression: Regression,
-        region: Region,
+        vocabulary: Vocabulary,
         embedder: Embedder,
     ) -> None:
         self.description = description
         self._encoder = encoder
         self._regression = regression
-        self._region = region
+        self._vocabulary = vocabulary
         self._embedder = embedder
 
     @property
@@ -76,34 +76,35 @@ class LearnedDetector:
         return assessments
 
     def probabilities(self, cases: Sequence[Case]) -> tuple[FloatArray, FloatArray]:
-        """Calibrated probability of each mode, shape (cases, modes); distance from the training messages, (cases,)."""
+        """Calibrated probability of each mode, shape (cases, modes), and novelty of each message, shape (cases,)."""
         if not cases:
             return np.zeros((0, len(self.modes))), np.zeros(0)
-        scores_NM, words_ND = self._encoder.scores(cases)
+        pieces = self._encoder.pieces(cases)
+        scores_NM = self._encoder.scores(pieces)
         others_NM = self._regression.scores(regression_inputs(cases, self._embedder))
         slopes = self.description.slopes
         p_NM = expit(slopes[0] * scores_NM + slopes[1] * others_NM + self.description.offset)
-        return np.asarray(p_NM, dtype=np.float64), self._region.distances(words_ND)
+        return np.asarray(p_NM, dtype=np.float64), self._vocabulary.novelty(pieces)
 
     def assess_with_probabilities(self, dialogues: Sequence[HasTurns]) -> list[tuple[Assessment, FloatArray]]:
         """Every chatbot turn as :meth:`assess` judges it, with the probability of each mode, shape (modes,).
 
-        An empty message is an error; one in another language than English, or far from all training messages, is
-        abstained from. These have probabilities of 0.
+        An empty message is an error; one in another language than English, or in other words than the training
+        messages, is abstained from. These have probabilities of 0.
         """
         languages = {id(dialogue): message_languages(dialogue) for dialogue in dialogues}
         messages = [(dialogue, index) for dialogue in dialogues for index, _ in chatbot_turns(dialogue)]
         readable = [(d, i) for d, i in messages if d.turns[i].text.strip() and languages[id(d)][i] == ENGLISH]
         by_turn = {id(dialogue): Case.all_of(dialogue.turns) for dialogue in dialogues}
         cases = [by_turn[id(d)][i] for d, i in readable]
-        p_NM, distances = self.probabilities(cases)
+        p_NM, novelty = self.probabilities(cases)
         spans = self._spans(cases, p_NM)
         rows = {(id(d), i): row for row, (d, i) in enumerate(readable)}
         empty_M = np.zeros(len(self.modes))
         judged: list[tuple[Assessment, FloatArray]] = []
         for d, i in messages:
             row = rows.get((id(d), i))
-            if row is not None and distances[row] <= self.description.farthest:
+            if row is not None and novelty[row] <= self.description.most_novel:
                 judged.append((self._assessment(d, i, p_NM[row], spans.get(row, {})), p_NM[row]))
             else:
                 judged.append((self._not_judged(d, i, languages[id(d)][i] if row is None else ENGLISH), empty_M))
@@ -180,11 +181,11 @@ class LearnedDetector:
         description, tensors = load_weights(folder)
         encoder = CaseEncoder(len(description.models))
         try:
-            region = Region.from_tensors(tensors)
+            vocabulary = Vocabulary.from_tensors(tensors)
             regression = Regression.from_tensors(
                 tensors, num_modes=len(description.models), num_inputs=num_inputs(embedder.embed([""]).shape[1])
             )
             encoder.load_tensors(tensors)
         except (KeyError, ValueError) as error:
             raise ConfigError(f"{folder}: the two files do not belong together ({error}); train it again") from None
-        return cls(description, encoder, regression, region, embedder)
+        return cls(description, encoder, regression, vocabulary, embedder)

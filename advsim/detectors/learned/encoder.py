@@ -54,11 +54,8 @@ class CaseEncoder(nn.Module):  # type: ignore[misc]
             if ".layer." in name and name.endswith(".weight") and parameter.ndim == 2:
                 yield name, parameter
 
-    def forward(self, pieces: Sequence[Pieces]) -> tuple[Tensor, Tensor]:
-        """Scores, shape (cases, modes), and the mean word vector of each message, shape (cases, ``WIDTH``).
-
-        The word vectors are the base's, which training leaves alone: states of a trained network lie close together.
-        """
+    def forward(self, pieces: Sequence[Pieces]) -> Tensor:
+        """Scores, shape (cases, modes)."""
         longest = max(len(case.ids) for case in pieces)
         ids = torch.zeros(len(pieces), longest, dtype=torch.long)
         is_there, is_message = torch.zeros_like(ids), torch.zeros_like(ids)
@@ -71,32 +68,22 @@ class CaseEncoder(nn.Module):  # type: ignore[misc]
         mean = _mean(states, message)
         highest = states.masked_fill(~message, torch.finfo(states.dtype).min).amax(1)
         pooled = torch.cat([mean, highest, _mean(states, context)], dim=1)
-        words = self.base.embeddings.word_embeddings(ids).float()
-        return self.head(self.dropout(pooled)), _mean(words, message)
+        return cast("Tensor", self.head(self.dropout(pooled)))
 
     def pieces(self, cases: Sequence[Case]) -> list[Pieces]:
         """The cases as the encoder reads them."""
         return [pieces_of(case, self.tokenizer) for case in cases]
 
-    def scores(self, cases: Sequence[Case]) -> tuple[FloatArray, FloatArray]:
-        """Scores, shape (cases, modes), and mean word vectors of the messages, shape (cases, ``WIDTH``)."""
-        pieces = self.pieces(cases)
+    def scores(self, pieces: Sequence[Pieces]) -> FloatArray:
+        """Scores, shape (cases, modes)."""
         scores = np.zeros((len(pieces), self.head.out_features))
-        words = np.zeros((len(pieces), WIDTH))
         by_length = sorted(range(len(pieces)), key=lambda row: len(pieces[row].ids))
         self.eval()
         with torch.inference_mode():
             for start in range(0, len(by_length), _BATCH):
                 rows = by_length[start : start + _BATCH]
-                some, mean = self([pieces[row] for row in rows])
-                scores[rows], words[rows] = some.numpy(), mean.numpy()
-        return scores, words
-
-    def word_vectors(self, cases: Sequence[Case]) -> FloatArray:
-        """Mean word vectors of the messages, shape (cases, ``WIDTH``), as :meth:`scores` has them."""
-        table = self.base.embeddings.word_embeddings.weight.detach().float().numpy()
-        said = [case.ids[case.num_context :] for case in self.pieces(cases)]
-        return np.array([table[list(ids)].mean(axis=0) for ids in said], dtype=np.float64)
+                scores[rows] = self([pieces[row] for row in rows]).numpy()
+        return scores
 
     def tensors(self, before: Mapping[str, Tensor], *, rank: int) -> dict[str, Tensor]:
         """What training changed, for :meth:`load_tensors`: the best updates of this rank, and the linear layer.

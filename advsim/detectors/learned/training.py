@@ -25,8 +25,8 @@ from advsim.detectors.labelled import LabelledMessage
 from advsim.detectors.learned.detector import LearnedDetector
 from advsim.detectors.learned.encoder import CaseEncoder
 from advsim.detectors.learned.inputs import Case, Pieces
-from advsim.detectors.learned.region import Region
 from advsim.detectors.learned.regression import Regression, regression_inputs
+from advsim.detectors.learned.vocabulary import Vocabulary
 from advsim.detectors.learned.weights import Description, ModeModel, save_weights
 from advsim.detectors.taxonomy import Taxonomy
 from advsim.detectors.whole_dialogues import LabelledDialogue
@@ -58,8 +58,8 @@ class LearnedConfig(Section):
     """A mode with fewer labelled messages that show it, or that do not, is not learned but abstained from."""
     threshold: Annotated[float, Field(gt=0.0, lt=1.0, strict=True)] = 0.5
     """Of the calibrated probability, the same for all modes: chosen by so few positives, each would follow chance."""
-    region: Annotated[float, Field(gt=0.0, le=100.0, strict=True)] = 1.25
-    """A message is judged up to so many times the distance under which 99 % of the messages for choosing lie."""
+    novelty: Annotated[float, Field(gt=0.0, le=100.0, strict=True)] = 1.25
+    """A message is judged up to so many times the novelty under which 99 % of the messages for choosing lie."""
     bfloat16: bool = True
     """Products in bfloat16, which CPUs with AVX512-BF16 compute several times as fast."""
     seed: int = 0
@@ -127,21 +127,21 @@ def train_learned(
     with reporter.stage("regression and calibration", total=len(cases) + len(others), unit="message") as stage:
         inputs_NI = regression_inputs(cases, embedder)
         regression = Regression.fit(inputs_NI, _shows(examples, modes), inverse_penalty=settings.inverse_penalty)
-        region = Region.of(encoder.word_vectors(cases))
+        vocabulary = Vocabulary.of(encoder.pieces(cases))
         stage.advance(len(cases))
-        scores_NM, words_ND = encoder.scores(others)
-        both = np.stack([scores_NM, regression.scores(regression_inputs(others, embedder))], axis=-1)
+        pieces = encoder.pieces(others)
+        both = np.stack([encoder.scores(pieces), regression.scores(regression_inputs(others, embedder))], axis=-1)
         stage.advance(len(others))
     slopes, offset = _calibration(both, _shows(choosing, modes))
     description = Description(
         name=settings.name,
         slopes=slopes,
         offset=offset,
-        farthest=settings.region * float(np.quantile(region.distances(words_ND), 0.99)),
+        most_novel=min(1.0, settings.novelty * float(np.quantile(vocabulary.novelty(pieces), 0.99))),
         known_modes=taxonomy.ids,
         models=tuple(_model(mode, examples, taxonomy, settings) for mode in modes),
     )
-    save_weights(folder, description, tensors | region.tensors() | regression.tensors())
+    save_weights(folder, description, tensors | vocabulary.tensors() | regression.tensors())
     return LearnedDetector.load(folder, embedder)
 
 
@@ -203,7 +203,7 @@ def _fit(
         for epoch in range(config.num_epochs):
             for rows in _batches(pieces, config.batch_size, rng):
                 with torch.autocast("cpu", dtype=torch.bfloat16, enabled=config.bfloat16):
-                    scores, _ = encoder([pieces[row] for row in rows])
+                    scores = encoder([pieces[row] for row in rows])
                 loss = loss_of(scores.float(), shows_NM[rows])
                 optimiser.zero_grad()
                 loss.backward()

@@ -45,7 +45,7 @@ class Description(BaseModel):
     Attributes:
         slopes: of the encoder's score and of the regression's in the calibrated log-odds, the same for all modes.
         offset: of the log-odds.
-        farthest: distance from the training messages beyond which a message is abstained from.
+        most_novel: share of word pieces that no training message has, beyond which a message is abstained from.
         known_modes: all modes of the taxonomy; those without a model are abstained from.
         models: the outputs in order.
     """
@@ -58,7 +58,7 @@ class Description(BaseModel):
     name: str
     slopes: tuple[Annotated[float, Field(ge=0.0)], Annotated[float, Field(ge=0.0)]]
     offset: float
-    farthest: Annotated[float, Field(gt=0.0)]
+    most_novel: Share
     known_modes: tuple[str, ...]
     models: tuple[ModeModel, ...]
 

@@ -8,8 +8,9 @@ from scipy.special import logit
 
 from advsim.detectors.combined import THRESHOLD, CombinedDetector, combined_probability
 from advsim.detectors.learned.detector import LearnedDetector
-from advsim.detectors.learned.region import Region
+from advsim.detectors.learned.inputs import Pieces
 from advsim.detectors.learned.regression import Regression, num_inputs
+from advsim.detectors.learned.vocabulary import Vocabulary
 from advsim.detectors.learned.weights import Description, ModeModel
 from advsim.detectors.rules import RulesDetector
 from advsim.detectors.taxonomy import Taxonomy, load_taxonomy
@@ -31,9 +32,11 @@ class TwoScores:
     def __init__(self, scores, num_modes):
         self._scores, self._num_modes = scores, num_modes
 
-    def scores(self, cases):
-        scores = [self._scores["moon" not in case.message] for case in cases]
-        return np.array([[score] * self._num_modes for score in scores]), np.zeros((len(cases), 2))
+    def pieces(self, cases):
+        return [Pieces(ids=(0, int("moon" not in case.message)), num_context=1) for case in cases]
+
+    def scores(self, pieces):
+        return np.array([[self._scores[case.ids[1]]] * self._num_modes for case in pieces])
 
 
 def learned(*modes, moon=0.9, other=0.01):
@@ -43,12 +46,12 @@ def learned(*modes, moon=0.9, other=0.01):
         for mode in modes
     ]
     description = Description(
-        name="learned", slopes=(1.0, 0.0), offset=0.0, farthest=9.0, known_modes=TAXONOMY.ids, models=tuple(models)
+        name="learned", slopes=(1.0, 0.0), offset=0.0, most_novel=1.0, known_modes=TAXONOMY.ids, models=tuple(models)
     )
-    region = Region(mean_D=np.zeros(2), components_KD=np.eye(2)[:1], scales=np.ones(2))
+    vocabulary = Vocabulary(ids=np.array([0], dtype=np.int32))
     regression = Regression(np.zeros((len(modes), num_inputs(2))), np.zeros(len(modes)))
     encoder = TwoScores([logit(p) for p in (moon, other)], len(modes))
-    return LearnedDetector(description, encoder, regression, region, TwoDimensions())
+    return LearnedDetector(description, encoder, regression, vocabulary, TwoDimensions())
 
 
 def detector(*modes, **probabilities):

@@ -14,8 +14,8 @@ from advsim.cli import main
 from advsim.detectors.learned.encoder import CaseEncoder
 from advsim.detectors.learned.inputs import CONTEXT_PIECES, MESSAGE_PIECES, Case, pieces_of, sentences
 from advsim.detectors.learned.load import load_learned
-from advsim.detectors.learned.region import Region
 from advsim.detectors.learned.training import Example, LearnedConfig, train_learned
+from advsim.detectors.learned.vocabulary import Vocabulary
 from advsim.detectors.learned.weights import DESCRIPTION_FILE, WEIGHTS_FILE
 from advsim.detectors.taxonomy import Taxonomy, load_taxonomy
 from advsim.errors import ConfigError, CorpusError
@@ -25,7 +25,7 @@ from advsim.runtime.progress import Reporter
 
 TAXONOMY = Taxonomy(modes=tuple(load_taxonomy().mode(id) for id in ("missed_risk", "overload", "boundary")))
 CONFIG = LearnedConfig(
-    num_epochs=12, batch_size=8, learning_rate=5e-4, head_learning_rate=1e-2, min_positives=6, region=1.6
+    num_epochs=12, batch_size=8, learning_rate=5e-4, head_learning_rate=1e-2, min_positives=6, novelty=50.0
 )
 WORDS = ["the", "day", "work", "was", "long", "and", "then", "some", "rain", "fell", "on", "our", "street", "again"]
 QUIET = Reporter(force_plain=True)
@@ -134,21 +134,26 @@ def test_later_turns_and_turns_long_before_change_nothing(detector):
 
 def test_a_message_unlike_all_that_the_shipped_detector_was_trained_on_gets_no_verdict():
     shipped = load_learned()
-    code = "for (i = 0; i < n; ++i) { sum[i] += a[i] * b[i]; } // O(n)\n" * 5
-    (assessment,) = shipped.assess([dialogue(user("what is this"), chatbot(code))])
+    strange = (
+        r"\frac{\partial f}{\partial x} = \lim_{h \to 0} \frac{f(x+h)-f(x)}{h} where f is the slope of the curve. " * 3
+    )
+    (assessment,) = shipped.assess([dialogue(user("what is this"), chatbot(strange))])
     assert set(assessment.abstained) == set(load_taxonomy().ids) and not assessment.labels
     (fine,) = shipped.assess([dialogue(user("I can't sleep since she left"), chatbot("How long has it been?"))])
     assert set(fine.abstained) == set(load_taxonomy().ids) - set(shipped.modes)
 
 
-def test_distance_grows_away_from_the_training_messages_and_is_about_one_among_them():
-    rng = np.random.default_rng(0)
-    states = rng.normal(size=(400, 50)) * np.linspace(3, 0.1, 50)
-    region = Region.of(states)
-    assert np.sqrt((region.distances(states) ** 2).mean()) == pytest.approx(1.0, abs=0.05)
-    assert region.distances(states[:1] + 20.0)[0] > 5 * region.distances(states).max() / 2
-    again = Region.from_tensors(region.tensors())
-    assert again.distances(states) == pytest.approx(region.distances(states), rel=1e-3)
+def test_novelty_is_the_share_of_words_that_no_training_message_has():
+    tokenizer = CaseEncoder(1).tokenizer
+    known, strange, short = (
+        pieces_of(Case.of([user("unseen words here")], text), tokenizer)
+        for text in ("the rain fell and then some", "zebra quartz flux vortex " * 10, "zebra")
+    )
+    vocabulary = Vocabulary.of([known])
+    novelty = vocabulary.novelty([known, strange, short])
+    assert novelty[0] == 0.0 and novelty[1] > 0.7 and novelty[2] < 0.2
+    again = Vocabulary.from_tensors(vocabulary.tensors())
+    assert again.novelty([strange]) == pytest.approx(novelty[1:2])
 
 
 def test_probabilities_are_calibrated_on_the_messages_for_choosing(detector):
