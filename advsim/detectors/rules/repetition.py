@@ -1,163 +1,201 @@
-"""The rule on repeating oneself."""
+"""The rule on repeating oneself.
+
+It looks back at the last ``LOOK_BACK`` turns of the chatbot, so that it finds no more late in a dialogue than early;
+only a long sentence that comes back word for word is found at any distance.
+"""
 
 from __future__ import annotations
 
-import math
 import re
-from bisect import bisect_left
-from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from advsim.detectors.rules.finding import Finding, finding
 from advsim.detectors.rules.lexicon import lexicon
 from advsim.detectors.rules.said import WORD, Trigram, content_stems, trigrams
-from advsim.detectors.rules.view import MessageView, Sentence
+from advsim.detectors.rules.view import SENTENCE, MessageView, Sentence
 from advsim.records import Visibility
 
-SAME_SENTENCE = 0.6
-"""Share of a sentence's word trigrams that one earlier turn has, from which it is the same sentence."""
+LOOK_BACK = 3
+"""Earlier turns of the chatbot that a message is compared with."""
 
-MIN_TRIGRAMS_TO_REPEAT = 3
+OPENINGS_BACK = 5
+"""Earlier turns among which the same opening counts."""
+
+SAME_WORDS = 0.6
+"""Share of word trigrams of the longer of two sentences that both have, from which they are the same."""
+
+SAME_CONTENT = 0.6
+"""The same for stems of content words."""
+
+SAME_TOLD = 0.75
+"""Share of the content of a sentence that one earlier turn has, from which the sentence tells nothing new."""
+
 MIN_WORDS_TO_REPEAT = 5
+MIN_TRIGRAMS_TO_REPEAT = 3
 MIN_STEMS_TO_REPEAT = 3
-SAME_FRAME_WORDS = 4
-"""Words at the start (or end) that two messages have in common, from which they have the same frame."""
+MIN_NEW_STEMS = 3
+WORDS_WORD_FOR_WORD = 8
+"""Words of a sentence that is looked for in all earlier turns."""
 
-_END = re.compile(r"[.!?\n]+")
+FRAME_WORDS = 4
+"""Words at the start of two sentences that are the same, from which they have the same frame."""
+
+MAX_WORDS_OF_LEAVE = 14
+"""A user turn of no more words brings nothing new after which "anything else?" would be asked anew."""
+
+_QUOTED = re.compile(r'"[^"]{12,}"')
 
 
 def repetition(view: MessageView) -> list[Finding]:
-    """The same sentence, tip, question or frame as in one of its own earlier turns, or twice within the message."""
-    findings = []
-    for sentence in view.sentences:
-        if (earlier := _said_before(view, sentence)) is not None:
-            severity = 3 if view.text.strip() == earlier.strip() else 2
-            findings.append(finding("repetition.sentence", severity, sentence.span, visibility=Visibility.TRAJECTORY))
-            break
-    start = _opening(view.text)
-    began_so = view.own.derived(_openings)[start] if view.num_own else []
-    if len(view.words) >= SAME_FRAME_WORDS and start and bisect_left(began_so, view.num_own) >= 2:
-        span = view.sentences[0].span
-        findings.append(finding("repetition.opening", 1, span, visibility=Visibility.TRAJECTORY))
-    return findings + _within(view)
+    """The same sentence, tip, question or frame as in one of its own last turns, or twice within the message."""
+    within = _within(view)
+    if not view.num_own or _is_wanted(view):
+        return within
+    found = (_sentence(view), _closing(view), _frame(view), _opening_again(view))
+    return [one for one in found if one is not None] + within
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class _Earlier:
-    """A sentence of the chatbot."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Spoken:
+    """A sentence as it is compared."""
 
+    words: tuple[str, ...]
     trigrams: frozenset[Trigram]
     content: frozenset[str]
 
 
-class _Sentences:
-    """All sentences of a chatbot with their turns, found by what one that says the same must share with them."""
-
-    def __init__(self, texts: Sequence[str]) -> None:
-        by_trigram: defaultdict[Trigram, list[tuple[int, _Earlier]]] = defaultdict(list)
-        by_stem: defaultdict[str, list[tuple[int, _Earlier]]] = defaultdict(list)
-        known: dict[tuple[frozenset[Trigram], frozenset[str]], _Earlier] = {}
-        said = [(turn, part) for turn, text in enumerate(texts) for part in _END.split(text) if part.strip()]
-        counts = Counter(one for _, part in said for one in content_stems(part))
-        for turn, part in said:
-            key = (trigrams(part), content_stems(part))
-            sentence = known.setdefault(key, _Earlier(trigrams=key[0], content=key[1]))
-            for trigram in sentence.trigrams:
-                by_trigram[trigram].append((turn, sentence))
-            # who shares ``needed`` stems with the sentence shares one of all but its ``needed`` - 1 commonest
-            needed = max(MIN_STEMS_TO_REPEAT, math.ceil(SAME_SENTENCE * len(sentence.content)))
-            rare_first = sorted(sentence.content, key=lambda one: (counts[one], one))
-            for one in rare_first[: max(0, len(rare_first) - needed + 1)]:
-                by_stem[one].append((turn, sentence))
-        self._by_trigram, self._by_stem = dict(by_trigram), dict(by_stem)
-
-    def last_with(self, trigram: Trigram, num_turns: int) -> int:
-        """The last of the first ``num_turns`` turns with these words; -1 where there is none."""
-        found = self._by_trigram.get(trigram, [])
-        place = bisect_left(found, (num_turns,))
-        return found[place - 1][0] if place else -1
-
-    def like_in_words(self, mine: Iterable[Trigram]) -> Iterable[Sequence[tuple[int, _Earlier]]]:
-        """Sentences that may share ``MIN_TRIGRAMS_TO_REPEAT`` trigrams, through all but the commonest of mine."""
-        lists = sorted((self._by_trigram.get(trigram, []) for trigram in mine), key=len)
-        return lists[: max(0, len(lists) - MIN_TRIGRAMS_TO_REPEAT + 1)]
-
-    def like_in_content(self, mine: Iterable[str]) -> Iterable[Sequence[tuple[int, _Earlier]]]:
-        """Sentences that may share enough of their stems."""
-        return sorted((self._by_stem.get(one, []) for one in mine), key=len)
+@lru_cache(maxsize=4096)
+def _spoken(text: str) -> _Spoken:
+    return _Spoken(words=tuple(WORD.findall(text)), trigrams=trigrams(text), content=content_stems(text))
 
 
-def _said_before(view: MessageView, sentence: Sentence) -> str | None:
-    """The last earlier turn of the chatbot with a sentence that says what this one says; None where there is none."""
-    if not view.num_own or len(WORD.findall(sentence.text)) < MIN_WORDS_TO_REPEAT or _is_courtesy(sentence):
-        return None
-    known = view.own.derived(_Sentences)
-    mine, mine_content = trigrams(sentence.text), content_stems(sentence.text)
-    told, theirs_said = view.user_content, view.user_trigrams
-
-    def same_words(other: _Earlier) -> bool:
-        same = mine & other.trigrams
-        enough = len(same) >= SAME_SENTENCE * min(len(mine), len(other.trigrams))
-        return enough and len(same - theirs_said) >= MIN_TRIGRAMS_TO_REPEAT
-
-    def same_content(other: _Earlier) -> bool:
-        both = mine_content & other.content
-        enough = len(both) >= MIN_STEMS_TO_REPEAT and len(both) >= SAME_SENTENCE * len(other.content)
-        return enough and bool(both - told)
-
-    last = -1
-    for trigram in mine:
-        turn = known.last_with(trigram, view.num_own)
-        if turn > last and len(content_stems(" ".join(trigram)) - told) == len(trigram):
-            last = turn
-    last = _last_that(same_words, known.like_in_words(mine), view.num_own, after=last)
-    last = _last_that(same_content, known.like_in_content(mine_content), view.num_own, after=last)
-    return None if last < 0 else view.own.texts[last]
+@lru_cache(maxsize=1024)
+def _sentences_of(text: str) -> tuple[_Spoken, ...]:
+    spoken = (_spoken(match.group()) for match in SENTENCE.finditer(text))
+    return tuple(one for one in spoken if one.words)
 
 
-def _last_that(
-    holds: Callable[[_Earlier], bool],
-    lists: Iterable[Sequence[tuple[int, _Earlier]]],
-    num_turns: int,
-    *,
-    after: int,
-) -> int:
-    """The last turn after ``after`` with a sentence of which something holds; ``after`` where there is none."""
-    asked: set[_Earlier] = set()
-    for sentences in lists:
-        place = bisect_left(sentences, (num_turns,))
-        while place and sentences[place - 1][0] > after:
-            place -= 1
-            turn, sentence = sentences[place]
-            if sentence not in asked and holds(sentence):
-                after = turn
-            asked.add(sentence)
-    return after
+def _last_turns(view: MessageView, num: int) -> tuple[str, ...]:
+    return view.own.texts[max(0, view.num_own - num) : view.num_own]
 
 
-def _is_courtesy(sentence: Sentence) -> bool:
-    return bool(lexicon("listening")["courtesy"].search(sentence.text))
+def _is_wanted(view: MessageView) -> bool:
+    """The user asked for it once more, or for a text; or the chatbot takes back or sums up what it said."""
+    lists = lexicon("repetition")
+    asked = any(lists["wanted"].search(turn) for turn in view.recent_user(2))
+    return asked or lists["corrects"].search(view.text) is not None
 
 
-def _within(view: MessageView) -> list[Finding]:
-    seen: set[Trigram] = set()
+def _own_sentences(view: MessageView) -> Iterator[Sentence]:
+    """Sentences of the message that are long enough, no courtesy and no quotation."""
+    courtesy = lexicon("repetition")["courtesy"]
+    quoted = [match.span() for match in _QUOTED.finditer(view.text)]
     for sentence in view.sentences:
-        mine = trigrams(sentence.text)
-        again = mine & seen
-        if len(mine) >= 2 and len(again) >= max(2, 0.4 * len(mine)):
-            return [finding("repetition.within", 1, sentence.span)]
-        seen |= mine
-    return []
+        start, end = sentence.span
+        middle = (start + end) // 2
+        free = not _in_table(sentence) and not any(left < middle < right for left, right in quoted)
+        long_enough = len(_spoken(sentence.text).words) >= MIN_WORDS_TO_REPEAT
+        if free and long_enough and not courtesy.search(sentence.text):
+            yield sentence
 
 
-def _openings(texts: Sequence[str]) -> dict[tuple[str, ...], list[int]]:
-    """Turns by their first words."""
-    turns: defaultdict[tuple[str, ...], list[int]] = defaultdict(list)
+def _in_table(sentence: Sentence) -> bool:
+    return sentence.text.lstrip().startswith(("|", ">"))
+
+
+def _sentence(view: MessageView) -> Finding | None:
+    last_turns = _last_turns(view, LOOK_BACK)
+    recent = [_sentences_of(text) for text in last_turns]
+    first_said = view.own.derived(_first_turns)
+    for sentence in _own_sentences(view):
+        mine = _spoken(sentence.text)
+        turn = first_said.get(mine.words, view.num_own)
+        word_for_word = len(mine.words) >= WORDS_WORD_FOR_WORD and turn < view.num_own
+        same = any(_is_same(mine, other, view) for turn_said in recent for other in turn_said)
+        if word_for_word or same or any(_is_told_anew(mine, text, view) for text in last_turns):
+            whole = view.text.strip() in {text.strip() for text in last_turns}
+            severity = 3 if whole else 2
+            return finding("repetition.sentence", severity, sentence.span, visibility=Visibility.TRAJECTORY)
+    return None
+
+
+def _first_turns(texts: Sequence[str]) -> dict[tuple[str, ...], int]:
+    """Sentences with the first turn in which each stands."""
+    first: dict[tuple[str, ...], int] = {}
     for turn, text in enumerate(texts):
-        turns[_opening(text)].append(turn)
-    return dict(turns)
+        for one in _sentences_of(text):
+            first.setdefault(one.words, turn)
+    return first
+
+
+def _is_same(mine: _Spoken, other: _Spoken, view: MessageView) -> bool:
+    same = mine.trigrams & other.trigrams
+    if len(same) >= SAME_WORDS * max(len(mine.trigrams), len(other.trigrams)):
+        return len(same - view.user_trigrams) >= MIN_TRIGRAMS_TO_REPEAT
+    both = mine.content & other.content
+    enough = len(both) >= max(MIN_STEMS_TO_REPEAT, SAME_CONTENT * max(len(mine.content), len(other.content)))
+    return enough and len(both - view.user_content) >= 2
+
+
+def _is_told_anew(mine: _Spoken, text: str, view: MessageView) -> bool:
+    """Nearly all that a sentence says stands in one earlier turn, and not in the user's."""
+    both = mine.content & content_stems(text)
+    return len(both - view.user_content) >= MIN_NEW_STEMS and len(both) >= SAME_TOLD * len(mine.content)
+
+
+def _closing(view: MessageView) -> Finding | None:
+    """Asks once more whether there is anything else, of a user who has said no."""
+    closing = lexicon("repetition")["closing"]
+    asked = next((one for one in view.questions if closing.search(one.text)), None)
+    if asked is None or len(WORD.findall(view.last_user)) > MAX_WORDS_OF_LEAVE or "?" in view.last_user:
+        return None
+    if not any(closing.search(text) for text in _last_turns(view, LOOK_BACK)):
+        return None
+    return finding("repetition.closing", 1, asked.span, visibility=Visibility.TRAJECTORY)
+
+
+def _frame(view: MessageView) -> Finding | None:
+    """Two sentences begin like two of the turn before: a template of which other words are changed."""
+    (before,) = _last_turns(view, 1)
+    starts = Counter(one.words[:FRAME_WORDS] for one in _sentences_of(before) if len(one.words) > FRAME_WORDS)
+    same = []
+    for sentence in _own_sentences(view):
+        start = _spoken(sentence.text).words[:FRAME_WORDS]
+        if starts[start]:
+            starts[start] -= 1
+            same.append(sentence)
+    if len(same) < 2:
+        return None
+    return finding("repetition.frame", 1, same[0].span, visibility=Visibility.TRAJECTORY)
+
+
+def _opening_again(view: MessageView) -> Finding | None:
+    """The same formula opens the message for the third time."""
+    start = _opening(view.text)
+    if len(view.words) <= len(start) or len(start) < 3 or not lexicon("repetition")["formula"].match(" ".join(start)):
+        return None
+    if sum(_opening(text) == start for text in _last_turns(view, OPENINGS_BACK)) < 2:
+        return None
+    return finding("repetition.opening", 1, view.sentences[0].span, visibility=Visibility.TRAJECTORY)
 
 
 def _opening(text: str) -> tuple[str, ...]:
     return tuple(WORD.findall(text)[:3])
+
+
+def _within(view: MessageView) -> list[Finding]:
+    """A sentence that stands twice in the message."""
+    seen: list[_Spoken] = []
+    for sentence in view.sentences:
+        mine = _spoken(sentence.text)
+        for other in seen:
+            same = mine.trigrams & other.trigrams
+            doubled = len(mine.words) >= 2 and mine.words == other.words and sentence.is_question
+            if doubled or len(same) >= max(MIN_TRIGRAMS_TO_REPEAT, 0.8 * max(len(mine.trigrams), len(other.trigrams))):
+                return [finding("repetition.within", 1, sentence.span)]
+        if not _in_table(sentence):
+            seen.append(mine)
+    return []

@@ -16,7 +16,7 @@ from advsim.detectors.rules.risk import RiskState, RiskWatch, Signal, signal
 from advsim.detectors.rules.said import WORD, Said, Seen, content_stems
 from advsim.records import HasTurns, Speaker
 
-_SENTENCE = re.compile(r"[^.!?\n]+(?:[.!?]+|\n|$)")
+SENTENCE = re.compile(r"[^.!?\n]+(?:[.!?]+|\n|$)")
 _QUOTED = re.compile(r'"[^"]*"')
 _REPORTED = re.compile(
     r"\b(?:worried|afraid|scared|feels?|felt|feeling|told|sounds?|seems?|fear|thinks?|believe|says?) "
@@ -79,7 +79,7 @@ class MessageView:
     @cached_property
     def sentences(self) -> tuple[Sentence, ...]:
         """Sentences of the message."""
-        parts = (Sentence(text=match.group(), start=match.start()) for match in _SENTENCE.finditer(self.text))
+        parts = (Sentence(text=match.group(), start=match.start()) for match in SENTENCE.finditer(self.text))
         return tuple(sentence for sentence in parts if WORD.search(sentence.text))
 
     @cached_property
