@@ -69,7 +69,7 @@ class Turn:
         token_ids: the sampled tokens of a simulated user turn, without end-of-turn token.
         thought: what a reasoning chatbot wrote before it spoke; nobody reads it and it is not judged.
         is_cut: the text was cut at the speaker's token limit.
-        effort: what it took; of chatbot turns that were made here.
+        effort: what it took; of chatbot turns that were made here. Turns that say the same are equal whatever it was.
     """
 
     speaker: Speaker
@@ -78,7 +78,7 @@ class Turn:
     token_ids: tuple[int, ...] = ()
     thought: str = ""
     is_cut: bool = False
-    effort: Effort | None = None
+    effort: Effort | None = field(default=None, compare=False)
 
 
 class HasTurns(Protocol):

@@ -50,7 +50,7 @@ class ChatEndpoint:
             access,
             base_url=endpoint.base_url,
             settings=SETTINGS,
-            whose=f"The endpoint of chatbot {config.name},",
+            adapts=False,  # with other keys than were written it would be another chatbot
         )
 
     @property

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from advsim.chatbots.protocol import ChatbotSpeaker
 from advsim.errors import ChatbotError
@@ -36,7 +36,7 @@ class ReplayedReply:
     error: str = ""
     thought: str = ""
     is_cut: bool = False
-    seconds: float | None = None  # of the reply; files of older versions lack them
+    seconds: float | None = field(default=None, compare=False)  # of the reply; files of older versions lack them
 
 
 async def replay(request: ReplayRequest, *, chatbot: ChatbotSpeaker, timeout_s: float) -> ReplayedReply:

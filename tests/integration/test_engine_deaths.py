@@ -180,7 +180,9 @@ def test_a_replay_is_the_same_whether_the_chatbot_died_in_it_or_not(scene):
     scene.arm("reply")
     replies = list(scene.pool.replay(asked))
     assert len(scene.notices) == 1 and not any(reply.error for reply in replies)
-    assert sorted(map(str, replies)) == sorted(map(str, undisturbed))
+    assert sorted(replies, key=lambda reply: reply.dialogue_id) == sorted(
+        undisturbed, key=lambda reply: reply.dialogue_id
+    )
 
 
 def test_an_error_of_an_actor_arrives_as_its_sentence(scene):

@@ -90,9 +90,20 @@ class ChatCompletions:
         base_url: for notes.
         settings: name of the section whose keys remedies name, for example ``evaluate.judge``.
         whose: begins the notes: ``The judge's endpoint``.
+        adapts: False: a refused request fails as it is, because with other keys it would be another one's answer.
     """
 
-    def __init__(self, endpoint: Endpoint, key: EndpointKey, *, base_url: str, settings: str, whose: str) -> None:
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        key: EndpointKey,
+        *,
+        base_url: str,
+        settings: str,
+        whose: str = "The endpoint",
+        adapts: bool = True,
+    ) -> None:
+        self._adapts = adapts
         self._endpoint = endpoint
         self._key = key
         self._base_url = base_url
@@ -120,6 +131,8 @@ class ChatCompletions:
             try:
                 reply = await self._create(sent)
             except _RefusedError as refusal:
+                if not self._adapts:
+                    raise
                 key = refusal.key
                 if key is None:
                     if "response_format" not in sent:

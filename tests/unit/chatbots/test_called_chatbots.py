@@ -143,6 +143,13 @@ def test_a_message_that_a_chatbot_with_sessions_may_have_heard_is_not_sent_twice
         assert len(server.requests) == 1 + 3 + 3
 
 
+def test_a_refused_key_is_a_failure_and_no_other_chatbot_is_asked_in_its_place() -> None:
+    refusal = Sends(status=400, body='{"error": {"message": "temperature is not supported", "param": "temperature"}}')
+    with serve_chatbot(lambda got: refusal if "temperature" in got.body else Sends(body=completion("x"))) as server:
+        said = failure_of(endpoint(server, keys={"extra_body": {"temperature": 0.2}}, calls={"max_attempts": 3}))
+    assert "temperature is not supported" in said and len(server.requests) == 1
+
+
 def test_a_dialogue_that_is_too_long_is_no_failure_of_the_chatbot() -> None:
     long = Sends(
         status=400, body='{"error": {"message": "maximum context length is 10", "code": "context_length_exceeded"}}'
