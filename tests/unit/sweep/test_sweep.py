@@ -10,7 +10,8 @@ from advsim.records import Conversation, Speaker, StopReason, Turn
 from advsim.rollout.replay import ReplayedReply
 from advsim.run_folder.folder import RunDir
 from advsim.runtime.progress import Reporter
-from advsim.sweep.measure import measure, real_outcomes, result_json
+from advsim.sweep.measure import measure, outcomes_of, real_outcomes, result_json
+from advsim.sweep.outcomes import REPLAY, write_outcomes
 from advsim.sweep.plan import plan
 from advsim.sweep.work import replay_all, simulate_all
 from advsim.training.manifest import manifest
@@ -89,6 +90,12 @@ def planned(settings, **changes):
     return plan(SweepConfig(**{**settings, **changes}))
 
 
+def measured(sweep_plan, simulator):
+    detector = RulesDetector()
+    sides = outcomes_of(sweep_plan, simulator, detector), real_outcomes(sweep_plan, detector)
+    return measure(sweep_plan, simulator, *sides, modes=detector.modes, baseline="calm")
+
+
 def test_nobody_is_both_simulated_and_replayed(settings):
     sweep_plan = planned(settings)
     users = {dialogue.id: dialogue.user_id or dialogue.id for dialogue in sweep_plan.held_out}
@@ -105,7 +112,7 @@ def test_chatbots_whose_engine_failed_are_asked_again_and_no_others(settings):
     replay_all(sweep_plan, failing, reporter)
     simulate_all(sweep_plan, zero_shot, failing, reporter)
     assert sweep_plan.missing_replays() == ["loud"] and sweep_plan.missing_chatbots(zero_shot) == ["loud"]
-    found = measure(sweep_plan, zero_shot, real_outcomes(sweep_plan, RulesDetector()), RulesDetector(), baseline="calm")
+    found = measured(sweep_plan, zero_shot)
     assert found.validity.left_out == ("loud",)  # a failing engine is no passing message
     assert found.population_test.num_configurations == 1
     again = Answers()
@@ -113,10 +120,11 @@ def test_chatbots_whose_engine_failed_are_asked_again_and_no_others(settings):
     simulate_all(sweep_plan, zero_shot, again, reporter)
     assert {asked.chatbot for asked in again.asked} == {"loud"} and len(again.asked) == 4 + 6
     assert not sweep_plan.missing_replays() and not sweep_plan.missing_chatbots(zero_shot)
-    detector = RulesDetector()
-    complete = measure(sweep_plan, zero_shot, real_outcomes(sweep_plan, detector), detector, baseline="calm")
+    complete = measured(sweep_plan, zero_shot)
     assert complete.population_test.num_configurations == 2 and not complete.population_test.caution
-    (written,) = result_json(sweep_plan, [complete], detector)["simulators"]
+    made_from = write_outcomes(sweep_plan, SweepConfig(**settings), {REPLAY: {}})
+    found = result_json(sweep_plan, [complete], RulesDetector(), baseline="calm", made_from=made_from)
+    (written,) = found["simulators"]
     assert written["population_test"]["p_value"] == complete.population_test.p_value
 
 
