@@ -15,7 +15,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from advsim.config import EvaluateConfig, SweepConfig
+from advsim.config import SweepConfig
 from advsim.config.paths import check_storage
 from advsim.detectors.build import DetectorStamp, detector_stamp
 from advsim.errors import ConfigError
@@ -135,13 +135,34 @@ def text_sha256(values: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+def outcomes_table(sides: Mapping[str, Outcomes]) -> pa.Table:
+    """Messages of all sides, a row each."""
+    rows = [
+        {
+            "side": side,
+            "chatbot": chatbot,
+            "dialogue_id": row.dialogue_id,
+            "user_id": row.user_id,
+            "turn": row.turn,
+            "modes": sorted(row.modes),
+            "abstained": sorted(row.abstained),
+            "not_known": sorted(row.not_known),
+            "error": row.error,
+        }
+        for side, by_chatbot in sides.items()
+        for chatbot, messages in by_chatbot.items()
+        for row in messages
+    ]
+    return pa.Table.from_pylist(rows, schema=_SCHEMA)
+
+
 def write_outcomes(study: SweepPlan, settings: SweepConfig, sides: Mapping[str, Outcomes]) -> MadeFrom:
     """Write the messages of all sides; returns what the figures are made from, for :data:`RESULT`.
 
     Raises:
         RunError: the folder cannot be written.
     """
-    study.output.write_table(OUTCOMES, _table(sides))
+    study.output.write_table(OUTCOMES, outcomes_table(sides))
     model = study.run.manifest.get("model")
     return MadeFrom(
         run=study.run.name,
@@ -187,31 +208,6 @@ def read_sweep(location: str) -> FinishedSweep:
     with folder.reading(OUTCOMES):
         sides = _sides(table, list(summary.made_from.chatbots), [*summary.made_from.adapters, REPLAY])
     return FinishedSweep(location=location, sha256=folder.sha256(RESULT), summary=summary, sides=sides)
-
-
-def detector_settings(summary: Summary) -> EvaluateConfig:
-    """Settings of the sweep's detector."""
-    return EvaluateConfig.model_validate(summary.made_from.evaluate)
-
-
-def _table(sides: Mapping[str, Outcomes]) -> pa.Table:
-    rows = [
-        {
-            "side": side,
-            "chatbot": chatbot,
-            "dialogue_id": row.dialogue_id,
-            "user_id": row.user_id,
-            "turn": row.turn,
-            "modes": sorted(row.modes),
-            "abstained": sorted(row.abstained),
-            "not_known": sorted(row.not_known),
-            "error": row.error,
-        }
-        for side, by_chatbot in sides.items()
-        for chatbot, messages in by_chatbot.items()
-        for row in messages
-    ]
-    return pa.Table.from_pylist(rows, schema=_SCHEMA)
 
 
 def _sides(table: pa.Table, chatbots: Sequence[str], names: Sequence[str]) -> dict[str, Outcomes]:
