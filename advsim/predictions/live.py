@@ -37,7 +37,7 @@ class LiveLogs:
 
     files: tuple[str, ...]
     dialogues: tuple[Dialogue, ...]
-    num_unnamed: int
+    num_unnamed: int = 0
     others: Mapping[str, int] = field(default_factory=dict)
     num_bad: int = 0
     not_scored: tuple[str, ...] = ()

@@ -1,7 +1,7 @@
 """A prediction held against live logs: by what factor the rates were off, which way changes went, what intervals held.
 
-As in published predictions of failure rates before release: the multiplicative error is max(p / l, l / p) of predicted
-and live rate, and directions count where the live rates of two chatbots differ by a factor of 1.5 or more.
+The multiplicative error is max(p / l, l / p) of predicted and live rate. Directions count where the live rates of two
+chatbots differ by a factor of 1.5 or more.
 """
 
 from __future__ import annotations
@@ -312,9 +312,9 @@ def _notes(prediction: Prediction, logs: LiveLogs, num_later: int, rates: Sequen
         others = ", ".join(f"{name} ({number})" for name, number in logs.others.items())
         notes.append(f"Dialogues of other chatbots, in no figure: {others}.")
     if logs.num_unnamed:
-        notes.append(f"{logs.num_unnamed} dialogues name no chatbot and are in no figure.")
+        notes.append(f"Dialogues that name no chatbot, in no figure: {logs.num_unnamed}.")
     if logs.num_bad:
-        notes.append(f"{logs.num_bad} dialogues broke the schema and are in no figure.")
+        notes.append(f"Dialogues that broke the schema, in no figure: {logs.num_bad}.")
     if num_later:
         notes.append(
             f"Replies to the first {prediction.max_user_turns} user turns are predicted and counted; {num_later} later "

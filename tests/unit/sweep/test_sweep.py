@@ -2,16 +2,18 @@
 
 import pytest
 
+from advsim.commands.sweep import sweep
 from advsim.config import SweepConfig, parse_config
 from advsim.corpus.load import load_corpus
 from advsim.detectors.rules import RulesDetector
 from advsim.errors import ConfigError, RunError
+from advsim.rates.rates import failure_rate
 from advsim.records import Conversation, Speaker, StopReason, Turn
 from advsim.rollout.replay import ReplayedReply
 from advsim.run_folder.folder import RunDir
 from advsim.runtime.progress import Reporter
 from advsim.sweep.measure import measure, outcomes_of, real_outcomes, result_json
-from advsim.sweep.outcomes import REPLAY, write_outcomes
+from advsim.sweep.outcomes import REPLAY, read_sweep, write_outcomes
 from advsim.sweep.plan import plan
 from advsim.sweep.work import replay_all, simulate_all
 from advsim.training.manifest import manifest
@@ -126,6 +128,23 @@ def test_chatbots_whose_engine_failed_are_asked_again_and_no_others(settings):
     found = result_json(sweep_plan, [complete], RulesDetector(), baseline="calm", made_from=made_from)
     (written,) = found["simulators"]
     assert written["population_test"]["p_value"] == complete.population_test.p_value
+
+
+def test_a_finished_sweep_can_be_read_without_its_run_and_has_every_message_it_judged(settings, tmp_path):
+    sweep_plan, reporter = planned(settings), Reporter(force_plain=True)
+    (zero_shot,) = sweep_plan.simulators
+    replay_all(sweep_plan, Answers(), reporter)
+    simulate_all(sweep_plan, zero_shot, Answers(), reporter)
+    _, (result,) = sweep(SweepConfig(**settings), reporter=reporter)
+    (tmp_path / "r" / "manifest.json").unlink()
+    finished = read_sweep(sweep_plan.output.location)
+    assert list(finished.sides) == ["zero_shot", "replay"] and finished.summary.baseline == "calm"
+    for pair in result.validity.pairs:
+        assert failure_rate(finished.sides["zero_shot"][pair.configuration]) == pair.simulated
+        assert failure_rate(finished.sides["replay"][pair.configuration]) == pair.real
+    made_from = finished.summary.made_from
+    assert made_from.corpus_sha256 == sweep_plan.corpus.sha256 and made_from.adapters == {"zero_shot": ""}
+    assert made_from.chatbots.keys() == {"calm", "loud"} and made_from.evaluate["detector"] == "rules"
 
 
 def test_results_of_another_study_are_not_mixed_in(settings):
