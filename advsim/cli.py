@@ -209,6 +209,27 @@ def _parser() -> argparse.ArgumentParser:
     )
     score.add_argument("--json", action="store_true", help="print all figures as JSON instead of the tables")
 
+    gate = _command(
+        commands,
+        "gate",
+        "for CI: does a candidate fail more often than a baseline, by more than is allowed",
+        module="predictions.gate",
+        ends="Exit code 0: not worse; 1: worse; 4: not enough evidence; 2: the input must be changed; 3: files are "
+        "damaged.",
+    )
+    _sweep_arguments(gate)
+    gate.add_argument("--baseline", required=True, metavar="A", help="a chatbot of the sweep")
+    gate.add_argument("--candidate", required=True, metavar="B", help="another, on the same scenarios")
+    gate.add_argument(
+        "--max-increase",
+        required=True,
+        type=float,
+        metavar="POINTS",
+        help="by how many percentage points the candidate may fail more often, for example 2",
+    )
+    gate.add_argument("--mode", metavar="MODE", help="one failure mode; default: any that the detector measures")
+    gate.add_argument("--json", action="store_true", help="print verdict and figures as JSON instead of sentences")
+
     lab = _command(commands, "lab", "try the estimators on scripted users and chatbots whose truth is known")
     _config_arguments(lab)
     lab.add_argument("--json", action="store_true", help="print the configuration and all figures as JSON")
@@ -279,9 +300,11 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _command(commands: Any, name: str, text: str, *, module: str = "") -> argparse.ArgumentParser:
+def _command(commands: Any, name: str, text: str, *, module: str = "", ends: str = "") -> argparse.ArgumentParser:
     """A command whose work is done by ``run`` of the module of its name in :mod:`advsim.commands`."""
-    parser: argparse.ArgumentParser = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
+    parser: argparse.ArgumentParser = commands.add_parser(
+        name, help=text, description=text[0].upper() + text[1:] + ".", epilog=ends
+    )
     parser.set_defaults(module=module or name)
     return parser
 
