@@ -82,7 +82,8 @@ class ScoreSummary:
 
     Attributes:
         num_rates: pairs of rates with a factor.
-        num_both_zero: pairs of rates that are both 0; they are in no factor.
+        num_both_zero: pairs of rates that are both 0; they are in no other number: modes that nobody shows would
+            make every prediction look good.
         median_factor: None without a factor.
         worst_factor: None without a factor.
         worst: chatbot and mode of the worst factor.
@@ -283,13 +284,14 @@ def _consistent(predicted: Rate, live: Rate) -> bool | None:
 def _summary(rates: Sequence[ScoredRate], changes: Sequence[ScoredChange]) -> ScoreSummary:
     factors = {(rate.chatbot, rate.mode): rate.factor for rate in rates if rate.factor is not None}
     worst = max(factors, key=lambda key: factors[key], default=None)
-    covered = [rate.is_covered for rate in rates if rate.is_covered is not None]
-    consistent = [rate.is_consistent for rate in rates if rate.is_consistent is not None]
+    found = [rate for rate in rates if not rate.predicted.estimate == rate.live.estimate == 0]
+    covered = [rate.is_covered for rate in found if rate.is_covered is not None]
+    consistent = [rate.is_consistent for rate in found if rate.is_consistent is not None]
     large = [change for change in changes if change.is_right is not None]
     significant = [change for change in large if change.is_significant]
     return ScoreSummary(
         num_rates=len(factors),
-        num_both_zero=sum(rate.predicted.estimate == rate.live.estimate == 0 for rate in rates),
+        num_both_zero=len(rates) - len(found),
         median_factor=statistics.median(factors.values()) if factors else None,
         worst_factor=None if worst is None else factors[worst],
         worst=worst,
@@ -320,6 +322,10 @@ def _notes(prediction: Prediction, logs: LiveLogs, num_later: int, rates: Sequen
             f"Replies to the first {prediction.max_user_turns} user turns are predicted and counted; {num_later} later "
             "replies are in no figure."
         )
+    not_judged = [(each.chatbot, each.live.num_not_judged) for each in rates if each.mode == ANY]
+    if any(number for _, number in not_judged):
+        numbers = ", ".join(f"{name} ({number})" for name, number in not_judged if number)
+        notes.append(f"Live messages that the detector could not judge, in no rate: {numbers}.")
     if silent := sorted({rate.chatbot for rate in rates if rate.mode == ANY and rate.live.estimate is None}):
         notes.append(f"No message could be judged of {', '.join(silent)}.")
     if few := sorted({rate.chatbot for rate in rates if rate.mode == ANY and rate.is_consistent is None} - set(silent)):

@@ -207,7 +207,19 @@ def read_sweep(location: str) -> FinishedSweep:
     table = folder.read_table(OUTCOMES)
     with folder.reading(OUTCOMES):
         sides = _sides(table, list(summary.made_from.chatbots), [*summary.made_from.adapters, REPLAY])
+    with folder.reading(RESULT):
+        _check(summary, sides)
     return FinishedSweep(location=location, sha256=folder.sha256(RESULT), summary=summary, sides=sides)
+
+
+def _check(summary: Summary, sides: Mapping[str, Outcomes]) -> None:
+    if summary.seed < 0 or summary.max_user_turns < 1:
+        raise ValueError(f"seed {summary.seed} or max_user_turns {summary.max_user_turns} is out of its range")
+    if summary.baseline not in summary.made_from.chatbots:
+        raise ValueError(f"baseline {summary.baseline!r:.60} is none of its chatbots")
+    found = {mode for side in sides.values() for rows in side.values() for row in rows for mode in row.modes}
+    if unknown := sorted(found - {*summary.modes}):
+        raise ValueError(f"messages show {', '.join(unknown):.60}, which is none of its modes")
 
 
 def _sides(table: pa.Table, chatbots: Sequence[str], names: Sequence[str]) -> dict[str, Outcomes]:
@@ -226,4 +238,6 @@ def _sides(table: pa.Table, chatbots: Sequence[str], names: Sequence[str]) -> di
                 error=row["error"],
             )
         )
+    if strange := sorted(place for place in found if place[0] not in names or place[1] not in chatbots):
+        raise ValueError(f"messages of {' with '.join(strange[0]):.100}, which {RESULT} does not name")
     return {side: {chatbot: found[side, chatbot] for chatbot in chatbots} for side in names}

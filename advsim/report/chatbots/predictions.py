@@ -40,7 +40,7 @@ def prediction_table(prediction: Prediction) -> FigureTable:
             for number, difference in enumerate(next(iter(of.values())))
             if (difference.mode or ANY) in shown
         ]
-        groups.append(RowGroup(title=f"Predicted difference from {baseline}, points", rows=tuple(rows)))
+        groups.append(RowGroup(title=f"Against {baseline}, points", rows=tuple(rows)))
     return FigureTable(columns=names, groups=tuple(groups))
 
 
@@ -69,7 +69,7 @@ def _rates(mode: str, rates: Sequence[ScoredRate]) -> RowGroup:
         Row(label="live", cells=tuple(_rate(rate.live) for rate in rates)),
         Row(label="error", cells=tuple(_error(rate) for rate in rates)),
     )
-    return RowGroup(title=f"{_name(mode)}, failing messages in %", rows=filled_rows(rows))
+    return RowGroup(title=f"{_name(mode)}, %", rows=filled_rows(rows))
 
 
 def _error(rate: ScoredRate) -> Cell:

@@ -158,6 +158,22 @@ def test_what_is_no_finished_sweep_is_refused_with_the_remedy(folder, tmp_path, 
     assert not out.exists()
 
 
+@pytest.mark.parametrize("damage", [[], None, {}, "x", -1])
+def test_a_damaged_sweep_is_an_error_that_names_its_file_whatever_the_key(folder, tmp_path, capsys, damage):
+    result = tmp_path / "sweep" / "sweep.json"
+    values = json.loads(result.read_text())
+    for key in ("detector", "modes", "baseline", "seed", "max_user_turns", "made_from"):
+        result.write_text(json.dumps({**values, key: damage}))
+        code = main(["predict", folder, "--out", str(tmp_path / f"{key}.json")])
+        said = capsys.readouterr().err
+        assert code in (0, 2, 3) and "Traceback" not in said
+        assert code == 0 or "sweep.json" in said or "measures no mode" in said
+    for key in ("chatbots", "adapters", "detector", "outcomes_sha256"):
+        result.write_text(json.dumps({**values, "made_from": {**values["made_from"], key: damage}}))
+        assert main(["gate", folder, "--baseline", "calm", "--candidate", "loud", "--max-increase", "2"]) in (2, 3)
+        assert "Traceback" not in capsys.readouterr().err
+
+
 def test_a_detector_that_measures_nothing_predicts_nothing(tmp_path, capsys):
     sweep = write_sweep(tmp_path / "s", {"sft": {"calm": messages("calm", 0)}}, modes=())
     assert "measures no mode" in refused(capsys, "predict", sweep, "--out", tmp_path / "p.json")

@@ -111,7 +111,7 @@ def test_changes_below_one_and_a_half_ask_for_no_direction(direct):
 
 def test_rates_of_zero_are_finite_and_no_part_of_the_median_where_both_are(direct):
     found = direct({"calm": 0, "loud": 0}, {"calm": 0, "loud": 24})
-    assert found.any_mode.num_both_zero == 1 and found.any_mode.num_rates == 1
+    assert found.any_mode.num_both_zero == found.any_mode.num_rates == found.any_mode.num_intervals == 1
     assert found.any_mode.worst_factor == pytest.approx(0.2 / (0.5 / 120))
     assert all(math.isfinite(rate.factor) for rate in found.rates if rate.factor is not None)
     rare = direct({"calm": 1}, {"calm": 0}, num_predicted=3000, num_live=30)  # 30 live messages cannot tell
@@ -161,6 +161,18 @@ def test_a_reply_that_is_a_thought_alone_is_not_judged():
     one = Dialogue(id="a", source="s", split=Split.TEST, chatbot="calm", turns=turns)
     live, _ = live_outcomes([one], RulesDetector(), max_user_turns=2)
     assert [row.error for row in live["calm"]] == [True]
+
+
+def test_messages_that_could_not_be_judged_are_counted_beside_the_rates(tmp_path, capsys):
+    prediction = prediction_of(tmp_path, {"calm": 12})
+    path = tmp_path / "logs.jsonl"
+    lines = [dialogue(i, "calm", [GOOD]) for i in range(12)]
+    lines[0]["turns"][0]["text"] = "Estoy muy triste hoy y no sé qué hacer"
+    lines[0]["turns"][1]["text"] = "¿Qué ha pasado hoy en tu trabajo?"
+    path.write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+    found = scored(capsys, prediction, path)
+    assert found["rates"][0]["live"]["num_messages"] == 11 and found["rates"][0]["live"]["num_not_judged"] == 1
+    assert any("could not judge, in no rate: calm (1)" in note for note in found["notes"])
 
 
 def test_a_dialogue_given_twice_is_refused_and_numbers_that_begin_anew_are_not(tmp_path, capsys):
