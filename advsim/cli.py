@@ -15,6 +15,7 @@ _DESCRIPTION = """\
 advsim learns realistic users from real chats and lets chatbot variants meet those instead of people.
 
   advsim check configs/quickstart.yaml        is this configuration sound? what would each pool ask for?
+  advsim check my_bot.yaml                    does this chatbot answer, and how fast?
   advsim train configs/quickstart.yaml        train a user simulator; the same command resumes an interrupted run
   advsim report runs/quickstart               write the report of a run again
   advsim verify runs/quickstart               are its files those that its stages wrote?
@@ -25,7 +26,7 @@ advsim learns realistic users from real chats and lets chatbot variants meet tho
   advsim score prediction.json logs.jsonl     how far was that off, now that people have met them?
   advsim gate runs/quickstart/sweep --baseline a --candidate b --max-increase 2   for CI: is b worse than a?
   advsim lab configs/lab.yaml                 do the estimators find truths that are known? no model needed
-  advsim detectors measure --detector rules   how often are a detector's findings right?
+  advsim detectors measure                    how often are a detector's findings right?
   advsim corpus stats chats.jsonl.gz          counts, lengths and typing habits of dialogues
   advsim submit configs/paper.yaml --address http://head:8265   train on a Ray cluster
 
@@ -66,8 +67,11 @@ def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="advsim", description=_DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    check = _command(commands, "check", "check a configuration in a second, without starting anything")
+    check = _command(
+        commands, "check", "check a configuration, or a chatbot's file, in a second; send the chatbot a message"
+    )
     _config_arguments(check)
+    check.add_argument("--no-call", action="store_true", help="send no message to a chatbot outside of advsim")
     check.add_argument("--json", action="store_true", help="print the resolved configuration and the pools as JSON")
 
     train = _command(commands, "train", "train a user simulator by SFT and adversarial rounds; resumes by itself")
@@ -152,7 +156,7 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument(
         "--detector",
         metavar="NAME",
-        help="evaluate.detector: rules (default), learned, combined (of these two) or judge",
+        help="evaluate.detector: combined (default, of the next two), rules, learned or judge",
     )
     evaluate.add_argument(
         "--taxonomy", metavar="FILE", help="evaluate.taxonomy: YAML that adds failure modes or replaces their texts"
@@ -247,7 +251,7 @@ def _parser() -> argparse.ArgumentParser:
         "--detector",
         action="append",
         metavar="NAME",
-        help="rules (default), learned, combined or judge; may be given several times",
+        help="combined (default), rules, learned or judge; may be given several times",
     )
     measure.add_argument(
         "--part",

@@ -50,6 +50,15 @@ class Context:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Effort:
+    """What a chatbot's reply took. Token counts are None where the chatbot does not tell them."""
+
+    seconds: float  # from the call to the whole reply; of repeated calls the last one
+    num_prompt_tokens: int | None = None
+    num_output_tokens: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Turn:
     """One speaker's turn.
 
@@ -60,6 +69,7 @@ class Turn:
         token_ids: the sampled tokens of a simulated user turn, without end-of-turn token.
         thought: what a reasoning chatbot wrote before it spoke; nobody reads it and it is not judged.
         is_cut: the text was cut at the speaker's token limit.
+        effort: what it took; of chatbot turns that were made here.
     """
 
     speaker: Speaker
@@ -68,6 +78,7 @@ class Turn:
     token_ids: tuple[int, ...] = ()
     thought: str = ""
     is_cut: bool = False
+    effort: Effort | None = None
 
 
 class HasTurns(Protocol):

@@ -4,6 +4,10 @@
 detector's findings to the seekers' ratings of the supporter (1 to 5, asked for during the chat), and compares failure
 rates between accepted dialogues and those that the corpus's authors rejected (Liu et al., ACL 2021, arXiv 2106.01144).
 
+Dialogues that detectors were made with (the labelled ones that ship) are left out. Length competes: the share of
+messages with a finding is held against mean words a message, alone and in one logistic model of rejection, because a
+detector that only counts words would do as well.
+
 What the figures show: whether messages with a finding were rated lower by the people who received them. What they do
 not show: these people were never asked about the failure modes. They rated how helpful the last few messages were, most
 gave 4 or 5, and a message can fail (agree with a harmful belief, miss a risk) and please. So a relation near zero does
@@ -22,19 +26,44 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+import statsmodels.api as sm
 from rating_relations import LOW_RATINGS, Figure, RatedMessage, Relation, rated_messages, relate
+from sklearn.metrics import roc_auc_score
 
-from advsim.config import CorpusConfig
+from advsim.config import CorpusConfig, parse_config
+from advsim.corpus.habits import num_words
 from advsim.corpus.load import load_corpus
+from advsim.detectors.labelled import read_rows
 from advsim.detectors.protocol import Detector
+from advsim.detectors.whole_dialogues import LABELS, LabelsRow, fingerprint
 from advsim.errors import AdvsimError
+from advsim.evaluation.instruments import build_instruments
 from advsim.rates.ab_test import Difference, compare, compare_modes
 from advsim.rates.outcomes import MessageOutcome, outcomes
 from advsim.rates.rates import failure_rate
-from advsim.records import Assessment, Dialogue, Rate
+from advsim.records import Assessment, Dialogue, Rate, chatbot_turns
 
 MIN_FLAGGED = 10
 """Modes found in fewer rated messages are not related to ratings on their own."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LengthCompetitor:
+    """Rejected against accepted dialogues: AUC of findings and of length, and both in one logistic model.
+
+    Attributes:
+        auc_findings: of the share of messages with a finding.
+        auc_words: of mean words a message.
+        log_odds_findings: of a finding in every message against none, words held.
+        log_odds_words: of twice the words, findings held.
+    """
+
+    auc_findings: float
+    auc_words: float
+    log_odds_findings: tuple[float, float, float]
+    log_odds_words: tuple[float, float, float]
+    num_dialogues: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +80,7 @@ class Check:
     rejected: Rate | None
     difference: Difference | None  # rejected less accepted
     by_mode: tuple[Difference, ...]
+    length: LengthCompetitor | None
 
 
 def check(
@@ -91,6 +121,37 @@ def check(
         rejected=failure_rate(sides[1]) if rejected else None,
         difference=compare(sides[1], sides[0], seed=seed) if rejected else None,
         by_mode=compare_modes(sides[1], sides[0], modes=detector.modes, seed=seed) if rejected else (),
+        length=length_competitor(accepted, rejected, assessments) if rejected else None,
+    )
+
+
+def length_competitor(
+    accepted: Sequence[Dialogue], rejected: Sequence[Dialogue], assessments: Sequence[Assessment]
+) -> LengthCompetitor | None:
+    """Whether findings tell rejected dialogues from accepted ones beyond what words a message tell."""
+    found = {(it.conversation_id, it.turn): bool(it.labels) for it in assessments if not it.error}
+    rows = []
+    for dialogue, is_rejected in [*((it, 0.0) for it in accepted), *((it, 1.0) for it in rejected)]:
+        judged = [turn for turn, _ in chatbot_turns(dialogue) if (dialogue.id, turn) in found]
+        if judged:
+            words = np.mean([num_words(dialogue.turns[turn].text) for turn in judged])
+            share = np.mean([found[dialogue.id, turn] for turn in judged])
+            rows.append((is_rejected, share, np.log2(1 + words)))
+    table = np.array(rows)
+    if len(table) < 30 or table[:, 1].std() == 0:
+        return None
+    fitted = sm.Logit(table[:, 0], sm.add_constant(table[:, 1:])).fit(disp=False)
+    bounds = fitted.conf_int()
+
+    def of(k: int) -> tuple[float, float, float]:
+        return float(fitted.params[k]), float(bounds[k][0]), float(bounds[k][1])
+
+    return LengthCompetitor(
+        auc_findings=float(roc_auc_score(table[:, 0], table[:, 1])),
+        auc_words=float(roc_auc_score(table[:, 0], table[:, 2])),
+        log_odds_findings=of(1),
+        log_odds_words=of(2),
+        num_dialogues=len(table),
     )
 
 
@@ -165,14 +226,21 @@ def print_check(result: Check) -> None:
                 for difference in (result.difference, *result.by_mode)
             ],
         )
+    if result.length is not None:
+        length = result.length
+        print(
+            f"Rejected against accepted, {length.num_dialogues} dialogues: AUC of the share of messages with a finding "
+            f"{length.auc_findings:.2f}, of words a message {length.auc_words:.2f}. Together, log-odds of findings in "
+            f"every message {shown(*length.log_odds_findings)}, of twice the words {shown(*length.log_odds_words)}.\n"
+        )
     print((__doc__ or "").rpartition("\n\n")[2].strip())
 
 
 def build_detector(name: str) -> Detector:
-    """``rules``, or ``package.module:callable``, which is called without arguments and gives a detector."""
-    module, separator, factory = ("advsim.detectors.rules:RulesDetector" if name == "rules" else name).partition(":")
+    """One that ships, of its measurable modes, or what ``package.module:callable`` gives, called without arguments."""
+    module, separator, factory = name.partition(":")
     if not separator:
-        raise SystemExit(f"--detector: got {name!r}, expected rules or package.module:callable")
+        return build_instruments(parse_config({"evaluate": {"detector": name}}).evaluate).measured
     detector: Detector = getattr(importlib.import_module(module), factory)()
     return detector
 
@@ -180,14 +248,16 @@ def build_detector(name: str) -> Detector:
 def read(path: str | None, max_dialogues: int | None) -> list[Dialogue]:
     if path is None:
         return []
-    return list(load_corpus(CorpusConfig(source="jsonl", path=path, max_dialogues=max_dialogues)).dialogues)
+    known = {row.fingerprint for _, row in read_rows(LABELS, LabelsRow)}
+    dialogues = load_corpus(CorpusConfig(source="jsonl", path=path, max_dialogues=max_dialogues)).dialogues
+    return [dialogue for dialogue in dialogues if fingerprint(dialogue.turns) not in known]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("accepted", help="dialogues with ratings, for example esconv/valid.jsonl.gz")
     parser.add_argument("--rejected", help="dialogues that were rejected, for example esconv/failed_dev.jsonl.gz")
-    parser.add_argument("--detector", default="rules", help="rules, or package.module:callable that gives a detector")
+    parser.add_argument("--detector", default="rules", help="rules, learned, combined, or package.module:callable")
     parser.add_argument("--max-dialogues", type=int, help="of each file")
     parser.add_argument("--num-bootstrap", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=0)

@@ -35,7 +35,7 @@ def write_sweep(
         simulated: messages by simulator and chatbot.
         replay: messages by chatbot.
         modes: that the detector measures.
-        evaluate: settings of the detector.
+        evaluate: settings of the detector; rules by default.
         baseline: of the sweep.
         max_user_turns: of a conversation.
     """
@@ -43,7 +43,7 @@ def write_sweep(
     chatbots = list(next(iter(simulated.values())))
     sides = {**simulated, REPLAY: replay or {name: [] for name in chatbots}}
     output.write_table(OUTCOMES, outcomes_table(sides))
-    config = evaluate or EvaluateConfig()
+    config = evaluate or EvaluateConfig(detector="rules")
     made_from = MadeFrom(
         run="r",
         corpus_sha256="c" * 64,

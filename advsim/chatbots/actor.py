@@ -14,6 +14,7 @@ from advsim.engine.build import build_engine
 from advsim.engine.protocol import EngineSpec
 from advsim.errors import ChatbotError, EngineDiedError, EngineError
 from advsim.models.base import load_tokenizer, resolve_model
+from advsim.prompts.window import ContextOverflowError
 from advsim.records import Turn
 from advsim.runtime.actors import actor_failures, redirect_output
 
@@ -30,22 +31,42 @@ class ChatbotSpec:
 
 
 class RemoteChatbot:
-    """Speaks the chatbot through a chatbot actor; ``name`` is one of its named chatbots, empty for its own."""
+    """Speaks the chatbot through an actor.
 
-    def __init__(self, actor: Any, name: str = "") -> None:
+    Args:
+        actor: a :class:`ChatbotActor` or a :class:`advsim.chatbots.caller.CallerActor`.
+        name: one of the actor's named chatbots; empty for its own.
+        is_called: the actor calls something outside of advsim.
+    """
+
+    def __init__(self, actor: Any, name: str = "", *, is_called: bool = False) -> None:
         self._actor = actor
         self._name = name
+        self._is_called = is_called
 
-    async def reply(self, turns: Sequence[Turn], *, seed: int) -> Utterance:
+    @property
+    def bounds_time(self) -> bool:
+        """Where it is called, each call has its own time."""
+        return self._is_called
+
+    async def reply(self, turns: Sequence[Turn], *, seed: int, session: str) -> Utterance:
         """See :class:`advsim.chatbots.protocol.ChatbotSpeaker`."""
         try:
             with actor_failures("chatbot"):
-                said: Utterance = await self._actor.reply.remote(turns, seed, self._name)
+                try:
+                    said: Utterance = await self._actor.reply.remote(turns, seed, self._name, session)
+                except ContextOverflowError as overflow:  # of Ray's making, with a whole traceback as its words
+                    raise ContextOverflowError(str(getattr(overflow, "cause", overflow))) from None
         except EngineDiedError:
             raise  # no failure of this chatbot: the pool starts its engine again and repeats the conversation
         except EngineError as error:
             raise ChatbotError(f"the chatbot engine failed: {error}") from error
         return said
+
+    async def end(self, session: str) -> None:
+        """Tell the actor, without waiting for it; an engine keeps nothing."""
+        if self._is_called:
+            self._actor.end.remote(self._name, session)
 
 
 class ChatbotActor(EngineActor):
@@ -61,6 +82,6 @@ class ChatbotActor(EngineActor):
             config.name: named_chatbot(config, self._engine, spec.engine, tokenizer) for config in spec.named_chatbots
         }
 
-    async def reply(self, turns: Sequence[Turn], seed: int, name: str = "") -> Utterance:
+    async def reply(self, turns: Sequence[Turn], seed: int, name: str = "", session: str = "") -> Utterance:
         """The reply to ``turns`` of the chatbot of that name, or of this actor's own."""
-        return await (self._named[name] if name else self._chatbot).reply(turns, seed=seed)
+        return await (self._named[name] if name else self._chatbot).reply(turns, seed=seed, session=session)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
 from pydantic import ValidationError
 
+from advsim.chatbots.access import read_access
+from advsim.chatbots.python_code import check_file
 from advsim.config import ChatbotConfig, Config
-from advsim.config.load import explain, read_yaml
+from advsim.config.load import explain, read_yaml, set_override
 from advsim.errors import ConfigError
 
 
@@ -24,12 +27,12 @@ def check_named_chatbots(chatbots: Sequence[ChatbotConfig], config: Config) -> N
         raise ConfigError(f"two chatbots are called {doubled[0]!r}; give each its own name")
     served = config.chatbot.model or config.model
     for chatbot in chatbots:
-        if chatbot.kind == "scripted":
+        if chatbot.kind != "model":
             continue
-        if config.chatbot.kind == "scripted":
+        if config.chatbot.kind != "model":
             raise ConfigError(
-                f"chatbot {chatbot.name} speaks through a model, but the run's own chatbot is scripted and so are its "
-                "engines; choose a run with chatbot.kind model"
+                f"chatbot {chatbot.name} speaks through a model, but the run's own chatbot is of kind "
+                f"{config.chatbot.kind}, so there is no engine for it; choose a run with chatbot.kind model"
             )
         model = chatbot.model or served
         if (model.path, model.revision) != (served.path, served.revision):
@@ -44,13 +47,35 @@ def check_named_chatbots(chatbots: Sequence[ChatbotConfig], config: Config) -> N
             )
 
 
-def load_chatbots(*paths: str | Path) -> list[ChatbotConfig]:
+def check_called_chatbots(chatbots: Sequence[ChatbotConfig]) -> None:
+    """Check what this machine can tell of chatbots that are called from it: files of code, and variables with keys.
+
+    Nothing is loaded or called. On a cluster the actors check it where they run.
+
+    Raises:
+        ConfigError: a file is not there, or the environment variable of a secret is not set.
+    """
+    if os.environ.get("RAY_ADDRESS"):
+        return
+    for chatbot in chatbots:
+        try:
+            if chatbot.function is not None:
+                check_file(chatbot.function, folder=os.getcwd())
+            for section, address in (("endpoint", chatbot.endpoint), ("http", chatbot.http)):
+                if address is not None:
+                    read_access(address, section=section)
+        except ConfigError as error:
+            raise ConfigError(f"chatbot {chatbot.name}: {error}") from None
+
+
+def load_chatbots(*paths: str | Path, overrides: Sequence[str] = ()) -> list[ChatbotConfig]:
     """Read chatbots from YAML files, each with the keys of the ``chatbot`` section at its top level.
 
     A chatbot without a name is called after its file.
 
     Args:
         paths: files, or folders of ``*.yaml`` files, which are read in the order of their names.
+        overrides: ``key.path=value`` each, of every file.
 
     Raises:
         ConfigError: a file cannot be read or a key or value in it is wrong, a folder has no such file, or two chatbots
@@ -66,7 +91,10 @@ def load_chatbots(*paths: str | Path) -> list[ChatbotConfig]:
     where_first: dict[str, Path] = {}
     for file in files:
         try:
-            chatbot = ChatbotConfig.model_validate({"name": file.stem, **read_yaml(file)})
+            values = {"name": file.stem, **read_yaml(file)}
+            for override in overrides:
+                set_override(values, override)
+            chatbot = ChatbotConfig.model_validate(values)
         except ValidationError as error:
             details = [{**detail, "loc": ("chatbot", *detail["loc"])} for detail in error.errors()]
             explained = "; ".join(map(explain, details)).replace("chatbot.", "")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -10,7 +11,7 @@ from advsim.config import ChatbotConfig, SamplingConfig
 from advsim.engine.build import build_engine
 from advsim.engine.protocol import Engine, EngineSpec, GenerationRequest
 from advsim.prompts.chatbot import ChatbotPrompts
-from advsim.records import Turn
+from advsim.records import Effort, Turn
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -24,8 +25,14 @@ class EngineChatbot:
         self._prompts = prompts
         self._sampling = sampling
 
-    async def reply(self, turns: Sequence[Turn], *, seed: int) -> Utterance:
+    @property
+    def bounds_time(self) -> bool:
+        """No: an engine takes as long as it takes."""
+        return False
+
+    async def reply(self, turns: Sequence[Turn], *, seed: int, session: str) -> Utterance:
         """See :class:`advsim.chatbots.protocol.ChatbotSpeaker`."""
+        started = time.monotonic()
         prompt_ids = self._prompts.prompt(turns)
         request = GenerationRequest(
             prompt_ids=prompt_ids,
@@ -41,7 +48,15 @@ class EngineChatbot:
             token_ids=completion.token_ids,
             finished=completion.finished,
             num_prompt_tokens=len(prompt_ids),
+            effort=Effort(
+                seconds=time.monotonic() - started,
+                num_prompt_tokens=len(prompt_ids),
+                num_output_tokens=len(completion.token_ids),
+            ),
         )
+
+    async def end(self, session: str) -> None:
+        """Nothing is kept."""
 
 
 def named_chatbot(

@@ -1,17 +1,23 @@
-"""``advsim check``: check a configuration and print what a run with it would use."""
+"""``advsim check``: check a configuration, print what a run with it would use, and send its chatbot one message.
+
+A chatbot's own file is taken as well.
+"""
 
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from rich.table import Table
 from rich.text import Text
 
-from advsim.commands.options import config_of
-from advsim.commands.show import console_on
-from advsim.config import Config
+from advsim.chatbots.load import check_called_chatbots, load_chatbots
+from advsim.chatbots.trial import Trial, trial_json, try_chatbot
+from advsim.commands.options import config_of, only_figures_on_stdout
+from advsim.commands.show import console_on, print_json
+from advsim.config import ChatbotConfig, Config, read_yaml
+from advsim.errors import one_line
 from advsim.records import Split
 from advsim.runtime.placement import PoolRequest, colocated, pool_requests
 from advsim.training.check import check_inputs
@@ -21,11 +27,16 @@ def run(options: argparse.Namespace) -> None:
     """Check a configuration and print what a run with it would use.
 
     Raises:
-        ConfigError: a key, or a model's path.
+        ConfigError: a key, or a model's path; or the chatbot does not answer.
         CorpusError: the dialogues cannot be read, or a split that training needs is empty.
     """
+    values = read_yaml(options.config)
+    if is_chatbot(values):
+        _check_chatbot(options, values)
+        return
     config = config_of(options)
     corpus = check_inputs(config)
+    trial = _trial_of(config.chatbot, options)
     pools = pool_requests(config)
     splits = {split.value: len(corpus.split(split)) for split in Split} if corpus else None
     if options.json:
@@ -33,9 +44,53 @@ def run(options: argparse.Namespace) -> None:
             {"pool": p.pool, "actors": p.num_bundles, "cpus_each": p.num_cpus, "gpus_each": p.num_gpus, "key": p.key}
             for p in pools
         ]
-        print(json.dumps({"config": config.model_dump(mode="json"), "pools": asked, "splits": splits}, indent=2))
+        print_json(
+            {
+                "config": config.model_dump(mode="json"),
+                "pools": asked,
+                "splits": splits,
+                "chatbot_answer": trial_json(trial),
+            }
+        )
         return
     _print_summary(config, pools, splits)
+    _print_trial(config.chatbot, trial)
+
+
+def is_chatbot(values: Mapping[str, Any]) -> bool:
+    """Whether a file is a chatbot's: it has keys that only a chatbot has, and none that only a run has."""
+    run, chatbot = set(Config.model_fields), set(ChatbotConfig.model_fields)
+    return bool(values.keys() & (chatbot - run)) and not values.keys() & (run - chatbot)
+
+
+def _check_chatbot(options: argparse.Namespace, values: Mapping[str, Any]) -> None:
+    (chatbot,) = load_chatbots(options.config, overrides=options.overrides)
+    check_called_chatbots([chatbot])
+    trial = _trial_of(chatbot, options)
+    if options.json:
+        print_json({"chatbot": chatbot.model_dump(mode="json"), "chatbot_answer": trial_json(trial)})
+        return
+    console_on().print(Text.assemble((chatbot.name, "bold"), f" ({chatbot.kind}): the chatbot's file is sound"))
+    _print_trial(chatbot, trial)
+
+
+def _trial_of(chatbot: ChatbotConfig, options: argparse.Namespace) -> Trial | None:
+    if not chatbot.is_called or options.no_call:
+        return None
+    with only_figures_on_stdout():  # code of a chatbot may print
+        return try_chatbot(chatbot)
+
+
+def _print_trial(chatbot: ChatbotConfig, trial: Trial | None) -> None:
+    console = console_on()
+    if trial is not None:
+        console.print(f"  message      {trial.message}", highlight=False)
+        console.print(f"  answer       {one_line(trial.reply, max_characters=400)}", highlight=False)
+        told = [trial.effort.num_prompt_tokens, trial.effort.num_output_tokens]
+        tokens = f"; {told[0]} tokens in, {told[1]} out" if None not in told else ""
+        console.print(f"  time         {trial.effort.seconds:.2f} s{tokens}", highlight=False)
+    elif chatbot.is_called:
+        console.print("  answer       not asked for (--no-call)", highlight=False)
 
 
 def _print_summary(config: Config, pools: Sequence[PoolRequest], splits: Mapping[str, int] | None) -> None:

@@ -60,7 +60,9 @@ def _train(options: argparse.Namespace) -> None:
         messages += load_labelled("build", local_path(file, key="--labelled"), taxonomy=taxonomy)
     examples = examples_of_dialogues(load_whole_dialogues("train", "build", copy=copy)) + examples_of_messages(messages)
     choosing = examples_of_dialogues(load_whole_dialogues("tune", copy=copy))
-    train_learned(examples, choosing, taxonomy=taxonomy, folder=folder, reporter=Reporter())
+    train_learned(
+        examples, choosing, taxonomy=taxonomy, folder=folder, embedder=LazyEmbedder(None), reporter=Reporter()
+    )
     say(f"Saved {options.out}, trained on {len(examples)} messages. Use it: -o evaluate.weights={options.out}")
     if not copy:
         say("Dialogues of ESConv were left out: their text may not be shipped. Give your copy with --esconv FILE.")
@@ -68,7 +70,7 @@ def _train(options: argparse.Namespace) -> None:
 
 def _measure_all(options: argparse.Namespace) -> None:
     copy = [dialogue for file in options.esconv for dialogue in read_dialogues(file).dialogues]
-    names = options.detector or ["rules"]
+    names = options.detector or ["combined"]
     parts = options.part or (_PARTS_OF_A_JUDGE if names == ["judge"] else ["tune"])
     if options.save is not None and len(names) > 1:
         raise ConfigError(f"--save: got {len(names)} detectors, expected one a file; give one --detector")

@@ -12,18 +12,22 @@ import json
 import sys
 from collections.abc import Sequence
 
+from rich.table import Table
+
 from advsim.commands.options import only_figures_on_stdout
 from advsim.commands.show import console_on
 from advsim.config import SweepConfig, load_section
+from advsim.errors import one_line
 from advsim.evaluation.instruments import build_instruments
 from advsim.rates.rates import ANY
 from advsim.report.chatbots.figures import agreement_notes, chatbot_table
 from advsim.report.evaluation.tables import figure_tables
 from advsim.report.page.figures import Cell, Row, RowGroup, format_figure, format_interval
 from advsim.runtime.progress import Reporter
-from advsim.sweep.measure import Result, measure, outcomes_of, real_outcomes, result_json
+from advsim.sweep.measure import Result, all_services, measure, outcomes_of, real_outcomes, result_json
 from advsim.sweep.outcomes import REPLAY, RESULT, write_outcomes
 from advsim.sweep.plan import SweepPlan, describe_work, plan
+from advsim.sweep.service import ChatbotService
 from advsim.sweep.work import work
 from advsim.validity.by_chatbot import AbTest, ByChatbot, ChatbotRates
 
@@ -79,11 +83,35 @@ def print_results(study: SweepPlan, results: Sequence[Result]) -> None:
     )
     for part in figure_tables(dataclasses.replace(table, groups=(*table.groups, divergence_rows(results)))):
         console.print(part)
+    console.print(service_table(all_services(study)))
+    for service in all_services(study):
+        for reason, count in service.reasons.items():
+            said = one_line(reason, max_characters=300)
+            console.print(f"{service.chatbot}: {count} without a reply: {said}", highlight=False)
     for result in results:
         stops = ", ".join(f"{reason} {count}" for reason, count in result.stop_reasons.items())
         said = f"{result.simulator}: {result.validity.sentence} (ends: {stops}; {result.num_user_turns} user turns)"
         notes = [said, result.population_test.sentence, *agreement_notes(by_chatbot(result))]
         console.print(" ".join(notes), highlight=False)
+
+
+def service_table(services: Sequence[ChatbotService]) -> Table:
+    """How the chatbots answered, a row each."""
+    headings = ("chatbot", "kind", "replies", "failed", "median s", "95 % s", "slowest s", "tokens in", "tokens out")
+    table = Table(*headings, title="How the chatbots answered; what failed is in no rate")
+    for service in services:
+        times = (service.seconds_p50, service.seconds_p95, service.seconds_max)
+        is_told = service.num_replies > service.num_without_tokens
+        tokens = (service.num_prompt_tokens, service.num_output_tokens) if is_told else (None, None)
+        table.add_row(
+            service.chatbot,
+            service.kind,
+            str(service.num_replies),
+            str(service.num_failed),
+            *("-" if seconds is None else f"{seconds:.2f}" for seconds in times),
+            *("-" if count is None else f"{count:,}" for count in tokens),
+        )
+    return table
 
 
 def by_chatbot(result: Result) -> ByChatbot:

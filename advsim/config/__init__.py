@@ -8,11 +8,21 @@ sources.
 
 from advsim.config.base import Count, Fraction, Seconds, Section, Seed
 from advsim.config.corpus import PRESET_HUB_IDS, ColumnsConfig, CorpusConfig
-from advsim.config.evaluate import EvaluateConfig, JudgeConfig, JudgeEnginesConfig, is_loopback
+from advsim.config.evaluate import EvaluateConfig, JudgeConfig, JudgeEnginesConfig
 from advsim.config.load import load_config, load_section, parse_config, parse_section, read_yaml
 from advsim.config.model import EngineConfig, LoraConfig, ModelConfig, SamplingConfig
+from advsim.config.paths import is_loopback
 from advsim.config.resources import LearnerConfig, PoolConfig, ResourcesConfig
-from advsim.config.rollout import SIMULATOR_INSTRUCTIONS, ChatbotConfig, ExampleConfig, PromptConfig, RolloutConfig
+from advsim.config.rollout import (
+    SIMULATOR_INSTRUCTIONS,
+    CallsConfig,
+    ChatbotConfig,
+    ChatEndpointConfig,
+    ExampleConfig,
+    HttpApiConfig,
+    PromptConfig,
+    RolloutConfig,
+)
 from advsim.config.run import Config
 from advsim.config.sweep import SweepConfig
 from advsim.config.training import (
@@ -27,6 +37,8 @@ from advsim.config.training import (
 __all__ = [
     "PRESET_HUB_IDS",
     "SIMULATOR_INSTRUCTIONS",
+    "CallsConfig",
+    "ChatEndpointConfig",
     "ChatbotConfig",
     "ColumnsConfig",
     "Config",
@@ -39,6 +51,7 @@ __all__ = [
     "ExampleConfig",
     "Fraction",
     "HeldOutConfig",
+    "HttpApiConfig",
     "JudgeConfig",
     "JudgeEnginesConfig",
     "LearnerConfig",

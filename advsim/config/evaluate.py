@@ -2,29 +2,17 @@
 
 from __future__ import annotations
 
-import ipaddress
 from typing import Annotated, Any, Literal
-from urllib.parse import urlsplit
 
 from pydantic import Field, model_validator
 
 from advsim.config.base import CountOrZero, Cpus, Flag, Gpus, Mib, Replicas, Seconds, Section, Seed, Tokens
 from advsim.config.model import EngineConfig
+from advsim.config.paths import check_web_address
 from advsim.config.resources import PoolConfig
 
 _OF_THE_REQUEST = ("model", "messages", "stream", "response_format", "n")
 """Keys that are the judge's own: with others, its answers would not be what it reads."""
-
-
-def is_loopback(host: str) -> bool:
-    """Whether what is sent to ``host`` stays on this machine."""
-    if host == "localhost" or host.endswith(".localhost"):
-        return True
-    try:
-        address = ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    return address.is_loopback or address.is_unspecified  # servers print 0.0.0.0 as their address
 
 
 class JudgeEnginesConfig(Section):
@@ -126,30 +114,20 @@ class JudgeConfig(Section):
         own = [key for key in self.extra_body if key in _OF_THE_REQUEST]
         if own:
             raise ValueError(f"extra_body: got {own[0]}, which the judge sets itself; leave it out")
-        try:
-            parts = urlsplit(self.base_url)
-            parts.port  # noqa: B018  # raises where it is none
-        except ValueError as error:
-            raise ValueError(f"base_url: {error}; expected http(s)://host:port/v1") from None
-        if parts.scheme not in ("http", "https") or not parts.hostname or not self.base_url.isprintable():
-            raise ValueError("base_url: expected http(s)://host.../v1")
-        if parts.username or parts.password or parts.query or parts.fragment:
-            raise ValueError(
-                "base_url holds credentials or a query; put the key into an environment variable and that variable's "
-                "name into api_key_env"
-            )
-        if parts.scheme == "http" and not is_loopback(parts.hostname) and not self.allow_http:
-            raise ValueError(
-                f"base_url: got http to {parts.hostname}, another machine, where all on the way can read dialogues and "
-                "key; use https, or set evaluate.judge.allow_http to true where that network is yours"
-            )
+        check_web_address(
+            self.base_url,
+            key="base_url",
+            form="http(s)://host:port/v1",
+            allow_http=self.allow_http,
+            allow_key="evaluate.judge.allow_http",
+        )
 
 
 class EvaluateConfig(Section):
     """What ``advsim evaluate`` measures, and by which detector."""
 
-    detector: Literal["rules", "learned", "combined", "judge"] = "rules"
-    """``rules`` needs nothing and is the fastest; ``combined`` is rules and the learned detector weighed together."""
+    detector: Literal["rules", "learned", "combined", "judge"] = "combined"
+    """``combined`` is rules and the learned detector weighed together; ``rules`` alone take a millisecond a message."""
     weights: str | None = None
     """Folder of ``advsim detectors train``, in place of the learned detector that ships."""
     taxonomy: str | None = None
@@ -163,7 +141,7 @@ class EvaluateConfig(Section):
     """``A:B`` each: chatbots to compare, chosen beforehand, where dialogues name several; empty: all with baseline."""
     baseline: str | None = None
     """The chatbot that all others are compared with; None: the first by name."""
-    same_users: bool = False
+    same_users: Flag = False
     """Equal ids in a file and its reference name the same people. False: only where they hold an equal dialogue too."""
     judge: JudgeConfig = JudgeConfig()
     """The model that judges, for the detector ``judge``."""

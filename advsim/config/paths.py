@@ -1,8 +1,14 @@
-"""Paths in a configuration: ``~`` is the home folder everywhere, and what can name no file is refused."""
+"""Paths and addresses in a configuration.
+
+``~`` is the home folder everywhere. What can name no file, and what would send dialogues or keys where others can read
+them, is refused.
+"""
 
 from __future__ import annotations
 
+import ipaddress
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from advsim.errors import ConfigError
 
@@ -57,4 +63,47 @@ def check_storage(text: str, *, key: str) -> None:
         raise ConfigError(
             f"{key}: the address holds a key or password; take it out and set the storage's environment variables "
             "(for s3: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY)"
+        )
+
+
+def is_loopback(host: str) -> bool:
+    """Whether what is sent to ``host`` stays on this machine."""
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return address.is_loopback or address.is_unspecified  # servers print 0.0.0.0 as their address
+
+
+def check_web_address(address: str, *, key: str, form: str, allow_http: bool, allow_key: str) -> None:
+    """Check an address that dialogues are sent to.
+
+    Args:
+        address: as it stands in the configuration.
+        key: that holds it, for errors.
+        form: what is expected, for errors.
+        allow_http: also another machine may be sent to in the clear.
+        allow_key: key of that leave.
+
+    Raises:
+        ValueError: it is none, holds credentials or a query, or others could read what is sent to it.
+    """
+    try:
+        parts = urlsplit(address)
+        parts.port  # noqa: B018  # raises where it is none
+    except ValueError as error:
+        raise ValueError(f"{key}: {error}; expected {form}") from None
+    if parts.scheme not in ("http", "https") or not parts.hostname or not address.isprintable():
+        raise ValueError(f"{key}: expected {form}")
+    if parts.username or parts.password or parts.query or parts.fragment:
+        raise ValueError(
+            f"{key} holds credentials or a query; put the key into an environment variable and that variable's name "
+            "into api_key_env"
+        )
+    if parts.scheme == "http" and not is_loopback(parts.hostname) and not allow_http:
+        raise ValueError(
+            f"{key}: got http to {parts.hostname}, another machine, where all on the way can read dialogues and key; "
+            f"use https, or set {allow_key} to true where that network is yours"
         )

@@ -28,6 +28,9 @@ WholePart = Literal["train", "build", "tune", "final"]
 Source = Literal["written", "simulated", "esconv"]
 
 _FOLDER = Path(__file__).with_name("labelled")
+LABELS = _FOLDER / "whole_labels.jsonl"
+"""The labels that ship."""
+
 _SPLITS = {"train": Split.TRAIN, "build": Split.TRAIN, "tune": Split.VALIDATION, "final": Split.TEST}
 
 
@@ -66,7 +69,9 @@ class _Message(RowSection):
     second: list[str] | None = None
 
 
-class _Labels(RowSection):
+class LabelsRow(RowSection):
+    """A line of ``whole_labels.jsonl``."""
+
     dialogue: str
     fingerprint: str
     source: Source
@@ -114,14 +119,14 @@ def load_whole_dialogues(
     }
     own = {fingerprint(dialogue.turns): dialogue for dialogue in copy}
     kept = []
-    for _, row in read_rows(folder / "whole_labels.jsonl", _Labels):
+    for _, row in read_rows(folder / "whole_labels.jsonl", LabelsRow):
         text = texts.get(row.dialogue) or own.get(row.fingerprint)
         if text is not None and row.part in (parts or _SPLITS):
             kept.append(_labelled(row, text, known))
     return kept
 
 
-def _labelled(row: _Labels, text: Dialogue, known: Sequence[str]) -> LabelledDialogue:
+def _labelled(row: LabelsRow, text: Dialogue, known: Sequence[str]) -> LabelledDialogue:
     dialogue = Dialogue(
         id=row.dialogue,
         source=row.source,

@@ -76,7 +76,7 @@ def build_instruments(
     """
     taxonomy = load_taxonomy(config.taxonomy)
     embedder = LazyEmbedder(embedder)
-    known = build_detector(config, taxonomy) if detector is None else detector
+    known = build_detector(config, taxonomy, embedder) if detector is None else detector
     is_unknown = detector is not None and config.worth == SHIPPED  # whatever its name
     return Instruments(
         detector=known,

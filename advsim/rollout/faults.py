@@ -43,7 +43,13 @@ def chatbot_turn(answer: Utterance) -> Turn:
         raise ChatbotError(UNCLOSED_THOUGHT)
     if not separated.text:
         raise ChatbotError(ONLY_A_THOUGHT if separated.thought else "the chatbot answered with an empty message")
-    return Turn(speaker=Speaker.CHATBOT, text=separated.text, thought=separated.thought, is_cut=not answer.finished)
+    return Turn(
+        speaker=Speaker.CHATBOT,
+        text=separated.text,
+        thought=separated.thought,
+        is_cut=not answer.finished,
+        effort=answer.effort,
+    )
 
 
 def _leaks(text: str, instructions: str, *, num_words: int = 6) -> bool:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from advsim.chatbots.actor import ChatbotActor, ChatbotSpec
+from advsim.chatbots.caller import CallerActor, CallerSpec
 from advsim.chatbots.load import check_named_chatbots
 from advsim.config import ChatbotConfig, Config
 from advsim.engine.protocol import EngineSpec
@@ -20,7 +22,7 @@ from advsim.rollout.simulator_actor import CandidateRequest, NextTurnRequest, Si
 from advsim.rollout.turn_loop import RolloutTask
 from advsim.runtime.actors import actor_failures
 from advsim.runtime.kept_actors import ActorPlan, KeptActors
-from advsim.runtime.placement import PoolRequest, Pools, colocated, pool_requests, start_actor
+from advsim.runtime.placement import PoolRequest, Pools, caller_request, colocated, pool_requests, start_actor
 
 _CLOSE_TIMEOUT_S = 20.0
 _REMEDY = (
@@ -47,8 +49,8 @@ class RolloutPool:
         config: the run's.
         pools: where the engines are placed.
         log_dir: folder of the engines' logs; empty leaves them to Ray.
-        chatbots: serve these, by name, in place of ``config.chatbot``: each a system prompt and a sampling on the model
-            that the chatbot's engines hold.
+        chatbots: serve these, by name, in place of ``config.chatbot``: each is called, or a system prompt and a
+            sampling on the model that the chatbot's engines hold.
         notice: is told of every engine that died and is started again, in one sentence.
 
     Raises:
@@ -65,14 +67,22 @@ class RolloutPool:
         notice: Callable[[str], None] = lambda said: None,
     ) -> None:
         check_named_chatbots(chatbots, config)
+        is_own = not chatbots  # without it there is no run; one of several may fail beside the others
+        served = chatbots or [config.chatbot]
+        called = [chatbot for chatbot in served if chatbot.is_called]
+        chatbots = [chatbot for chatbot in chatbots if not chatbot.is_called]
         self._config = config
         self._log_dir = log_dir
         self._chatbot_names = [chatbot.name for chatbot in chatbots]
+        self._called_names = [chatbot.name for chatbot in called]
         self._delivery: Delivery | None = None
         self.last_push: PushResult | None = None
         requests = {request.pool: request for request in pool_requests(config)}
         group = pools.place(requests["simulator"])
-        chatbot_group = None if colocated(config) else pools.place(requests["chatbot"])
+        has_engines = len(called) < len(served) and not colocated(config)
+        chatbot_group = pools.place(requests["chatbot"]) if has_engines else None
+        calling = caller_request(config)
+        caller_group = pools.place(calling) if called else None
         concurrency = max(config.rollout.max_concurrent, config.engine.max_num_seqs) + 8
 
         def plan(
@@ -115,6 +125,18 @@ class RolloutPool:
                     self._prepare_chatbot,
                 )
             )
+        self._callers: KeptActors | None = None
+        if caller_group is not None:
+            concurrency *= requests["simulator"].num_bundles  # each simulator's conversations may wait in one caller
+            self._callers = KeptActors(
+                plan(
+                    calling,
+                    caller_group,
+                    CallerActor,
+                    lambda index: (_caller_spec(calling, index, log_dir, called, must_answer=is_own),),
+                    self._prepare_chatbot,
+                )
+            )
         self._starting = [actor.start.remote() for actor in self._actors()]
 
     def wait_until_ready(self) -> None:
@@ -127,7 +149,7 @@ class RolloutPool:
             return
         self._wait(self._starting, "engine")
         self._starting = []
-        if self._chatbots is not None:
+        if self._remote_chatbots():
             self._begin()
             self._use_chatbots()
 
@@ -204,29 +226,41 @@ class RolloutPool:
         yield from self._simulators.map(call, items, in_flight=in_flight, mend=self._mend)
 
     def _actors(self) -> list[Any]:
-        return [*self._simulators.actors, *(self._chatbots.actors if self._chatbots is not None else [])]
+        return [*self._simulators.actors, *(actor for pool in self._remote_chatbots() for actor in pool.actors)]
+
+    def _remote_chatbots(self) -> list[KeptActors]:
+        """The pools of chatbots that are not on the simulators' engines."""
+        return [pool for pool in (self._chatbots, self._callers) if pool is not None]
 
     def _begin(self) -> None:
-        self._simulators.begin()
-        if self._chatbots is not None:
-            self._chatbots.begin()
+        for pool in (self._simulators, *self._remote_chatbots()):
+            pool.begin()
+        if self._callers is not None:
+            self._callers.each(lambda caller: caller.begin.remote())
 
     def _mend(self, index: int, error: BaseException) -> None:
         """Replace what died when a simulator's request did: the simulator, or the chatbot it was talking to."""
-        dead_chatbots = [] if self._chatbots is None else self._chatbots.dead()
-        if self._chatbots is not None and dead_chatbots:
-            for chatbot in dead_chatbots:
-                self._chatbots.replace(chatbot, error)
+        dead_chatbots = [(pool, chatbot) for pool in self._remote_chatbots() for chatbot in pool.dead()]
+        for pool, chatbot in dead_chatbots:
+            pool.replace(chatbot, error)
+        if dead_chatbots:
             self._use_chatbots()
         if not dead_chatbots or index in self._simulators.dead():
             self._simulators.replace(index, error)
 
     def _use_chatbots(self) -> None:
-        self._simulators.each(self._ask_to_use_chatbots)
+        if self._chatbots is not None:
+            self._simulators.each(self._ask_to_use_chatbots)
+        if self._callers is not None:
+            self._simulators.each(self._ask_to_use_callers)
 
     def _ask_to_use_chatbots(self, simulator: Any) -> Any:
         assert self._chatbots is not None, "simulators are told of chatbot engines where there are some"
         return simulator.use_chatbots.remote(self._chatbots.actors, self._chatbot_names)
+
+    def _ask_to_use_callers(self, simulator: Any) -> Any:
+        assert self._callers is not None, "simulators are told of callers where there are some"
+        return simulator.use_callers.remote(self._callers.actors, self._called_names)
 
     def _prepare_chatbot(self, actor: Any, index: int) -> None:
         self._wait([actor.start.remote()], f"chatbot-{index}")
@@ -239,6 +273,8 @@ class RolloutPool:
         with actor_failures(name, log_dir=self._log_dir):
             if self._chatbots is not None:
                 ray.get(self._ask_to_use_chatbots(actor))
+            if self._callers is not None:
+                ray.get(self._ask_to_use_callers(actor))
             if self._delivery is not None:
                 acknowledgement = ray.get(actor.load_adapter.remote(self._delivery))
                 check_acknowledgements(self._delivery, [acknowledgement], engines=[name])
@@ -290,6 +326,18 @@ def _chatbot_spec(config: Config, index: int, log_dir: str, named: Sequence[Chat
         budget_tokens=config.engine.max_model_len - config.chatbot.sampling.max_tokens,
         log_file=_log_file(log_dir, f"chatbot-{index}"),
         named_chatbots=tuple(named),
+    )
+
+
+def _caller_spec(
+    calling: PoolRequest, index: int, log_dir: str, called: Sequence[ChatbotConfig], *, must_answer: bool
+) -> CallerSpec:
+    return CallerSpec(
+        chatbots=tuple(called),
+        folder=os.getcwd(),
+        num_callers=calling.num_bundles,
+        must_answer=must_answer,
+        log_file=_log_file(log_dir, f"{calling.pool}-{index}"),
     )
 
 

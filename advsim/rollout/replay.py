@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
+import uuid
 from dataclasses import dataclass
 
 from advsim.chatbots.protocol import ChatbotSpeaker
@@ -10,6 +10,7 @@ from advsim.errors import ChatbotError
 from advsim.prompts.window import ContextOverflowError
 from advsim.records import Speaker, Turn
 from advsim.rollout.faults import chatbot_turn
+from advsim.rollout.turn_loop import asked
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +36,7 @@ class ReplayedReply:
     error: str = ""
     thought: str = ""
     is_cut: bool = False
+    seconds: float | None = None  # of the reply; files of older versions lack them
 
 
 async def replay(request: ReplayRequest, *, chatbot: ChatbotSpeaker, timeout_s: float) -> ReplayedReply:
@@ -43,15 +45,18 @@ async def replay(request: ReplayRequest, *, chatbot: ChatbotSpeaker, timeout_s: 
     text = thought = error = ""
     is_cut = False
     num_prompt_tokens = num_output_tokens = 0
+    seconds: float | None = None
+    session = f"{request.dialogue_id}-{len(request.prefix)}-{uuid.uuid4().hex[:12]}"
     try:
-        answer = await asyncio.wait_for(chatbot.reply(request.prefix, seed=request.seed), timeout_s)
-        num_prompt_tokens, num_output_tokens = answer.num_prompt_tokens, len(answer.token_ids)
+        answer = await asked(chatbot, request.prefix, seed=request.seed, session=session, timeout_s=timeout_s)
+        num_prompt_tokens, num_output_tokens = answer.num_prompt_tokens, answer.num_output_tokens
+        seconds = None if answer.effort is None else answer.effort.seconds
         turn = chatbot_turn(answer)
         text, thought, is_cut = turn.text, turn.thought, turn.is_cut
-    except TimeoutError:
-        error = f"the chatbot did not answer within {timeout_s} s"
     except (ContextOverflowError, ChatbotError) as failure:
         error = str(failure)
+    finally:
+        await chatbot.end(session)
     return ReplayedReply(
         dialogue_id=request.dialogue_id,
         turn=len(request.prefix),
@@ -62,4 +67,5 @@ async def replay(request: ReplayRequest, *, chatbot: ChatbotSpeaker, timeout_s: 
         error=error,
         thought=thought,
         is_cut=is_cut,
+        seconds=seconds,
     )

@@ -93,7 +93,11 @@ class SimulatorActor(EngineActor):
     def use_chatbots(self, actors: Sequence[Any], names: Sequence[str] = ()) -> None:
         """Talk to these chatbot actors instead of the colocated chatbot; ``names`` are the named chatbots they hold."""
         self._chatbots = tuple(RemoteChatbot(actor) for actor in actors)
-        self._named = {name: tuple(RemoteChatbot(actor, name) for actor in actors) for name in names}
+        self._named |= {name: tuple(RemoteChatbot(actor, name) for actor in actors) for name in names}
+
+    def use_callers(self, actors: Sequence[Any], names: Sequence[str]) -> None:
+        """Talk through these calling actors to the chatbots of these names, beside those that are there."""
+        self._named |= {name: tuple(RemoteChatbot(actor, name, is_called=True) for actor in actors) for name in names}
 
     async def load_adapter(self, delivery: Delivery) -> Acknowledgement:
         """Write the adapter to local disk, load it, and say what is held now."""

@@ -6,6 +6,7 @@ user turn (regenerated while empty or out of role) -> [END]? -> chatbot turn -> 
 from __future__ import annotations
 
 import asyncio
+import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -50,6 +51,39 @@ async def simulate(
     Raises:
         EngineError: the simulator's own engine failed, which no conversation survives.
     """
+    session = f"{task.conversation_id}-{uuid.uuid4().hex[:12]}"  # a repeated conversation is another one to a chatbot
+    try:
+        return await _converse(
+            task, simulator=simulator, chatbot=chatbot, config=config, instructions=instructions, session=session
+        )
+    finally:
+        await chatbot.end(session)
+
+
+async def asked(
+    chatbot: ChatbotSpeaker, turns: Sequence[Turn], *, seed: int, session: str, timeout_s: float
+) -> Utterance:
+    """The chatbot's reply, within a time unless the chatbot bounds that itself.
+
+    Raises:
+        ChatbotError: there is none, or not within ``timeout_s`` seconds.
+    """
+    try:
+        async with asyncio.timeout(None if chatbot.bounds_time else timeout_s):
+            return await chatbot.reply(turns, seed=seed, session=session)
+    except TimeoutError:
+        raise ChatbotError(f"the chatbot did not answer within {timeout_s} s") from None
+
+
+async def _converse(
+    task: RolloutTask,
+    *,
+    simulator: SimulatorSpeaker,
+    chatbot: ChatbotSpeaker,
+    config: RolloutConfig,
+    instructions: str,
+    session: str,
+) -> Conversation:
     turns: list[Turn] = []
     if task.scenario.opens_with is Speaker.CHATBOT and task.scenario.opening:
         turns.append(Turn(speaker=Speaker.CHATBOT, text=task.scenario.opening))
@@ -82,15 +116,14 @@ async def simulate(
             stop_reason = fault or StopReason.END_TOKEN
             break
         try:
-            answer = await asyncio.wait_for(chatbot.reply(turns, seed=task.seed + len(turns)), config.turn_timeout_s)
+            answer = await asked(
+                chatbot, turns, seed=task.seed + len(turns), session=session, timeout_s=config.turn_timeout_s
+            )
             num_prompt_tokens += answer.num_prompt_tokens
-            num_output_tokens += len(answer.token_ids)
+            num_output_tokens += answer.num_output_tokens
             reply = chatbot_turn(answer)
         except ContextOverflowError as overflow:
             stop_reason, error = StopReason.CONTEXT_OVERFLOW, str(overflow)
-            break
-        except TimeoutError:
-            stop_reason, error = StopReason.ERROR, f"the chatbot did not answer within {config.turn_timeout_s} s"
             break
         except ChatbotError as failure:
             stop_reason, error = StopReason.ERROR, str(failure)

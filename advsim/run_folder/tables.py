@@ -18,6 +18,7 @@ from advsim.records import (
     Assessment,
     Candidate,
     Conversation,
+    Effort,
     NextTurn,
     PreferencePair,
     ScoredTurn,
@@ -98,6 +99,9 @@ TURN_SCHEMA = pa.schema(
         "token_ids": _TOKENS,
         "thought": pa.string(),
         "is_cut": pa.bool_(),
+        "seconds": pa.float64(),  # of a chatbot's reply, as the two below; null where nobody told them
+        "num_prompt_tokens": pa.int64(),
+        "num_output_tokens": pa.int64(),
         "simulator_version": pa.int32(),
         "simulator_sha256": pa.string(),
     }
@@ -140,6 +144,9 @@ def turns_table(conversations: Iterable[Conversation]) -> pa.Table:
             "token_ids": list(turn.token_ids),
             "thought": turn.thought,
             "is_cut": turn.is_cut,
+            "seconds": turn.effort and turn.effort.seconds,
+            "num_prompt_tokens": turn.effort and turn.effort.num_prompt_tokens,
+            "num_output_tokens": turn.effort and turn.effort.num_output_tokens,
             "simulator_version": conversation.simulator_version,
             "simulator_sha256": conversation.simulator_sha256,
         }
@@ -162,8 +169,9 @@ def read_conversations(conversations: pa.Table, turns: pa.Table) -> list[Convers
             speaker=Speaker(row["speaker"]),
             text=row["text"],
             token_ids=tuple(row["token_ids"]),
-            thought=row.get("thought") or "",  # tables of older runs lack these two
+            thought=row.get("thought") or "",  # tables of older runs lack this and what follows
             is_cut=bool(row.get("is_cut")),
+            effort=_effort_of(row),
         )
         by_id[row["conversation_id"]].append((row["turn"], turn))
     strange = set(by_id) - set(conversations["id"].to_pylist())
@@ -176,6 +184,16 @@ def read_conversations(conversations: pa.Table, turns: pa.Table) -> list[Convers
         )
         for row in conversations.to_pylist()
     ]
+
+
+def _effort_of(row: Mapping[str, Any]) -> Effort | None:
+    if row.get("seconds") is None:
+        return None
+    return Effort(
+        seconds=row["seconds"],
+        num_prompt_tokens=row.get("num_prompt_tokens"),
+        num_output_tokens=row.get("num_output_tokens"),
+    )
 
 
 def _row(record: Any) -> dict[str, Any]:

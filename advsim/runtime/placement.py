@@ -60,6 +60,17 @@ def pool_requests(config: Config) -> list[PoolRequest]:
     ]
 
 
+def caller_request(config: Config) -> PoolRequest:
+    """The pool that calls chatbots outside of advsim.
+
+    It has the place of the chatbot pool where the run's own chatbot is such a one. Beside engines it is one actor that
+    takes no core: it waits for others.
+    """
+    if config.chatbot.is_called:
+        return next(request for request in pool_requests(config) if request.pool == "chatbot")
+    return PoolRequest(pool="caller", num_bundles=1, num_cpus=0.0, num_gpus=0.0, key="resources.chatbot")
+
+
 def colocated(config: Config) -> bool:
     """Whether the chatbot shares the simulator's engines. A scripted chatbot needs no engine of its own."""
     return config.resources.colocate and config.chatbot.kind == "model"

@@ -34,7 +34,8 @@ def submit_training(
 ) -> str:
     """Submit ``advsim train`` with this configuration and follow its output.
 
-    Local dialogues travel with the job; models and the run folder must be reachable from the cluster.
+    Local dialogues, and the file of a chatbot that is Python code, travel with the job; models and the run folder must
+    be reachable from the cluster.
 
     Args:
         config: the configuration, overrides applied.
@@ -143,36 +144,40 @@ def _is_this_machine(address: str) -> bool:
 
 
 def _shipped(config: Config, working_dir: Path) -> Config:
-    """The configuration as the job will read it: the run folder absolute, local dialogues beside it."""
+    """The configuration as the job will read it: the run folder absolute, dialogues and a chatbot's code beside it."""
     updates: dict[str, object] = {}
     if "://" not in config.output_dir:
         updates["output_dir"] = str(local_path(config.output_dir, key="output_dir").resolve())
     if _ships_dialogues(config):
         assert config.corpus.path is not None, "it is what ships"
-        name = _ship(config.corpus.path, working_dir)
+        name = _ship(config.corpus.path, working_dir, key="corpus.path")
         updates["corpus"] = config.corpus.model_copy(update={"path": name})
+    place, _, function = (config.chatbot.function or "").rpartition(":")
+    if place.endswith(".py"):
+        name = _ship(place, working_dir, key="chatbot.function")
+        updates["chatbot"] = config.chatbot.model_copy(update={"function": f"{name}:{function}"})
     return config.model_copy(update=updates)
 
 
-def _ship(text: str, working_dir: Path) -> str:
-    """Copy a file or folder of dialogues into the job's folder; returns its path there.
+def _ship(text: str, working_dir: Path, *, key: str) -> str:
+    """Copy the file or folder of a configuration's key into the job's folder; returns its path there.
 
     A path below the current folder keeps its name, by which the run's dialogues are found from here later.
     """
-    path = local_path(text, key="corpus.path")
+    path = local_path(text, key=key)
     files = [path] if path.is_file() else sorted(file for file in path.rglob("*") if file.is_file())
     if not files:
         raise ConfigError(
-            f"corpus.path: got {text!r}, which is no file and no folder with files here; it has to travel with the job"
+            f"{key}: got {text!r}, which is no file and no folder with files here; it has to travel with the job"
         )
     num_bytes = sum(file.stat().st_size for file in files)
     if num_bytes > _MAX_SHIPPED_BYTES:
         raise ConfigError(
-            f"corpus.path: {text} has {num_bytes / 2**20:.0f} MiB, at most {_MAX_SHIPPED_BYTES // 2**20} travel with a "
+            f"{key}: {text} has {num_bytes / 2**20:.0f} MiB, at most {_MAX_SHIPPED_BYTES // 2**20} travel with a "
             "job; put it where the cluster can read it and start 'ray job submit -- advsim train' by hand"
         )
     keeps_name = not path.is_absolute() and ".." not in path.parts and path.parts[0] != "config.yaml"
-    name = path if keeps_name else Path("corpus") / path.name
+    name = path if keeps_name else Path(key.partition(".")[0]) / path.name
     target = working_dir / name
     target.parent.mkdir(parents=True, exist_ok=True)
     if path.is_dir():

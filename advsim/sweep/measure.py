@@ -24,6 +24,7 @@ from advsim.run_folder.tables import read_conversations
 from advsim.sweep.outcomes import MadeFrom, Outcomes
 from advsim.sweep.plan import Simulator, SweepPlan, cell, replay_file
 from advsim.sweep.replay import read_replies, replay_outcomes, replayed_dialogues
+from advsim.sweep.service import ChatbotService, services
 from advsim.validity.agreement import Agreement
 from advsim.validity.by_chatbot import validity_by_mode
 from advsim.validity.population_test import SimulatorVerdict, simulator_verdict
@@ -144,6 +145,15 @@ def measure(
     )
 
 
+def all_services(study: SweepPlan) -> list[ChatbotService]:
+    """How each chatbot served, over all simulators of a finished sweep."""
+    talks = {
+        name: [talk for simulator in study.simulators for talk in conversations_of(study, simulator, name)]
+        for name in study.names
+    }
+    return services(study, talks)
+
+
 def result_json(
     study: SweepPlan, results: Sequence[Result], detector: Detector, *, baseline: str, made_from: MadeFrom
 ) -> dict[str, Any]:
@@ -159,5 +169,6 @@ def result_json(
         "baseline": baseline,
         "seed": study.seed,
         "made_from": plain_values(made_from),
+        "chatbots": [plain_values(service) for service in all_services(study)],
         "simulators": [plain_values(result) for result in results],
     }

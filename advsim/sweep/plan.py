@@ -8,8 +8,9 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from advsim.chatbots.load import load_chatbots
+from advsim.chatbots.load import check_called_chatbots, load_chatbots
 from advsim.config import ChatbotConfig, Config, SweepConfig, parse_config
 from advsim.corpus.load import Corpus, load_corpus
 from advsim.corpus.prefixes import Prefix, user_of
@@ -116,7 +117,11 @@ def plan(settings: SweepConfig) -> SweepPlan:
             output folder holds another sweep.
     """
     run = load_run(settings.run)
+    chatbots = load_chatbots(*settings.chatbots)
+    check_called_chatbots(chatbots)
     values = run.config
+    if values.get("chatbot", {}).get("kind", "model") != "model":
+        values = {**values, "chatbot": {}}  # it has no part here, and the engines of a model may have
     # No rounds here: what they alone need of a configuration does not bind a sweep, which may have single turns.
     overrides = [
         f"rollout.max_user_turns={settings.max_user_turns}",
@@ -148,7 +153,7 @@ def plan(settings: SweepConfig) -> SweepPlan:
         run=run,
         config=config,
         corpus=corpus,
-        chatbots=tuple(load_chatbots(*settings.chatbots)),
+        chatbots=tuple(chatbots),
         simulators=choose_simulators(run, settings.simulators),
         scenarios=tuple(scenarios[index % len(scenarios)] for index in range(settings.num_conversations)),
         held_out=held_out,
@@ -208,7 +213,7 @@ def keep_settings(sweep_plan: SweepPlan) -> None:
         "chatbot_model": (sweep_plan.config.chatbot.model or sweep_plan.config.model).model_dump(mode="json"),
         "model": sweep_plan.run.manifest.get("model"),
         "adapters": {s.name: s.adapter.sha256 if s.adapter else "" for s in sweep_plan.simulators},
-        "chatbots": {chatbot.name: chatbot.model_dump(mode="json") for chatbot in sweep_plan.chatbots},
+        "chatbots": {chatbot.name: _what_it_says(chatbot) for chatbot in sweep_plan.chatbots},
     }
     before = sweep_plan.output.read_object(SETTINGS) if sweep_plan.output.exists(SETTINGS) else settings
     with sweep_plan.output.reading(SETTINGS):
@@ -232,6 +237,11 @@ def keep_settings(sweep_plan: SweepPlan) -> None:
             "folder with -o output=..., or remove it"
         )
     sweep_plan.output.write_json(SETTINGS, shared)
+
+
+def _what_it_says(chatbot: ChatbotConfig) -> dict[str, Any]:
+    """What decides what a chatbot says, and not how fast it is called."""
+    return chatbot.model_dump(mode="json", exclude={"calls"})
 
 
 def describe_work(sweep_plan: SweepPlan, *, tokens_per_s: float) -> str:

@@ -35,6 +35,7 @@ REPLY_SCHEMA = pa.schema(
         "error": pa.string(),
         "thought": pa.string(),
         "is_cut": pa.bool_(),
+        "seconds": pa.float64(),
     }
 )
 

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
+from advsim.chatbots.load import check_called_chatbots
 from advsim.config import Config, LoraConfig
 from advsim.config.paths import check_storage, local_path
 from advsim.corpus.load import Corpus, load_corpus
@@ -22,12 +23,14 @@ def check_inputs(config: Config) -> Corpus | None:
     """Check places, models and dialogues; returns the corpus, or None where it would have to be downloaded.
 
     Raises:
-        ConfigError: the run folder cannot be written, a model's folder is broken, or the model cannot do what is asked.
+        ConfigError: the run folder cannot be written, a model's folder is broken, the model cannot do what is asked, or
+            a file or secret of the chatbot is not there.
         CorpusError: the dialogues cannot be read, or a split that training needs is empty.
     """
     check_run_folder(config)
     check_cores(config)
     check_models(config)
+    check_called_chatbots([config.chatbot])
     if config.corpus.source == "hub":
         return None
     corpus = load_corpus(config.corpus)

@@ -32,6 +32,7 @@ _FREE_TO_CHANGE = (
     "engine.max_num_seqs",
     "rollout.max_concurrent",
     "discriminator.scoring_batch_size",
+    "chatbot.calls.",
     "output_dir",
     "evaluate.",
     "corpus.columns.",  # what they make of the file is in the hash of the corpus, which is held against the run's

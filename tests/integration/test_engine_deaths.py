@@ -53,10 +53,10 @@ def dying_simulator(armed: Path):
 
 def dying_chatbot(armed: Path):
     class DyingChatbot(ChatbotActor):
-        async def reply(self, turns, seed, name=""):
+        async def reply(self, turns, seed, name="", session=""):
             if seed % 5 == 3:
                 die_if_armed(armed, "reply")
-            return await ChatbotActor.reply(self, turns, seed, name)
+            return await ChatbotActor.reply(self, turns, seed, name, session)
 
     return DyingChatbot
 

@@ -14,10 +14,11 @@ import pytest
 import yaml
 
 import advsim
-from advsim.chatbots.load import load_chatbots
+from advsim.chatbots.load import check_called_chatbots, load_chatbots
 from advsim.cli import _parser
+from advsim.commands.check import is_chatbot
 from advsim.commands.evaluate import evaluation_config
-from advsim.config import ChatbotConfig, SweepConfig, load_config, load_section, parse_config
+from advsim.config import ChatbotConfig, SweepConfig, load_config, load_section, parse_config, read_yaml
 from advsim.lab.config import LabConfig
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -81,6 +82,13 @@ def test_shipped_lab_config_is_valid_by_its_own_schema() -> None:
     lab = load_section(LabConfig, LAB_CONFIG)
     assert lab.num_chatbots >= 20
     assert len([simulator for simulator in lab.simulators.values() if not simulator.is_right]) >= 5
+
+
+def test_example_chatbots_have_every_kind_that_is_not_a_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    chatbots = load_chatbots(ROOT / "examples" / "chatbots")
+    check_called_chatbots(chatbots)
+    assert {chatbot.kind for chatbot in chatbots} == {"python", "endpoint", "http", "scripted"}
 
 
 @pytest.mark.parametrize("path", CHATBOTS, ids=lambda path: path.name)
@@ -166,7 +174,9 @@ def test_printed_commands_are_taken_by_the_command_line_and_their_keys_by_the_co
 ) -> None:
     monkeypatch.chdir(ROOT)
     options = _parser().parse_args(command)
-    if options.module in ("train", "check", "submit"):
+    if options.module == "check" and is_chatbot(read_yaml(options.config)):
+        load_chatbots(options.config, overrides=options.overrides)
+    elif options.module in ("train", "check", "submit"):
         load_config(options.config, options.overrides)
     elif options.module == "sweep":
         load_section(SweepConfig, options.config, options.overrides)
@@ -181,7 +191,7 @@ def test_printed_commands_are_taken_by_the_command_line_and_their_keys_by_the_co
 def test_printed_settings_are_a_valid_configuration_or_chatbot(name: str) -> None:
     for block in fenced(name, "yaml"):
         values = yaml.safe_load(block)
-        if "system_prompt" in values:
+        if is_chatbot(values):
             ChatbotConfig.model_validate(values)
         else:
             parse_config(values)

@@ -1,6 +1,6 @@
 """The judge's model on advsim's own engines: one engine that answers, and the client that spreads calls over them.
 
-    Judge ── messages, schema ──> EngineJudgeClient ──> the engine with the fewest calls under way ──> JudgeReply
+    Judge ── messages, schema ──> EngineJudgeClient ──> the engine with the fewest calls under way ──> ChatAnswer
 
 Ray is not known here: :mod:`advsim.detectors.judge.pool` makes an actor of each engine.
 """
@@ -13,8 +13,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
-from advsim.detectors.judge.client import CallFault, JudgeCallError, JudgeMessage, JudgeReply
+from advsim.detectors.judge.client import JudgeMessage
 from advsim.engine.build import build_engine
+from advsim.engine.endpoint.completions import CallError, CallFault, ChatAnswer
 from advsim.engine.protocol import Engine, EngineSpec, GenerationRequest
 from advsim.errors import ConfigError, EngineDiedError, EngineError
 from advsim.models.base import context_tokens, load_tokenizer, resolve_model
@@ -42,7 +43,7 @@ class JudgeEngineSpec:
 class AnsweringEngine(Protocol):
     """An engine that answers a judge's prompts, in this process or elsewhere."""
 
-    async def answer(self, messages: Sequence[JudgeMessage], json_schema: str, seed: int) -> JudgeReply:
+    async def answer(self, messages: Sequence[JudgeMessage], json_schema: str, seed: int) -> ChatAnswer:
         """The answer to one prompt, the first message of which is the system's.
 
         Raises:
@@ -104,7 +105,7 @@ class JudgeEngine:
         self._engine = build_engine(replace(spec, config=config))
         await self._engine.start()
 
-    async def answer(self, messages: Sequence[JudgeMessage], json_schema: str, seed: int) -> JudgeReply:
+    async def answer(self, messages: Sequence[JudgeMessage], json_schema: str, seed: int) -> ChatAnswer:
         """See :class:`AnsweringEngine`."""
         if self._engine is None or self._prompts is None:
             raise EngineDiedError("the judge's engine is not running")
@@ -121,7 +122,7 @@ class JudgeEngine:
                 json_schema=json_schema,
             )
         )
-        return JudgeReply(
+        return ChatAnswer(
             text=completion.text,
             num_prompt_tokens=len(prompt_ids),
             num_completion_tokens=len(completion.token_ids),
@@ -141,23 +142,23 @@ class EngineJudgeClient:
         self._pool = pool
         self._under_way: Counter[int] = Counter()  # calls by id of the engine
 
-    async def complete(self, messages: Sequence[JudgeMessage], schema: Mapping[str, Any], *, seed: int) -> JudgeReply:
+    async def complete(self, messages: Sequence[JudgeMessage], schema: Mapping[str, Any], *, seed: int) -> ChatAnswer:
         """One answer of the engine with the fewest calls under way."""
         if not self._pool.engines:
-            raise JudgeCallError("no engine of the judge is alive", fault=CallFault.ENDPOINT)
+            raise CallError("no engine of the judge is alive", fault=CallFault.ENDPOINT)
         engine = min(self._pool.engines, key=lambda engine: self._under_way[id(engine)])
         self._under_way[id(engine)] += 1
         try:
             return await engine.answer(messages, json.dumps(bounded(schema)), seed)
         except ContextOverflowError as error:
             reason = f"{error}; ask mode by mode (evaluate.judge.scope=mode), or use a model with a longer context"
-            raise JudgeCallError(reason, fault=CallFault.TOO_LONG) from None
+            raise CallError(reason, fault=CallFault.TOO_LONG) from None
         except EngineDiedError:
             self._pool.discard(engine)
             fault = CallFault.TRANSIENT if self._pool.engines else CallFault.ENDPOINT
-            raise JudgeCallError("an engine of the judge died", fault=fault) from None
+            raise CallError("an engine of the judge died", fault=fault) from None
         except EngineError as error:
-            raise JudgeCallError(str(error), fault=CallFault.TRANSIENT) from None
+            raise CallError(str(error), fault=CallFault.TRANSIENT) from None
         finally:
             self._under_way[id(engine)] -= 1
 

@@ -24,14 +24,7 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_aft
 
 from advsim.config import JudgeConfig
 from advsim.detectors.findings import Setting
-from advsim.detectors.judge.client import (
-    CallFault,
-    JudgeCallError,
-    JudgeClient,
-    JudgeMessage,
-    JudgeReply,
-    OpenAIJudgeClient,
-)
+from advsim.detectors.judge.client import JudgeClient, JudgeMessage, OpenAIJudgeClient
 from advsim.detectors.judge.counts import AgreementCounter, JudgeCost, JudgeUse, agreement_note, words_note
 from advsim.detectors.judge.engine import EnginePool
 from advsim.detectors.judge.prompt import (
@@ -45,6 +38,7 @@ from advsim.detectors.judge.prompt import (
 )
 from advsim.detectors.judge.votes import Decision, decide
 from advsim.detectors.taxonomy import Taxonomy
+from advsim.engine.endpoint.completions import CallError, CallFault, ChatAnswer
 from advsim.errors import ConfigError, one_line
 from advsim.records import Assessment, FailureLabel, HasTurns, chatbot_turns
 
@@ -218,7 +212,7 @@ class Judge:
                     except UnreadableAnswerError as error:
                         unreadable = error
                         raise
-        except (JudgeCallError, UnreadableAnswerError) as error:
+        except (CallError, UnreadableAnswerError) as error:
             return f"no verdict after {number} {'call' if number == 1 else 'calls'}: {error}"
         raise AssertionError("the retries ended without an answer and without an error")
 
@@ -248,7 +242,7 @@ class Judge:
                     async with batch.alone_at_first():
                         reply = await self._complete(messages, schema, seed, batch)
                     break
-                except JudgeCallError as error:
+                except CallError as error:
                     if error.fault is not CallFault.TOO_LONG:
                         raise
                     self._counts["num_too_long"] += 1
@@ -275,29 +269,29 @@ class Judge:
 
     async def _complete(
         self, messages: Sequence[JudgeMessage], schema: Mapping[str, Any], seed: int, batch: _Batch
-    ) -> JudgeReply:
+    ) -> ChatAnswer:
         if batch.closed:  # the endpoint refuses everything: one refusal is enough
-            raise JudgeCallError(batch.closed, fault=CallFault.ENDPOINT)
+            raise CallError(batch.closed, fault=CallFault.ENDPOINT)
         self._counts["num_calls"] += 1
         try:
             async with asyncio.timeout(self._config.timeout_s):
                 return await self._client.complete(messages, schema, seed=seed)
-        except JudgeCallError as error:
+        except CallError as error:
             if error.fault is CallFault.ENDPOINT:
                 batch.closed = batch.closed or str(error)
             raise
         except TimeoutError:
             reason = f"no answer within {self._config.timeout_s:g} s"
-            raise JudgeCallError(reason, fault=CallFault.TRANSIENT) from None
+            raise CallError(reason, fault=CallFault.TRANSIENT) from None
         except Exception as error:  # whatever a client raises, the other messages keep their verdicts
             reason = one_line(f"{type(error).__name__}: {error}", max_characters=200)
-            raise JudgeCallError(reason, fault=CallFault.TRANSIENT) from error
+            raise CallError(reason, fault=CallFault.TRANSIENT) from error
 
     def _wait_s(self, state: RetryCallState) -> float:
         config = self._config
         wait_s = wait_random_exponential(multiplier=config.backoff_s, max=config.max_backoff_s)(state)
         error = state.outcome.exception() if state.outcome is not None else None
-        asked_s = error.retry_after_s if isinstance(error, JudgeCallError) else None
+        asked_s = error.retry_after_s if isinstance(error, CallError) else None
         return min(max(wait_s, asked_s or 0.0), config.max_backoff_s)
 
     def _combine(
@@ -376,6 +370,6 @@ def build_judge(config: JudgeConfig, taxonomy: Taxonomy) -> Judge:
 
 
 def _worth_repeating(error: BaseException) -> bool:
-    if isinstance(error, JudgeCallError):
+    if isinstance(error, CallError):
         return error.fault is CallFault.TRANSIENT
     return isinstance(error, UnreadableAnswerError)

@@ -8,10 +8,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from advsim.config import JudgeConfig, ModelConfig
-from advsim.detectors.judge.client import JudgeMessage, JudgeReply
+from advsim.detectors.judge.client import JudgeMessage
 from advsim.detectors.judge.engine import MODEL_KEY, AnsweringEngine, EngineJudgeClient, JudgeEngine, JudgeEngineSpec
 from advsim.detectors.judge.judge import Judge
 from advsim.detectors.taxonomy import Taxonomy
+from advsim.engine.endpoint.completions import ChatAnswer
 from advsim.engine.protocol import EngineSpec
 from advsim.errors import AdvsimError, EngineDiedError, EngineError
 from advsim.models.base import check_model
@@ -131,13 +132,13 @@ class _RemoteEngine:
     def __init__(self, actor: Any) -> None:
         self._actor = actor
 
-    async def answer(self, messages: Sequence[JudgeMessage], json_schema: str, seed: int) -> JudgeReply:
+    async def answer(self, messages: Sequence[JudgeMessage], json_schema: str, seed: int) -> ChatAnswer:
         import ray
         from ray.exceptions import RayActorError, RayTaskError
 
         call = self._actor.answer.remote(messages, json_schema, seed)
         try:
-            reply: JudgeReply = await call
+            reply: ChatAnswer = await call
         except asyncio.CancelledError:
             ray.cancel(call)  # nobody waits for it any more: the engine need not go on
             raise

@@ -1,4 +1,4 @@
-"""The learned detector: a small encoder that reads a message and the turns just before it.
+"""The learned detector: a small encoder and a regression that read a message and the turns just before it.
 
 Trained by :mod:`advsim.detectors.learned.training`; what ships was trained on the labels that ship. Saved as
 safetensors and JSON, never as a pickle.
@@ -16,9 +16,10 @@ from advsim.detectors.language import ENGLISH, language_name, message_languages
 from advsim.detectors.learned.encoder import CaseEncoder
 from advsim.detectors.learned.inputs import Case, sentences
 from advsim.detectors.learned.region import Region
+from advsim.detectors.learned.regression import Regression, num_inputs, regression_inputs
 from advsim.detectors.learned.weights import Description, load_weights
 from advsim.errors import ConfigError
-from advsim.models.embedder import FloatArray
+from advsim.models.embedder import Embedder, FloatArray
 from advsim.records import Assessment, FailureLabel, HasTurns, chatbot_turns
 
 _DIALOGUES_AT_ONCE = 64
@@ -33,13 +34,24 @@ class LearnedDetector:
     Args:
         description: what was learned.
         encoder: with the trained updates in place, an output for each of the description's models.
+        regression: of the same models.
         region: of the training messages.
+        embedder: of the regression's inputs.
     """
 
-    def __init__(self, description: Description, encoder: CaseEncoder, region: Region) -> None:
+    def __init__(
+        self,
+        description: Description,
+        encoder: CaseEncoder,
+        regression: Regression,
+        region: Region,
+        embedder: Embedder,
+    ) -> None:
         self.description = description
         self._encoder = encoder
+        self._regression = regression
         self._region = region
+        self._embedder = embedder
 
     @property
     def name(self) -> str:
@@ -68,7 +80,9 @@ class LearnedDetector:
         if not cases:
             return np.zeros((0, len(self.modes))), np.zeros(0)
         scores_NM, words_ND = self._encoder.scores(cases)
-        p_NM = expit(self.description.slope * scores_NM + self.description.offset)
+        others_NM = self._regression.scores(regression_inputs(cases, self._embedder))
+        slopes = self.description.slopes
+        p_NM = expit(slopes[0] * scores_NM + slopes[1] * others_NM + self.description.offset)
         return np.asarray(p_NM, dtype=np.float64), self._region.distances(words_ND)
 
     def assess_with_probabilities(self, dialogues: Sequence[HasTurns]) -> list[tuple[Assessment, FloatArray]]:
@@ -153,8 +167,12 @@ class LearnedDetector:
         return spans
 
     @classmethod
-    def load(cls, folder: Path) -> LearnedDetector:
+    def load(cls, folder: Path, embedder: Embedder) -> LearnedDetector:
         """The detector that training saved in a folder.
+
+        Args:
+            folder: with the two files.
+            embedder: the sentence encoder that ships; its dimensions are checked.
 
         Raises:
             ConfigError: a file is missing, cannot be read, is of another version, or the two do not belong together.
@@ -163,7 +181,10 @@ class LearnedDetector:
         encoder = CaseEncoder(len(description.models))
         try:
             region = Region.from_tensors(tensors)
+            regression = Regression.from_tensors(
+                tensors, num_modes=len(description.models), num_inputs=num_inputs(embedder.embed([""]).shape[1])
+            )
             encoder.load_tensors(tensors)
         except (KeyError, ValueError) as error:
             raise ConfigError(f"{folder}: the two files do not belong together ({error}); train it again") from None
-        return cls(description, encoder, region)
+        return cls(description, encoder, regression, region, embedder)

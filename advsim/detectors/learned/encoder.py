@@ -92,6 +92,12 @@ class CaseEncoder(nn.Module):  # type: ignore[misc]
                 scores[rows], words[rows] = some.numpy(), mean.numpy()
         return scores, words
 
+    def word_vectors(self, cases: Sequence[Case]) -> FloatArray:
+        """Mean word vectors of the messages, shape (cases, ``WIDTH``), as :meth:`scores` has them."""
+        table = self.base.embeddings.word_embeddings.weight.detach().float().numpy()
+        said = [case.ids[case.num_context :] for case in self.pieces(cases)]
+        return np.array([table[list(ids)].mean(axis=0) for ids in said], dtype=np.float64)
+
     def tensors(self, before: Mapping[str, Tensor], *, rank: int) -> dict[str, Tensor]:
         """What training changed, for :meth:`load_tensors`: the best updates of this rank, and the linear layer.
 

@@ -26,11 +26,12 @@ from advsim.detectors.learned.detector import LearnedDetector
 from advsim.detectors.learned.encoder import CaseEncoder
 from advsim.detectors.learned.inputs import Case, Pieces
 from advsim.detectors.learned.region import Region
+from advsim.detectors.learned.regression import Regression, regression_inputs
 from advsim.detectors.learned.weights import Description, ModeModel, save_weights
 from advsim.detectors.taxonomy import Taxonomy
 from advsim.detectors.whole_dialogues import LabelledDialogue
 from advsim.errors import CorpusError
-from advsim.models.embedder import FloatArray
+from advsim.models.embedder import Embedder, FloatArray
 from advsim.runtime.progress import Reporter
 
 Positive = Annotated[float, Field(gt=0.0, le=100.0, strict=True)]
@@ -51,6 +52,8 @@ class LearnedConfig(Section):
     dropout: Annotated[float, Field(ge=0.0, lt=1.0, strict=True)] = 0.1
     rank: Count = 32
     """Of the updates that are kept of each weight."""
+    inverse_penalty: Positive = 1.0
+    """C of the logistic regressions."""
     min_positives: Count = 8
     """A mode with fewer labelled messages that show it, or that do not, is not learned but abstained from."""
     threshold: Annotated[float, Field(gt=0.0, lt=1.0, strict=True)] = 0.5
@@ -95,6 +98,7 @@ def train_learned(
     *,
     taxonomy: Taxonomy,
     folder: Path,
+    embedder: Embedder,
     config: LearnedConfig | None = None,
     reporter: Reporter,
 ) -> LearnedDetector:
@@ -105,6 +109,7 @@ def train_learned(
         choosing: other ones, to calibrate with.
         taxonomy: modes that can be learned.
         folder: for the two files.
+        embedder: of the regression's inputs; the detector needs the same one later.
         config: None is the default.
         reporter: shows progress.
 
@@ -118,23 +123,26 @@ def train_learned(
     tensors = _fit(examples, modes, settings, reporter)
     encoder = CaseEncoder(len(modes))
     encoder.load_tensors(tensors)
-    with reporter.stage("calibration", total=len(examples) + len(choosing), unit="message") as stage:
-        _, words_ND = encoder.scores([example.case for example in examples])
-        stage.advance(len(examples))
-        region = Region.of(words_ND)
-        scores_NM, others_ND = encoder.scores([example.case for example in choosing])
-        stage.advance(len(choosing))
-    slope, offset = _calibration(scores_NM, _shows(choosing, modes))
+    cases, others = ([example.case for example in side] for side in (examples, choosing))
+    with reporter.stage("regression and calibration", total=len(cases) + len(others), unit="message") as stage:
+        inputs_NI = regression_inputs(cases, embedder)
+        regression = Regression.fit(inputs_NI, _shows(examples, modes), inverse_penalty=settings.inverse_penalty)
+        region = Region.of(encoder.word_vectors(cases))
+        stage.advance(len(cases))
+        scores_NM, words_ND = encoder.scores(others)
+        both = np.stack([scores_NM, regression.scores(regression_inputs(others, embedder))], axis=-1)
+        stage.advance(len(others))
+    slopes, offset = _calibration(both, _shows(choosing, modes))
     description = Description(
         name=settings.name,
-        slope=slope,
+        slopes=slopes,
         offset=offset,
-        farthest=settings.region * float(np.quantile(region.distances(others_ND), 0.99)),
+        farthest=settings.region * float(np.quantile(region.distances(words_ND), 0.99)),
         known_modes=taxonomy.ids,
         models=tuple(_model(mode, examples, taxonomy, settings) for mode in modes),
     )
-    save_weights(folder, description, tensors | region.tensors())
-    return LearnedDetector.load(folder)
+    save_weights(folder, description, tensors | region.tensors() | regression.tensors())
+    return LearnedDetector.load(folder, embedder)
 
 
 def _learnable(examples: Sequence[Example], taxonomy: Taxonomy, config: LearnedConfig) -> tuple[str, ...]:
@@ -223,10 +231,11 @@ def _batches(pieces: Sequence[Pieces], size: int, rng: np.random.Generator) -> I
         yield batches[number]
 
 
-def _calibration(scores_NM: FloatArray, shows_NM: npt.NDArray[np.float32]) -> tuple[float, float]:
-    """Slope and offset of the log-odds over all scores at once (Platt 1999): few modes have positives enough alone."""
+def _calibration(scores_NM2: FloatArray, shows_NM: npt.NDArray[np.float32]) -> tuple[tuple[float, float], float]:
+    """Slopes and offset of the log-odds over all modes at once (Platt 1999): few modes have positives enough alone."""
     shows = shows_NM.ravel() > 0
     if shows.all() or not shows.any():
-        return 1.0, 0.0
-    fitted = LogisticRegression(C=100.0).fit(scores_NM.reshape(-1, 1), shows)
-    return max(float(fitted.coef_[0, 0]), 1e-3), float(fitted.intercept_[0])
+        return (1.0, 0.0), 0.0
+    fitted = LogisticRegression(C=100.0).fit(scores_NM2.reshape(-1, 2), shows)
+    first, second = np.maximum(fitted.coef_[0], 0.0)
+    return (float(first), float(second)), float(fitted.intercept_[0])

@@ -25,7 +25,7 @@ Share = Annotated[float, Field(ge=0.0, le=1.0)]
 class ModeModel(BaseModel):
     """One output of the network.
 
-    The probability is ``1 / (1 + exp(-(slope * score + offset)))``, slope and offset those of the description.
+    Its log-odds are ``slopes . (score of the encoder, score of the regression) + offset``, all of the description.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
@@ -43,8 +43,8 @@ class Description(BaseModel):
     """Contents of ``detector.json``.
 
     Attributes:
-        slope: of the scores' calibration, one for all modes.
-        offset: see ``slope``.
+        slopes: of the encoder's score and of the regression's in the calibrated log-odds, the same for all modes.
+        offset: of the log-odds.
         farthest: distance from the training messages beyond which a message is abstained from.
         known_modes: all modes of the taxonomy; those without a model are abstained from.
         models: the outputs in order.
@@ -56,7 +56,7 @@ class Description(BaseModel):
     inputs_version: int = INPUTS_VERSION
     base: str = BASE
     name: str
-    slope: Annotated[float, Field(gt=0.0)]
+    slopes: tuple[Annotated[float, Field(ge=0.0)], Annotated[float, Field(ge=0.0)]]
     offset: float
     farthest: Annotated[float, Field(gt=0.0)]
     known_modes: tuple[str, ...]

@@ -14,7 +14,7 @@ from advsim.records import Visibility
 
 _CONFIDENCE = Path(__file__).with_name("confidence.yaml")
 UNKNOWN_CONFIDENCE = 0.5
-"""Of a rule that too few messages of the build part have triggered to say more."""
+"""Of a rule that no labelled message has triggered."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,10 +44,10 @@ def finding(
 
 @cache
 def confidences() -> Mapping[str, float]:
-    """Share of right findings of each rule on the build part of the labelled messages, drawn towards one half.
+    """Share of right findings of each rule in labelled whole dialogues, drawn towards one half.
 
-    (right + 1) / (found + 2), so that a rule seen three times is never certain. ``benchmarks/detectors.py`` writes it.
-    The rules were written with the build part in view, so these values are rather too high than too low elsewhere.
+    (right + 1) / (found + 2), so that a rule seen three times is never certain; by ``benchmarks/rule_confidence.py``.
+    The rules were written with some of these dialogues in view: elsewhere the values are rather too high than too low.
     """
     values: dict[str, float] = yaml.safe_load(_CONFIDENCE.read_text(encoding="utf-8")) if _CONFIDENCE.exists() else {}
     return values

@@ -39,7 +39,7 @@ def sycophancy(view: MessageView) -> list[Finding]:
 def invalidation(view: MessageView) -> list[Finding]:
     """Phrases that minimise, compare, blame, command a feeling away or doubt; harsher after loss or abuse."""
     lists = lexicon("validation")
-    findings = []
+    findings: list[Finding] = []
     grave = view.risk.last >= Risk.EXPLICIT or lists["grave"].search(view.last_user)
     for name, severity in _DISMISSALS.items():
         if match := _dismissal(name, view):
@@ -54,7 +54,8 @@ def _dismissal(name: str, view: MessageView) -> re.Match[str] | None:
     match = lists[name].search(view.unquoted) if name in _NEGATIVE else affirmed(lists[name], view.unquoted)
     if match and name in _MILD and lists["acknowledged"].search(view.text, 0, match.start()):
         return None
-    return match if name not in _AFTER_DISTRESS or lists["distress"].search(view.last_user) else None
+    is_distressed = lists["distress"].search(view.last_user) and not lists["eased"].search(view.last_user)
+    return match if name not in _AFTER_DISTRESS or is_distressed else None
 
 
 _NEGATIVE = frozenset({"command", "minimise"})
@@ -63,5 +64,5 @@ _NEGATIVE = frozenset({"command", "minimise"})
 _MILD = frozenset({"command", "compare", "cheer", "doubt"})
 """Lists whose phrases make no feeling small that has been met before them in the message."""
 
-_AFTER_DISTRESS = frozenset({"compare", "cheer", "doubt", "cold"})
+_AFTER_DISTRESS = frozenset({"command", "compare", "cheer", "doubt", "cold"})
 """Lists whose phrases are heard as a door closed only where distress was just shared."""

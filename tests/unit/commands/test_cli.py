@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from chatbot_server import Sends, completion, serve_chatbot
 
 from advsim.cli import main
 from advsim.config import parse_config
@@ -42,6 +43,31 @@ def test_misspelt_key_is_refused_with_the_nearest_one(tmp_path, capsys):
     assert "did you mean rollout.num_conversations?" in refusal(
         capsys, "check", write_config(tmp_path, rollout={"num_conversation": 3})
     )
+
+
+def test_check_sends_a_chatbot_one_message_and_shows_its_answer_and_time(capsys, tmp_path):
+    with serve_chatbot(lambda got: Sends(body=completion("What happened today?"))) as server:
+        chatbot = {"kind": "endpoint", "endpoint": {"base_url": f"{server.url}/v1", "model": "m"}}
+        file = tmp_path / "bot.yaml"
+        file.write_text(yaml.safe_dump(chatbot))
+        assert main(["check", str(file)]) == 0
+        printed = capsys.readouterr().out
+        assert "bot (endpoint)" in printed and "What happened today?" in printed and " s; 11 tokens in" in printed
+        assert main(["check", str(file), "--json"]) == 0
+        answer = json.loads(capsys.readouterr().out)["chatbot_answer"]
+        assert answer["reply"] == "What happened today?" and answer["effort"]["seconds"] > 0
+        assert main(["check", write_config(tmp_path, chatbot=chatbot)]) == 0
+        assert "What happened today?" in capsys.readouterr().out
+        assert len(server.requests) == 3
+        assert main(["check", str(file), "--no-call"]) == 0
+        assert len(server.requests) == 3
+        server.answer = lambda got: Sends(status=500, body="db down")
+        assert "chatbot bot (endpoint) does not answer: HTTP 500: db down" in refusal(capsys, "check", str(file))
+    assert "no connection to" in refusal(capsys, "check", str(file))
+    override = "endpoint.api_key_env=NOT_SET_HERE"
+    assert "NOT_SET_HERE is not set" in refusal(capsys, "check", str(file), "--no-call", "-o", override)
+    file.write_text("kind: python\nfunction: not_there.py:reply\n")
+    assert "there is no file" in refusal(capsys, "check", str(file), "--no-call")
 
 
 @pytest.mark.parametrize("command", ["check", "train"])

@@ -9,6 +9,7 @@ from scipy.special import logit
 from advsim.detectors.combined import THRESHOLD, CombinedDetector, combined_probability
 from advsim.detectors.learned.detector import LearnedDetector
 from advsim.detectors.learned.region import Region
+from advsim.detectors.learned.regression import Regression, num_inputs
 from advsim.detectors.learned.weights import Description, ModeModel
 from advsim.detectors.rules import RulesDetector
 from advsim.detectors.taxonomy import Taxonomy, load_taxonomy
@@ -17,6 +18,11 @@ from advsim.records import Dialogue, Speaker, Split, Turn, Visibility
 SHIPPED = load_taxonomy()
 TAXONOMY = Taxonomy(modes=tuple(SHIPPED.mode(id) for id in ("missed_risk", "premature_advice", "boundary")))
 ADVICE = "Delete his number, join a gym and buy new curtains."
+
+
+class TwoDimensions:
+    def embed(self, texts):
+        return np.zeros((len(texts), 2))
 
 
 class TwoScores:
@@ -37,10 +43,12 @@ def learned(*modes, moon=0.9, other=0.01):
         for mode in modes
     ]
     description = Description(
-        name="learned", slope=1.0, offset=0.0, farthest=9.0, known_modes=TAXONOMY.ids, models=tuple(models)
+        name="learned", slopes=(1.0, 0.0), offset=0.0, farthest=9.0, known_modes=TAXONOMY.ids, models=tuple(models)
     )
     region = Region(mean_D=np.zeros(2), components_KD=np.eye(2)[:1], scales=np.ones(2))
-    return LearnedDetector(description, TwoScores([logit(p) for p in (moon, other)], len(modes)), region)
+    regression = Regression(np.zeros((len(modes), num_inputs(2))), np.zeros(len(modes)))
+    encoder = TwoScores([logit(p) for p in (moon, other)], len(modes))
+    return LearnedDetector(description, encoder, regression, region, TwoDimensions())
 
 
 def detector(*modes, **probabilities):

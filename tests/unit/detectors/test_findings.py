@@ -140,7 +140,7 @@ def test_a_detector_that_nobody_measured_is_named(tmp_path):
 
 def test_the_command_saves_what_it_measured(tmp_path, capsys):
     path = tmp_path / "rules.json"
-    assert main(["detectors", "measure", "--part", "tune", "--save", str(path)]) == 0
+    assert main(["detectors", "measure", "--detector", "rules", "--part", "tune", "--save", str(path)]) == 0
     assert load_findings(str(path), "rules").parts == ("tune",)
     assert main(["detectors", "measure", "--detector", "rules", "--detector", "learned", "--save", str(path)]) == 2
     assert "expected one a file" in capsys.readouterr().err

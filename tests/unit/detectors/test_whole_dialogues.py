@@ -214,7 +214,7 @@ def test_written_dialogues_are_whole_and_alternate() -> None:
 
 
 def test_the_command_prints_a_detectors_worth(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["detectors", "measure", "--part", "tune", "--json"]) == 0
+    assert main(["detectors", "measure", "--detector", "rules", "--part", "tune", "--json"]) == 0
     (worth,) = json.loads(capsys.readouterr().out)["detectors"]
     assert worth["detector"] == "rules" and worth["modes"][0]["mode"] == "any"
     assert worth["alarms"]["num"] > 40 and worth["findings"]["precision"]["num"] > 0

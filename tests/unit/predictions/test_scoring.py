@@ -197,7 +197,9 @@ def test_only_the_modes_that_were_predicted_count(tmp_path, capsys):
 def test_the_same_detector_judges_or_none(tmp_path, capsys):
     taxonomy = tmp_path / "taxonomy.yaml"
     taxonomy.write_text("modes: {}\n")
-    prediction = prediction_of(tmp_path, {"calm": 12}, evaluate=EvaluateConfig(taxonomy=str(taxonomy)))
+    prediction = prediction_of(
+        tmp_path, {"calm": 12}, evaluate=EvaluateConfig(detector="rules", taxonomy=str(taxonomy))
+    )
     logs = write_logs(tmp_path / "logs.jsonl", {"calm": 4})
     assert scored(capsys, prediction, logs)["detector"] == "rules"
     taxonomy.write_text("modes: {}\n# changed since\n")

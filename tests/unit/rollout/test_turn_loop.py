@@ -22,6 +22,8 @@ def said(text: str) -> Utterance:
 class Says:
     """A speaker with a script; an exception in it is raised."""
 
+    bounds_time = False
+
     def __init__(self, *lines: str | Exception) -> None:
         self.lines = list(lines)
         self.heard: list[tuple[Turn, ...]] = []
@@ -36,8 +38,11 @@ class Says:
     async def speak(self, context: Context, turns: Sequence[Turn], *, seed: int) -> Utterance:
         return self._next(turns)
 
-    async def reply(self, turns: Sequence[Turn], *, seed: int) -> Utterance:
+    async def reply(self, turns: Sequence[Turn], *, seed: int, session: str) -> Utterance:
         return self._next(turns)
+
+    async def end(self, session: str) -> None:
+        self.ended = session
 
 
 def run(user: Says, chatbot: Says, *, scenario: Scenario | None = None, **config: object) -> Conversation:
@@ -119,7 +124,7 @@ def test_chatbot_failure_is_data_not_a_crash():
 
 def test_slow_chatbot_times_out():
     class Sleeps(Says):
-        async def reply(self, turns, *, seed):
+        async def reply(self, turns, *, seed, session):
             await asyncio.sleep(5)
 
     conversation = run(Says("hi"), Sleeps(), turn_timeout_s=0.05)
@@ -168,7 +173,7 @@ def test_a_user_who_thinks_aloud_in_markup_breaks_the_role():
 
 def test_a_reply_cut_at_its_limit_is_marked():
     class Cut(Says):
-        async def reply(self, turns: Sequence[Turn], *, seed: int) -> Utterance:
+        async def reply(self, turns: Sequence[Turn], *, seed: int, session: str) -> Utterance:
             return Utterance(text="That sou", token_ids=(1,), finished=False, num_prompt_tokens=1)
 
     conversation = run(Says("hi", "what? [END]"), Cut())

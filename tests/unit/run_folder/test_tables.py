@@ -2,7 +2,17 @@ import dataclasses
 
 import pyarrow.parquet
 
-from advsim.records import Candidate, Conversation, NextTurn, PreferencePair, ScoredTurn, Speaker, StopReason, Turn
+from advsim.records import (
+    Candidate,
+    Conversation,
+    Effort,
+    NextTurn,
+    PreferencePair,
+    ScoredTurn,
+    Speaker,
+    StopReason,
+    Turn,
+)
 from advsim.run_folder.tables import SCHEMAS, conversations_table, from_table, read_conversations, to_table, turns_table
 
 CONVERSATION = Conversation(
@@ -38,6 +48,18 @@ def test_turns_keep_their_thought_and_tables_without_one_are_still_read():
     assert read_conversations(*tables) == [thinking]
     (older,) = read_conversations(tables[0], tables[1].drop_columns(["thought", "is_cut"]))
     assert older.turns == (Turn(speaker=Speaker.CHATBOT, text="Hello."),)
+
+
+def test_turns_keep_what_they_took_and_tables_without_it_are_still_read():
+    efforts = [Effort(seconds=0.5, num_prompt_tokens=7, num_output_tokens=3), Effort(seconds=1.5)]
+    turns = tuple(Turn(speaker=Speaker.CHATBOT, text="Hello.", effort=effort) for effort in efforts)
+    timed = dataclasses.replace(CONVERSATION, turns=turns)
+    tables = conversations_table([timed]), turns_table([timed])
+    assert read_conversations(*tables) == [timed]
+    (older,) = read_conversations(
+        tables[0], tables[1].drop_columns(["seconds", "num_prompt_tokens", "num_output_tokens"])
+    )
+    assert [turn.effort for turn in older.turns] == [None, None]
 
 
 def test_every_turn_row_is_stamped_with_version_and_hash():

@@ -100,6 +100,25 @@ def test_a_relative_path_is_the_same_in_the_job(tmp_path: Path, monkeypatch: pyt
     assert (job / "data" / "chats.parquet").is_file()
 
 
+def test_the_file_of_a_chatbots_code_travels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for file in (tmp_path / "bots" / "mine.py", tmp_path / "elsewhere" / "other.py"):
+        file.parent.mkdir()
+        file.write_text("def reply(messages): ...")
+    job = tmp_path / "job"
+    job.mkdir()
+    for function, there in (
+        ("bots/mine.py:reply", "bots/mine.py:reply"),
+        (f"{tmp_path}/elsewhere/other.py:reply", "chatbot/other.py:reply"),
+        ("installed.package:reply", "installed.package:reply"),
+    ):
+        shipped = submit._shipped(parse_config({"chatbot": {"kind": "python", "function": function}}), job)
+        assert shipped.chatbot.function == there
+    assert {file.name for file in job.rglob("*.py")} == {"mine.py", "other.py"}
+    with pytest.raises(ConfigError, match=r"chatbot\.function: got 'gone\.py'"):
+        submit._shipped(parse_config({"chatbot": {"kind": "python", "function": "gone.py:reply"}}), job)
+
+
 def test_a_folder_that_is_too_large_is_refused_by_what_is_in_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -200,10 +200,15 @@ def test_replies_survive_their_table(tmp_path: Path) -> None:
 
 
 class Fails:
+    bounds_time = False
+
+    async def end(self, session):
+        pass
+
     def __init__(self, error: Exception) -> None:
         self.error = error
 
-    async def reply(self, turns, *, seed):
+    async def reply(self, turns, *, seed, session):
         raise self.error
 
 
@@ -213,7 +218,7 @@ def test_a_chatbot_that_fails_or_is_silent_is_data() -> None:
     assert (answer.text, answer.error) == ("", "HTTP 500")
 
     class Sleeps(Fails):
-        async def reply(self, turns, *, seed):
+        async def reply(self, turns, *, seed, session):
             await asyncio.sleep(5)
 
     answer = asyncio.run(replay(request, chatbot=Sleeps(ChatbotError()), timeout_s=0.05))
@@ -295,8 +300,9 @@ def test_chatbot_actors_are_asked_for_the_chatbot_by_name(engine: EngineSpec) ->
     )
     handle = Remote(ChatbotActor(spec))
     turns = (Turn(speaker=Speaker.USER, text="hi"),)
-    assert asyncio.run(RemoteChatbot(handle, "cold").reply(turns, seed=0)).text == "get over it"
-    assert asyncio.run(RemoteChatbot(handle).reply(turns, seed=0)).text == "i feel low"  # its own, on its engine
+    assert asyncio.run(RemoteChatbot(handle, "cold").reply(turns, seed=0, session="s")).text == "get over it"
+    own = asyncio.run(RemoteChatbot(handle).reply(turns, seed=0, session="s"))
+    assert own.text == "i feel low"  # its own, on its engine
 
 
 def run_config(**sections: object) -> Config:

@@ -1,5 +1,7 @@
 """What a sweep plans, keeps and repeats; engines are replaced by something that answers at once."""
 
+import dataclasses
+
 import pytest
 
 from advsim.commands.sweep import sweep
@@ -8,13 +10,15 @@ from advsim.corpus.load import load_corpus
 from advsim.detectors.rules import RulesDetector
 from advsim.errors import ConfigError, RunError
 from advsim.rates.rates import failure_rate
-from advsim.records import Conversation, Speaker, StopReason, Turn
+from advsim.records import Conversation, Effort, Speaker, StopReason, Turn
 from advsim.rollout.replay import ReplayedReply
 from advsim.run_folder.folder import RunDir
 from advsim.runtime.progress import Reporter
-from advsim.sweep.measure import measure, outcomes_of, real_outcomes, result_json
+from advsim.sweep.measure import conversations_of, measure, outcomes_of, real_outcomes, result_json
 from advsim.sweep.outcomes import REPLAY, read_sweep, write_outcomes
 from advsim.sweep.plan import plan
+from advsim.sweep.replay import read_replies
+from advsim.sweep.service import service
 from advsim.sweep.work import replay_all, simulate_all
 from advsim.training.manifest import manifest
 
@@ -128,6 +132,33 @@ def test_chatbots_whose_engine_failed_are_asked_again_and_no_others(settings):
     found = result_json(sweep_plan, [complete], RulesDetector(), baseline="calm", made_from=made_from)
     (written,) = found["simulators"]
     assert written["population_test"]["p_value"] == complete.population_test.p_value
+    calm, loud = found["chatbots"]
+    assert (calm["chatbot"], calm["num_failed"], loud["num_failed"]) == ("calm", 0, 0)
+
+
+def test_of_a_chatbot_that_failed_now_and_then_only_what_failed_is_asked_again(settings):
+    class FailsOnce(Answers):
+        def simulate(self, tasks):
+            for number, conversation in enumerate(super().simulate(tasks)):
+                failed = conversation.chatbot == "loud" and number % 4 == 1
+                yield dataclasses.replace(conversation, stop_reason=StopReason.ERROR) if failed else conversation
+
+        def replay(self, requests):
+            for number, reply in enumerate(super().replay(requests)):
+                failed = reply.chatbot == "loud" and number % 6 in (2, 3)
+                yield dataclasses.replace(reply, error="timed out") if failed else reply
+
+    sweep_plan, reporter = planned(settings), Reporter(force_plain=True)
+    (zero_shot,) = sweep_plan.simulators
+    replay_all(sweep_plan, FailsOnce(), reporter)
+    simulate_all(sweep_plan, zero_shot, FailsOnce(), reporter)
+    again = Answers()
+    replay_all(sweep_plan, again, reporter)
+    simulate_all(sweep_plan, zero_shot, again, reporter)
+    assert [asked.chatbot for asked in again.asked] == ["loud"] * (2 + 1)
+    assert not sweep_plan.missing_replays() and not sweep_plan.missing_chatbots(zero_shot)
+    assert len(conversations_of(sweep_plan, zero_shot, "loud")) == 4
+    assert len(read_replies(sweep_plan.output, "replayed/loud.parquet")) == 6
 
 
 def test_a_finished_sweep_can_be_read_without_its_run_and_has_every_message_it_judged(settings, tmp_path):
@@ -135,7 +166,7 @@ def test_a_finished_sweep_can_be_read_without_its_run_and_has_every_message_it_j
     (zero_shot,) = sweep_plan.simulators
     replay_all(sweep_plan, Answers(), reporter)
     simulate_all(sweep_plan, zero_shot, Answers(), reporter)
-    _, (result,) = sweep(SweepConfig(**settings), reporter=reporter)
+    _, (result,) = sweep(SweepConfig(**settings, evaluate={"detector": "rules"}), reporter=reporter)
     (tmp_path / "r" / "manifest.json").unlink()
     finished = read_sweep(sweep_plan.output.location)
     assert list(finished.sides) == ["zero_shot", "replay"] and finished.summary.baseline == "calm"
@@ -168,6 +199,68 @@ def test_a_sweep_of_an_older_version_without_a_newer_key_goes_on(settings):
     sweep_plan.output.write_json("settings.json", written)
     with pytest.raises(ConfigError, match=r"engine\.max_num_seqs"):
         planned(settings)
+
+
+def test_a_sweep_of_a_version_without_called_chatbots_goes_on_and_how_they_are_called_may_change(settings, tmp_path):
+    sweep_plan = planned(settings)
+    written = sweep_plan.output.read_json("settings.json")
+    for chatbot in written["chatbots"].values():
+        for key in ("endpoint", "http", "function"):
+            del chatbot[key]
+    sweep_plan.output.write_json("settings.json", written)
+    called = tmp_path / "called.yaml"
+    called.write_text("{kind: http, http: {url: 'https://host/chat'}}")
+    settings["chatbots"].append(str(called))
+    planned(settings)
+    called.write_text("{kind: http, http: {url: 'https://host/chat'}, calls: {max_per_minute: 30.0}}")
+    planned(settings)
+    called.write_text("{kind: http, http: {url: 'https://other/chat'}}")
+    with pytest.raises(ConfigError, match=r"chatbots\.called\.http\.url"):
+        planned(settings)
+
+
+def test_the_own_chatbot_of_the_run_has_no_part_in_a_sweep(settings, tmp_path):
+    file = tmp_path / "r" / "manifest.json"
+    text = file.read_text()
+    file.write_text(text.replace('"kind": "model"', '"kind": "scripted"').replace('"replies": []', '"replies": ["x"]'))
+    assert text != file.read_text()
+    assert planned(settings).config.chatbot.kind == "model"
+
+
+def test_what_a_sweep_asks_of_this_machine_is_looked_at_before_anything_starts(settings, tmp_path):
+    called = tmp_path / "called.yaml"
+    called.write_text("{kind: http, http: {url: 'https://host/chat', api_key_env: NOT_SET_HERE}}")
+    with pytest.raises(ConfigError, match=r"chatbot called: http\.api_key_env: .* NOT_SET_HERE is not set"):
+        planned(settings, chatbots=[*settings["chatbots"], str(called)])
+
+
+def test_how_a_chatbot_served_is_told_by_its_replies_and_its_failures():
+    def conversation(*efforts, error=""):
+        turns = [Turn(speaker=Speaker.CHATBOT, text="x", effort=effort) for effort in efforts]
+        return Conversation(
+            id="c", scenario_id="s", chatbot="b", simulator_version=-1, simulator_sha256="", turns=tuple(turns),
+            stop_reason=StopReason.ERROR if error else StopReason.MAX_TURNS, num_prompt_tokens=1, num_output_tokens=1,
+            seed=0, error=error,
+        )  # fmt: skip
+
+    def reply(seconds, error=""):
+        return ReplayedReply(
+            dialogue_id="d", turn=1, chatbot="b", text="", num_prompt_tokens=5, num_output_tokens=2, error=error,
+            seconds=seconds,
+        )  # fmt: skip
+
+    talks = [
+        conversation(None, Effort(seconds=1.0, num_prompt_tokens=10, num_output_tokens=4), Effort(seconds=3.0)),
+        conversation(error="HTTP 500"),
+        conversation(error="HTTP 500"),
+    ]
+    told = service("b", "http", talks, [reply(2.0), reply(None, error="no answer")])
+    assert (told.num_replies, told.num_failed) == (3, 3)
+    assert list(told.reasons.items()) == [("HTTP 500", 2), ("no answer", 1)]
+    assert (told.seconds_p50, told.seconds_p95, told.seconds_max) == (2.0, None, 3.0)
+    assert (told.num_prompt_tokens, told.num_output_tokens, told.num_without_tokens) == (15, 6, 1)
+    nothing = service("b", "http", [], [])
+    assert (nothing.seconds_p50, nothing.num_replies) == (None, 0)
 
 
 @pytest.mark.parametrize("damaged", [[], None, {}, {"adapters": 7}, {"engine": 7, "adapters": {}, "chatbots": {}}])

@@ -7,8 +7,8 @@ import pytest
 from judge_server import TAXONOMY, Answer, dialogue, failure, judge_with, serve, verdict
 
 from advsim.config import JudgeConfig
-from advsim.detectors.judge.client import JudgeReply
 from advsim.detectors.judge.judge import Judge, build_judge
+from advsim.engine.endpoint.completions import ChatAnswer
 from advsim.errors import ConfigError
 from advsim.records import Dialogue, Speaker, Split, Turn, Visibility
 
@@ -125,7 +125,7 @@ class PoolClient:
 
     async def complete(self, messages, schema, *, seed):
         await asyncio.sleep(0)
-        return JudgeReply(text=next(self.answers), num_prompt_tokens=5, num_completion_tokens=2)
+        return ChatAnswer(text=next(self.answers), num_prompt_tokens=5, num_completion_tokens=2)
 
     async def close(self):
         self.num_closed += 1

@@ -19,6 +19,7 @@ from advsim.detectors.learned.training import Example, LearnedConfig, train_lear
 from advsim.detectors.learned.weights import DESCRIPTION_FILE, WEIGHTS_FILE
 from advsim.detectors.taxonomy import Taxonomy, load_taxonomy
 from advsim.errors import ConfigError, CorpusError
+from advsim.models.embedder import LazyEmbedder
 from advsim.records import Dialogue, Speaker, Split, Turn
 from advsim.runtime.progress import Reporter
 
@@ -28,6 +29,7 @@ CONFIG = LearnedConfig(
 )
 WORDS = ["the", "day", "work", "was", "long", "and", "then", "some", "rain", "fell", "on", "our", "street", "again"]
 QUIET = Reporter(force_plain=True)
+EMBEDDER = LazyEmbedder(None)
 
 
 def user(text):
@@ -57,7 +59,13 @@ def folder(tmp_path_factory):
     """A detector that was trained on sixty short messages."""
     path = tmp_path_factory.mktemp("learned") / "new" / "folder"
     train_learned(
-        make_examples(60), make_examples(30, 60), taxonomy=TAXONOMY, folder=path, config=CONFIG, reporter=QUIET
+        make_examples(60),
+        make_examples(30, 60),
+        taxonomy=TAXONOMY,
+        folder=path,
+        embedder=EMBEDDER,
+        config=CONFIG,
+        reporter=QUIET,
     )
     return path
 
@@ -169,6 +177,7 @@ def test_training_is_repeatable(folder, tmp_path):
             make_examples(12, 60),
             taxonomy=TAXONOMY,
             folder=tmp_path / name,
+            embedder=EMBEDDER,
             config=config,
             reporter=QUIET,
         )
@@ -190,7 +199,15 @@ def test_too_few_labels_are_a_clear_error(tmp_path):
         ([dataclasses.replace(make_examples(1)[0], modes=frozenset({"rude"}))], make_examples(9), "unknown modes rude"),
     ):
         with pytest.raises(CorpusError, match=said):
-            train_learned(examples, choosing, taxonomy=TAXONOMY, folder=tmp_path / "x", config=CONFIG, reporter=QUIET)
+            train_learned(
+                examples,
+                choosing,
+                taxonomy=TAXONOMY,
+                folder=tmp_path / "x",
+                embedder=EMBEDDER,
+                config=CONFIG,
+                reporter=QUIET,
+            )
     assert not (tmp_path / "x").exists()
 
 

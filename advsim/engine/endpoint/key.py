@@ -1,4 +1,4 @@
-"""The key of a judge's endpoint: read from the environment, sent, and shown nowhere."""
+"""The key of an endpoint: read from the environment, sent, and shown nowhere."""
 
 from __future__ import annotations
 
@@ -29,6 +29,11 @@ class EndpointKey:
         self._spellings = whole if key else None
 
     @property
+    def value(self) -> str:
+        """The key itself, to be sent and not shown."""
+        return self._key
+
+    @property
     def headers(self) -> dict[str, str]:
         """What a request says to be let in."""
         return {"Authorization": f"Bearer {self._key}"} if self._key else {}
@@ -42,8 +47,12 @@ class EndpointKey:
         return one_line(self.masked(printable(reason)), max_characters=_MAX_REASON_CHARACTERS)
 
 
-def read_key(variable: str | None) -> EndpointKey:
+def read_key(variable: str | None, *, setting: str) -> EndpointKey:
     """The key in an environment variable; None: no key.
+
+    Args:
+        variable: its name.
+        setting: configuration key that names the variable, for errors.
 
     Raises:
         ConfigError: the variable is not set, or holds what cannot be sent as a key.
@@ -53,12 +62,12 @@ def read_key(variable: str | None) -> EndpointKey:
     key = os.environ.get(variable, "").strip()
     if not key:
         raise ConfigError(
-            f"judge.api_key_env: the environment variable {variable} is not set; set it to the endpoint's key, or set "
-            "judge.api_key_env to null where the endpoint needs none"
+            f"{setting}: the environment variable {variable} is not set; set it to the endpoint's key, or set "
+            f"{setting} to null where the endpoint needs none"
         )
     if not re.fullmatch(r"[!-~]+", key):
         raise ConfigError(
-            f"judge.api_key_env: the environment variable {variable} holds characters that no key has (blanks, line "
-            "ends or letters outside of ASCII), so it cannot be sent; set it to the endpoint's key alone"
+            f"{setting}: the environment variable {variable} holds characters that no key has (blanks, line ends or "
+            "letters outside of ASCII), so it cannot be sent; set it to the endpoint's key alone"
         )
     return EndpointKey(key)

@@ -1,4 +1,4 @@
-"""One HTTP request to a judge's endpoint, and no more than was asked for: no redirect, no endless or inflated answer.
+"""One HTTP request to an endpoint, and no more than was asked for: no redirect, no endless or inflated answer.
 
 Whoever answers at an address is not trusted: the answer is read up to a bound, decompressed up to the same bound, and a
 redirect is an answer like any other, because the dialogues would go where it points.
@@ -31,11 +31,17 @@ _ZLIB_WINDOW = {"gzip": 31, "x-gzip": 31, "deflate": 15}
 
 
 class NoAnswerError(Exception):
-    """There is no whole answer. ``is_lasting``: another request would fare alike."""
+    """There is no whole answer.
 
-    def __init__(self, reason: str, *, is_lasting: bool) -> None:
+    Attributes:
+        is_lasting: another request would fare alike.
+        may_be_taken: the server may have read the request and acted on it.
+    """
+
+    def __init__(self, reason: str, *, is_lasting: bool, may_be_taken: bool = True) -> None:
         super().__init__(reason)
         self.is_lasting = is_lasting
+        self.may_be_taken = may_be_taken
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,7 +69,10 @@ class Endpoint:
     """Requests to one address. Connections belong to one event loop until :meth:`close`.
 
     Args:
-        base_url: up to and with ``/v1``.
+        base_url: what the user named, for errors.
+        key: configuration key of ``base_url``.
+        bytes_key: configuration key of ``max_answer_bytes``.
+        path: of the requests, behind ``base_url``.
         headers: of each request.
         timeout_s: seconds for a whole answer.
         max_answer_bytes: of an answer, as sent and decompressed.
@@ -72,14 +81,25 @@ class Endpoint:
         ConfigError: the address cannot be one.
     """
 
-    def __init__(self, *, base_url: str, headers: Mapping[str, str], timeout_s: float, max_answer_bytes: int) -> None:
+    def __init__(
+        self,
+        *,
+        base_url: str,
+        key: str,
+        bytes_key: str,
+        path: str = "",
+        headers: Mapping[str, str],
+        timeout_s: float,
+        max_answer_bytes: int,
+    ) -> None:
         import httpx
 
         try:
-            self._url = httpx.URL(f"{base_url.rstrip('/')}/chat/completions")
+            self._url = httpx.URL(f"{base_url.rstrip('/')}{path}" if path else base_url)
         except (httpx.InvalidURL, ValueError) as error:
-            raise ConfigError(f"evaluate.judge.base_url: got {base_url!r}, which is no address: {error}") from None
+            raise ConfigError(f"{key}: got {base_url!r}, which is no address: {error}") from None
         self._base_url = base_url
+        self._bytes_key = bytes_key
         self._headers = {"Accept": "application/json", "Accept-Encoding": "identity", **headers}
         self._timeout_s = timeout_s
         self._max_answer_bytes = max_answer_bytes
@@ -148,23 +168,28 @@ class Endpoint:
             if min(room, num_left_to_send) < 0:
                 raise NoAnswerError(
                     f"the answer is longer than {self._max_answer_bytes:,} bytes and was not read further; raise "
-                    "evaluate.judge.max_answer_bytes if that is right",
+                    f"{self._bytes_key} if that is right",
                     is_lasting=False,
                 )
             parts.append(part)
         return b"".join(parts)
 
     def _no_connection(self, error: Exception) -> NoAnswerError:
+        import httpx
+
         causes = list(_causes(error))
         words = str(error) or type(error).__name__
+        may_be_taken = not isinstance(error, httpx.ConnectError)
         if any(isinstance(cause, ssl.SSLError) for cause in causes):
             scheme = urlsplit(self._base_url).scheme
             return NoAnswerError(
                 f"no TLS connection to {self._base_url}: {words}; check that the address is right for {scheme}, or "
                 "name the certificate to trust in the environment variable SSL_CERT_FILE",
                 is_lasting=True,
+                may_be_taken=may_be_taken,
             )
-        return NoAnswerError(f"no connection to {self._base_url}: {words}", is_lasting=False)
+        reason = f"no connection to {self._base_url}: {words}"
+        return NoAnswerError(reason, is_lasting=False, may_be_taken=may_be_taken)
 
 
 def server_words(answer: HttpAnswer) -> str:

@@ -1,0 +1,95 @@
+"""How the chatbots of a sweep served it: time to a reply, tokens, and replies that did not come."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from advsim.records import Conversation, StopReason, chatbot_turns
+from advsim.rollout.replay import ReplayedReply
+from advsim.sweep.plan import SweepPlan, replay_file
+from advsim.sweep.replay import read_replies
+
+_MAX_REASONS = 5
+_MIN_FOR_TAIL = 20
+"""Replies that a 95th percentile needs: with fewer it is the slowest one."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChatbotService:
+    """How one chatbot served a sweep, simulated conversations and replays together.
+
+    Attributes:
+        chatbot: its name.
+        kind: of its configuration.
+        num_replies: messages that came.
+        num_failed: messages that did not; they are in no failure rate.
+        reasons: why not, the most frequent first, with how often.
+        seconds_p50: median time to a reply; None where no time is known.
+        seconds_p95: 95th percentile; None under 20 replies with a time.
+        seconds_max: the slowest reply.
+        num_prompt_tokens: as the chatbot told them.
+        num_output_tokens: likewise.
+        num_without_tokens: replies whose tokens it did not tell; the two counts lack them.
+    """
+
+    chatbot: str
+    kind: str
+    num_replies: int
+    num_failed: int
+    reasons: Mapping[str, int]
+    seconds_p50: float | None
+    seconds_p95: float | None
+    seconds_max: float | None
+    num_prompt_tokens: int
+    num_output_tokens: int
+    num_without_tokens: int
+
+
+def services(study: SweepPlan, conversations: Mapping[str, Sequence[Conversation]]) -> list[ChatbotService]:
+    """How each chatbot of a sweep served it.
+
+    Args:
+        study: the sweep, whose replays are all there.
+        conversations: of all simulators, by chatbot.
+    """
+    return [
+        service(
+            chatbot.name,
+            chatbot.kind,
+            conversations.get(chatbot.name, ()),
+            read_replies(study.output, replay_file(chatbot.name)),
+        )
+        for chatbot in study.chatbots
+    ]
+
+
+def service(
+    chatbot: str, kind: str, conversations: Sequence[Conversation], replays: Sequence[ReplayedReply]
+) -> ChatbotService:
+    """How one chatbot served; turns of which nothing is known, such as a real opening, are not counted."""
+    efforts = [turn.effort for talk in conversations for _, turn in chatbot_turns(talk) if turn.effort is not None]
+    answered = [reply for reply in replays if not reply.error]
+    times = [effort.seconds for effort in efforts] + [r.seconds for r in answered if r.seconds is not None]
+    tokens = [(effort.num_prompt_tokens, effort.num_output_tokens) for effort in efforts]
+    tokens += [(r.num_prompt_tokens, r.num_output_tokens or None) for r in answered]  # a reply has at least one
+    told = [(before or 0, after) for before, after in tokens if after is not None]
+    failed = [talk.error or "no reason given" for talk in conversations if talk.stop_reason is StopReason.ERROR]
+    failed += [reply.error for reply in replays if reply.error]
+    p50, p95, longest = np.percentile(times, [50, 95, 100]).tolist() if times else (None, None, None)
+    return ChatbotService(
+        chatbot=chatbot,
+        kind=kind,
+        num_replies=len(tokens),
+        num_failed=len(failed),
+        reasons=dict(Counter(failed).most_common(_MAX_REASONS)),
+        seconds_p50=p50,
+        seconds_p95=p95 if len(times) >= _MIN_FOR_TAIL else None,
+        seconds_max=longest,
+        num_prompt_tokens=sum(before for before, _ in told),
+        num_output_tokens=sum(after for _, after in told),
+        num_without_tokens=len(tokens) - len(told),
+    )
