@@ -22,12 +22,16 @@ advsim learns realistic users from real chats and lets chatbot variants meet tho
   advsim evaluate runs/quickstart             failures, realism, diversity of a run against held-out real dialogues
   advsim evaluate --conversations a.jsonl --reference b.jsonl   the same for any two dialogue files
   advsim sweep configs/sweeps/chatbots.yaml -o run=runs/quickstart   its simulators against fourteen chatbots
+  advsim predict runs/quickstart/sweep --out prediction.json   freeze what its simulator says of these chatbots
+  advsim score prediction.json logs.jsonl     how far was that off, now that people have met them?
+  advsim gate runs/quickstart/sweep --baseline a --candidate b --max-increase 2   for CI: is b worse than a?
   advsim lab configs/lab.yaml                 do the estimators find truths that are known? no model needed
   advsim detectors measure                    how often are a detector's findings right?
   advsim corpus stats chats.jsonl.gz          counts, lengths and typing habits of dialogues
   advsim submit configs/paper.yaml --address http://head:8265   train on a Ray cluster
 
 Exit code 0: done; 2: the input must be changed; 3: the run failed; what is finished is kept.
+Of 'advsim gate' also 1: the candidate is worse; 4: not enough evidence.
 """
 
 _OVERRIDES_HELP = "override a configuration key, for example -o stop.max_rounds=1 -o corpus.path=chats.jsonl.gz"
@@ -41,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         logging.lastResort.setFormatter(_PrintableFormatter())
     try:
         options = _parser().parse_args(arguments)
-        importlib.import_module(f"advsim.commands.{options.module}").run(options)
+        code: int | None = importlib.import_module(f"advsim.commands.{options.module}").run(options)
     except AdvsimError as error:
         print(f"advsim: {printable(str(error))}", file=sys.stderr)
         return error.exit_code
@@ -50,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt as interrupted:
         print(f"advsim: {str(interrupted) or _interrupted(arguments)}", file=sys.stderr)
         return 130
-    return 0
+    return code or 0
 
 
 def _interrupted(arguments: Sequence[str] | None) -> str:
@@ -172,6 +176,64 @@ def _parser() -> argparse.ArgumentParser:
     _config_arguments(sweep, "override a key, for example -o run=runs/quickstart -o num_conversations=32")
     sweep.add_argument("--json", action="store_true", help="print all figures as JSON instead of the tables")
 
+    predict = _command(
+        commands,
+        "predict",
+        "freeze the failure rates and A/B directions that a sweep predicts, under one SHA-256",
+        module="predictions.predict",
+    )
+    _sweep_arguments(predict)
+    predict.add_argument("--out", required=True, metavar="FILE", help="where to; a file that is there is not replaced")
+    predict.add_argument("--json", action="store_true", help="print the prediction as JSON instead of the tables")
+
+    score = _command(
+        commands, "score", "hold a frozen prediction against live logs of its chatbots", module="predictions.score"
+    )
+    score.add_argument(
+        "prediction", metavar="PREDICTION", help="file of 'advsim predict'; one that was edited is refused"
+    )
+    score.add_argument(
+        "logs", nargs="+", metavar="LOGS", help="dialogues (.jsonl, .jsonl.gz, .parquet), each with its key 'chatbot'"
+    )
+    score.add_argument(
+        "--chatbot",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="score this chatbot alone, as others that are predicted were not deployed; may be given several times",
+    )
+    score.add_argument("--sha256", metavar="SHA256", help="that 'advsim predict' printed; another is refused")
+    score.add_argument(
+        "-o",
+        dest="overrides",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="how the logs are read, for example -o corpus.columns.chatbot=variant",
+    )
+    score.add_argument("--json", action="store_true", help="print all figures as JSON instead of the tables")
+
+    gate = _command(
+        commands,
+        "gate",
+        "for CI: does a candidate fail more often than a baseline, by more than is allowed",
+        module="predictions.gate",
+        ends="Exit code 0: not worse; 1: worse; 4: not enough evidence; 2: the input must be changed; 3: files are "
+        "damaged.",
+    )
+    _sweep_arguments(gate)
+    gate.add_argument("--baseline", required=True, metavar="A", help="a chatbot of the sweep")
+    gate.add_argument("--candidate", required=True, metavar="B", help="another, on the same scenarios")
+    gate.add_argument(
+        "--max-increase",
+        required=True,
+        type=float,
+        metavar="POINTS",
+        help="by how many percentage points the candidate may fail more often, for example 2",
+    )
+    gate.add_argument("--mode", metavar="MODE", help="one failure mode; default: any that the detector measures")
+    gate.add_argument("--json", action="store_true", help="print verdict and figures as JSON instead of sentences")
+
     lab = _command(commands, "lab", "try the estimators on scripted users and chatbots whose truth is known")
     _config_arguments(lab)
     lab.add_argument("--json", action="store_true", help="print the configuration and all figures as JSON")
@@ -242,11 +304,22 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _command(commands: Any, name: str, text: str, *, module: str = "") -> argparse.ArgumentParser:
+def _command(commands: Any, name: str, text: str, *, module: str = "", ends: str = "") -> argparse.ArgumentParser:
     """A command whose work is done by ``run`` of the module of its name in :mod:`advsim.commands`."""
-    parser: argparse.ArgumentParser = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
+    parser: argparse.ArgumentParser = commands.add_parser(
+        name, help=text, description=text[0].upper() + text[1:] + ".", epilog=ends
+    )
     parser.set_defaults(module=module or name)
     return parser
+
+
+def _sweep_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("sweep", metavar="SWEEP", help="folder of a finished sweep, for example runs/quickstart/sweep")
+    parser.add_argument(
+        "--simulator",
+        metavar="NAME",
+        help="a simulator of the sweep, or 'replay' for the replies to real prefixes; default: the last simulator",
+    )
 
 
 def _config_arguments(parser: argparse.ArgumentParser, overrides_help: str = _OVERRIDES_HELP) -> None:

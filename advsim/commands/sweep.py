@@ -24,13 +24,12 @@ from advsim.report.chatbots.figures import agreement_notes, chatbot_table
 from advsim.report.evaluation.tables import figure_tables
 from advsim.report.page.figures import Cell, Row, RowGroup, format_figure, format_interval
 from advsim.runtime.progress import Reporter
-from advsim.sweep.measure import Result, all_services, measure, real_outcomes, result_json
+from advsim.sweep.measure import Result, all_services, measure, outcomes_of, real_outcomes, result_json
+from advsim.sweep.outcomes import REPLAY, RESULT, write_outcomes
 from advsim.sweep.plan import SweepPlan, describe_work, plan
 from advsim.sweep.service import ChatbotService
 from advsim.sweep.work import work
 from advsim.validity.by_chatbot import AbTest, ByChatbot, ChatbotRates
-
-RESULT = "sweep.json"
 
 
 def run(options: argparse.Namespace) -> None:
@@ -58,10 +57,16 @@ def sweep(settings: SweepConfig, *, reporter: Reporter | None = None) -> tuple[S
     detector = instruments.measured
     try:
         real = real_outcomes(study, detector)
-        results = [measure(study, each, real, detector, baseline=settings.baseline) for each in study.simulators]
+        simulated = {each.name: outcomes_of(study, each, detector) for each in study.simulators}
     finally:
         instruments.release()
-    study.output.write_json(RESULT, result_json(study, results, detector))
+    baseline = settings.baseline
+    results = [
+        measure(study, each, simulated[each.name], real, modes=detector.modes, baseline=baseline)
+        for each in study.simulators
+    ]
+    made_from = write_outcomes(study, settings, {**simulated, REPLAY: real})
+    study.output.write_json(RESULT, result_json(study, results, detector, baseline=baseline, made_from=made_from))
     return study, results
 
 

