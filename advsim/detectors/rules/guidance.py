@@ -21,9 +21,6 @@ LONG_WORDS_ASKED = 260
 LONG_WORDS_FRAGILE = 70
 """Words above which a reply is long: to a user who asked for nothing, who asked for a list, who can take in little."""
 
-MAX_WORDS_OF_TIP = 30
-"""A single tip is the whole answer only in a reply of at most this many words."""
-
 MANY_QUESTIONS = 3
 HARD_LIX = 60.0
 """LIX (Bjoernsson 1968: words a sentence + % of words over 6 letters) above which a text counts as very difficult.
@@ -71,17 +68,14 @@ def premature_advice(view: MessageView) -> list[Finding]:
         len(_shared(view, before)) >= 2
     )
     far = lists["far_reaching"].search(view.text[first:])
-    if (reflected or view.questions) and len(instructions) <= 1 and not far:
+    if len(instructions) == 1 and not far:
         return []
     if reflected and view.questions:
         return []
     if lexicon("safety")["resource"].search(view.text):
         return []
-    if len(instructions) == 1 and not far and (len(view.words) > MAX_WORDS_OF_TIP or first > view.sentences[0].span[1]):
-        return []
-    severity = 3 if far else 2 if len(instructions) > 1 else 1
-    cue = "far_reaching" if far else "several" if len(instructions) > 1 else "single"
-    return [finding(f"premature_advice.{cue}{'_reflected' if reflected else ''}", severity, instructions[0])]
+    cue = "far_reaching" if far else "several"
+    return [finding(f"premature_advice.{cue}{'_reflected' if reflected else ''}", 3 if far else 2, instructions[0])]
 
 
 def clinical_overreach(view: MessageView) -> list[Finding]:
