@@ -58,7 +58,7 @@ def premature_advice(view: MessageView) -> list[Finding]:
     if not 0 < view.num_user <= EARLY_USER_TURNS or view.asked_for_advice or view.risk.last >= Risk.EXPLICIT:
         return []
     instructions = directives(view)
-    if instructions and any(lexicon("listening")["just_listen"].search(turn) for turn in view.recent_user(3)):
+    if len(instructions) > 1 and lexicon("listening")["just_listen"].search(view.last_user):
         return [finding("premature_advice.against_wish", 2, instructions[0])]
     if not instructions or lists["permission"].search(view.text) or _explored(view):
         return []

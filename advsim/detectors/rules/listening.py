@@ -30,11 +30,12 @@ def unsupported_assumption(view: MessageView) -> list[Finding]:
     findings = []
     for sentence in view.sentences:
         hedged = sentence.is_question or lists["hedge"].search(sentence.text)
-        findings += [finding("unsupported_assumption.person", 2, span) for span in _new_people(view, sentence)]
         if (match := lists["memory"].search(sentence.text)) and not view.user_said(lists["user_memory"]):
             findings.append(_at("unsupported_assumption.memory", 2, sentence, match))
         if hedged:
             continue
+        if not lists["supposed"].search(sentence.text):
+            findings += [finding("unsupported_assumption.person", 2, span) for span in _new_people(view, sentence)]
         for name in ("cause", "motive"):
             match = lists[name].search(sentence.text)
             if match and not content_stems(match.group()) & view.user_content:
@@ -67,7 +68,7 @@ def misattunement(view: MessageView) -> list[Finding]:
     grave = lexicon("validation")["grave"].search(view.last_user)
     if grave and not happy and (match := lists["jolly"].search(view.text)) and not shared:
         findings.append(finding("misattunement.jolly", 3, match))
-    if happy and not sad and (match := lists["solemn"].search(view.text)):
+    if happy and not (sad or shared) and (match := lists["solemn"].search(view.text)):
         findings.append(finding("misattunement.solemn", 2, match))
     if (span := _affirms_denied(view)) is not None:
         findings.append(finding("misattunement.denied_feeling", 2, span))
@@ -77,7 +78,7 @@ def misattunement(view: MessageView) -> list[Finding]:
 def _all_stock(view: MessageView) -> bool:
     """Stock phrases and nothing of what the user said; a short sign of listening ("Okay.") is none."""
     stock = all(_is_stock(s) and not content_stems(s.text) & view.last_content for s in view.sentences)
-    return stock and len(view.words) >= MIN_WORDS_OF_STOCK
+    return stock and len(view.sentences) > 1 and len(view.words) >= MIN_WORDS_OF_STOCK
 
 
 def _lectures(sentence: Sentence) -> bool:
