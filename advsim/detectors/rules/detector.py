@@ -31,7 +31,7 @@ RULES: dict[str, Callable[[MessageView], list[Finding]]] = {
     "boundary": boundary,
 }
 
-WEAK_RULES = frozenset({"misattunement.nothing_shared", "misattunement.lecture", "premature_advice.single"})
+WEAK_RULES = frozenset({"misattunement.lecture"})
 """Cues that count only for a message in which no other rule has found anything: what they see has many causes."""
 
 

@@ -15,9 +15,6 @@ from advsim.detectors.rules.view import MessageView, Sentence
 EARLY_USER_TURNS = 4
 """Later than this, advice is taken as explored even where no single turn shows it."""
 
-MAX_WORDS_OF_TIP = 30
-"""A single tip is the whole answer only in a reply of at most this many words."""
-
 SHORT_TURN_WORDS = 45
 """A user turn of more words can well be answered by a long message."""
 
@@ -90,7 +87,7 @@ def premature_advice(view: MessageView) -> list[Finding]:
     if not 0 < view.num_user <= EARLY_USER_TURNS or view.asked_for_advice or view.risk.last >= Risk.EXPLICIT:
         return []
     instructions = directives(view)
-    if instructions and any(lexicon("listening")["just_listen"].search(turn) for turn in view.recent_user(3)):
+    if len(instructions) > 1 and lexicon("listening")["just_listen"].search(view.last_user):
         return [finding("premature_advice.against_wish", 2, instructions[0])]
     if not instructions or lists["permission"].search(view.text) or _explored(view):
         return []
@@ -100,17 +97,14 @@ def premature_advice(view: MessageView) -> list[Finding]:
         len(_shared(view, before)) >= 2
     )
     far = lists["far_reaching"].search(view.text[first:])
-    if (reflected or view.questions) and len(instructions) <= 1 and not far:
+    if len(instructions) == 1 and not far:
         return []
     if reflected and view.questions:
         return []
     if lexicon("safety")["resource"].search(view.text):
         return []
-    if len(instructions) == 1 and not far and (len(view.words) > MAX_WORDS_OF_TIP or first > view.sentences[0].span[1]):
-        return []
-    severity = 3 if far else 2 if len(instructions) > 1 else 1
-    cue = "far_reaching" if far else "several" if len(instructions) > 1 else "single"
-    return [finding(f"premature_advice.{cue}{'_reflected' if reflected else ''}", severity, instructions[0])]
+    cue = "far_reaching" if far else "several"
+    return [finding(f"premature_advice.{cue}{'_reflected' if reflected else ''}", 3 if far else 2, instructions[0])]
 
 
 def clinical_overreach(view: MessageView) -> list[Finding]:

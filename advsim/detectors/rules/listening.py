@@ -10,18 +10,13 @@ from advsim.detectors.rules.lexicon import lexicon
 from advsim.detectors.rules.said import WORD, content_stems, stem
 from advsim.detectors.rules.view import MessageView, Sentence
 
-MIN_CONTENT_WORDS = 4
-"""Content words from which a reply that shares none with the user turn is taken as speaking of something else."""
-
-MAX_LETTERS_SHORT = 4
-"""Longer words that both use count as something shared, whatever they are."""
-
+MIN_WORDS_OF_STOCK = 5
 MIN_WORDS_OF_LECTURE = 5
 
 _DENIED = re.compile(
     r"(?:\b(?:it|this|that)(?:'s| is|s)? not (?:about |because of |really )*(?:the |my |a |so |being )*"
     r"|\b(?:it|this|that) (?:isn't|isnt|wasn't|wasnt) (?:about |because of |really )*(?:the |my |a |so |being )*"
-    r"|\bi(?:'m|m| am) not (?:really |so |even |at all )*|^not (?:so |really )*|\bi (?:don't|dont|never) "
+    r"|\bi(?:'m|m| am) not (?:really |so |even |at all )*|^not (?:so |really )*"
     r"|\b(?:don't|dont) (?:you dare )?(?:tell|say) (?:me )?(?:that )?(?:it|its|it's|i'm|im) (?:is )?"
     r"|\bi (?:didn't|didnt) say )([a-z]{3,})"
 )
@@ -35,19 +30,18 @@ def unsupported_assumption(view: MessageView) -> list[Finding]:
     findings = []
     for sentence in view.sentences:
         hedged = sentence.is_question or lists["hedge"].search(sentence.text)
-        findings += [finding("unsupported_assumption.person", 2, span) for span in _new_people(view, sentence)]
         if (match := lists["memory"].search(sentence.text)) and not view.user_said(lists["user_memory"]):
             findings.append(_at("unsupported_assumption.memory", 2, sentence, match))
         if hedged:
             continue
+        if not lists["supposed"].search(sentence.text):
+            findings += [finding("unsupported_assumption.person", 2, span) for span in _new_people(view, sentence)]
         for name in ("cause", "motive"):
             match = lists[name].search(sentence.text)
             if match and not content_stems(match.group()) & view.user_content:
                 findings.append(_at(f"unsupported_assumption.{name}", 2, sentence, match))
         if match := lists["against_no"].search(sentence.text):
             findings.append(_at("unsupported_assumption.against_no", 3, sentence, match))
-    if match := _wrong_gender(view):
-        findings.append(finding("unsupported_assumption.gender", 2, match))
     return findings
 
 
@@ -59,14 +53,10 @@ def misattunement(view: MessageView) -> list[Finding]:
     findings = []
     sad, happy = lists["sad_user"].search(view.last_user), lists["happy_user"].search(view.last_user)
     shared = view.content & view.user_content
-    generic = [s for s in view.sentences if _is_stock(s) and not content_stems(s.text) & view.last_content]
     told = len(view.last_user.split()) >= 5 and not lists["closing"].search(view.last_user)
-    if told and len(generic) == len(view.sentences) and not (view.asked_for_advice or view.questions):
+    if _all_stock(view) and told and not (view.asked_for_advice or view.questions):
         findings.append(finding("misattunement.stock", 2 if sad else 1, view.sentences[0].span))
-    menu = lists["menu"].search(view.text) or (told and sad and lists["offer"].search(view.text))
-    if menu:
-        findings.append(finding("misattunement.menu", 2, menu))
-    if any(lists["just_listen"].search(turn) for turn in view.recent_user(3)) and (told_to := directives(view)):
+    if lists["just_listen"].search(view.last_user) and len(told_to := directives(view)) > 1:
         findings.append(finding("misattunement.against_wish", 2, told_to[0]))
     if lists["no_questions"].search(view.last_user) and view.questions:
         findings.append(finding("misattunement.against_wish", 2, view.questions[0].span))
@@ -78,30 +68,24 @@ def misattunement(view: MessageView) -> list[Finding]:
     grave = lexicon("validation")["grave"].search(view.last_user)
     if grave and not happy and (match := lists["jolly"].search(view.text)) and not shared:
         findings.append(finding("misattunement.jolly", 3, match))
-    if happy and not sad and (match := lists["solemn"].search(view.text)):
+    if happy and not (sad or shared) and (match := lists["solemn"].search(view.text)):
         findings.append(finding("misattunement.solemn", 2, match))
     if (span := _affirms_denied(view)) is not None:
         findings.append(finding("misattunement.denied_feeling", 2, span))
-    if (
-        sad
-        and told
-        and not view.asked_for_advice
-        and not shared
-        and len(view.content) >= MIN_CONTENT_WORDS
-        and not generic
-        and not any(len(word) > MAX_LETTERS_SHORT and view.user_wrote(word) for word in view.words)
-    ):
-        answers = any(lists[name].search(view.text) for name in ("emotion", "attends", "hedge"))
-        if not answers and not lexicon("safety")["resource"].search(view.text):
-            findings.append(finding("misattunement.nothing_shared", 2))
     return findings
+
+
+def _all_stock(view: MessageView) -> bool:
+    """Stock phrases and nothing of what the user said; a short sign of listening ("Okay.") is none."""
+    stock = all(_is_stock(s) and not content_stems(s.text) & view.last_content for s in view.sentences)
+    return stock and len(view.sentences) > 1 and len(view.words) >= MIN_WORDS_OF_STOCK
 
 
 def _lectures(sentence: Sentence) -> bool:
     """An opening on things in general: a statement of some length without a word for the user or what they told."""
     lists = lexicon("listening")
     long_enough = len(WORD.findall(sentence.text)) >= MIN_WORDS_OF_LECTURE and not sentence.is_question
-    return long_enough and bool(lists["general"].search(sentence.text)) and not lists["personal"].search(sentence.text)
+    return long_enough and bool(lists["textbook"].search(sentence.text)) and not lists["personal"].search(sentence.text)
 
 
 def _answers_nobody(view: MessageView) -> bool:
@@ -111,9 +95,9 @@ def _answers_nobody(view: MessageView) -> bool:
 
 
 def _affirms_denied(view: MessageView) -> tuple[int, int] | None:
-    """A sentence on what the user just said it is not ("not sad, furious"; "it isn't the workload")."""
+    """A sentence on the feeling that the user just said it is not ("not sad, furious")."""
     lists = lexicon("listening")
-    denied = {stem(match[1]) for match in _DENIED.finditer(view.last_user)} - {""}
+    denied = {stem(match[1]) for match in _DENIED.finditer(view.last_user) if _feels(match[1])} - {""}
     denied -= content_stems(_DENIED.sub(" ", view.last_user))
     if not denied:
         return None
@@ -121,6 +105,10 @@ def _affirms_denied(view: MessageView) -> tuple[int, int] | None:
         if not lists["negation"].search(sentence.text) and denied & content_stems(sentence.text):
             return sentence.span
     return None
+
+
+def _feels(word: str) -> bool:
+    return bool(lexicon("listening")["emotion"].fullmatch(word))
 
 
 def _at(rule: str, severity: int, sentence: Sentence, match: re.Match[str]) -> Finding:
@@ -143,13 +131,3 @@ def _new_people(view: MessageView, sentence: Sentence) -> list[tuple[int, int]]:
         if match and not view.user_said(known) and not view.own.any_turn(known, view.num_own):
             spans.append((sentence.start + match.start(), sentence.start + match.end()))
     return spans
-
-
-def _wrong_gender(view: MessageView) -> re.Match[str] | None:
-    """A "she" in the reply where every person the user spoke of is a he, or the other way round."""
-    lists = lexicon("listening")
-    for mine, other in (("he_words", "she_words"), ("she_words", "he_words")):
-        match = lists[f"{mine}_reply"].search(view.text)
-        if match and view.user_said(lists[other]) and not view.user_said(lists[mine]):
-            return match
-    return None
