@@ -24,11 +24,11 @@ from advsim.detectors.taxonomy import Taxonomy, load_taxonomy
 from advsim.models.embedder import Embedder
 from advsim.records import Assessment, FailureLabel, HasTurns
 
-SLOPE = 0.93
+SLOPE = 0.94
 """Of the learned detector's log-odds."""
-FOUND = 1.9
+FOUND = 2.4
 """Added log-odds where the rules found the mode."""
-INTERCEPT = -0.35
+INTERCEPT = -0.31
 THRESHOLD = 0.4
 """Of the probability."""
 
