@@ -30,7 +30,7 @@ SAME_WORDS = 0.6
 SAME_CONTENT = 0.6
 """The same for stems of content words."""
 
-SAME_TOLD = 0.75
+SAME_TOLD = 0.7
 """Share of the content of a sentence that one earlier turn has, from which the sentence tells nothing new."""
 
 MIN_WORDS_TO_REPEAT = 5
@@ -46,6 +46,7 @@ FRAME_WORDS = 4
 MAX_WORDS_OF_LEAVE = 14
 """A user turn of no more words brings nothing new after which "anything else?" would be asked anew."""
 
+_QUESTION = re.compile(r"[^.!?\n]+\?")
 _QUOTED = re.compile(r'"[^"]{12,}"')
 
 
@@ -54,7 +55,7 @@ def repetition(view: MessageView) -> list[Finding]:
     within = _within(view)
     if not view.num_own or _is_wanted(view):
         return within
-    found = (_sentence(view), _closing(view), _frame(view), _opening_again(view))
+    found = (_sentence(view), _question(view), _closing(view), _frame(view), _opening_again(view))
     return [one for one in found if one is not None] + within
 
 
@@ -146,6 +147,23 @@ def _is_told_anew(mine: _Spoken, text: str, view: MessageView) -> bool:
     return len(both - view.user_content) >= MIN_NEW_STEMS and len(both) >= SAME_TOLD * len(mine.content)
 
 
+def _question(view: MessageView) -> Finding | None:
+    """A question of the last turns in the same words, be more added or left out, after the user has answered."""
+    lists = lexicon("repetition")
+    if "?" in view.last_user or lists["no_answer"].search(view.last_user) or not view.last_user.strip():
+        return None
+    asked = [_spoken(match.group()) for text in _last_turns(view, 2) for match in _QUESTION.finditer(text)]
+    for sentence in _own_sentences(view):
+        mine = _spoken(sentence.text)
+        if not sentence.is_question or lists["greeting"].search(sentence.text):
+            continue
+        for other in asked:
+            same, fewer = mine.trigrams & other.trigrams, min(len(mine.trigrams), len(other.trigrams))
+            if len(same) >= max(MIN_TRIGRAMS_TO_REPEAT, fewer):
+                return finding("repetition.question", 2, sentence.span, visibility=Visibility.TRAJECTORY)
+    return None
+
+
 def _closing(view: MessageView) -> Finding | None:
     """Asks once more whether there is anything else, of a user who has said no."""
     closing = lexicon("repetition")["closing"]
@@ -160,9 +178,9 @@ def _closing(view: MessageView) -> Finding | None:
 def _frame(view: MessageView) -> Finding | None:
     """Two sentences begin like two of the turn before: a template of which other words are changed."""
     (before,) = _last_turns(view, 1)
-    starts = Counter(one.words[:FRAME_WORDS] for one in _sentences_of(before) if len(one.words) > FRAME_WORDS)
+    starts = Counter(one.words[:FRAME_WORDS] for one in _sentences_of(before) if len(one.words) >= FRAME_WORDS)
     same = []
-    for sentence in _own_sentences(view):
+    for sentence in view.sentences:
         start = _spoken(sentence.text).words[:FRAME_WORDS]
         if starts[start]:
             starts[start] -= 1
