@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 
 from advsim.detectors.rules.finding import Finding, finding
 from advsim.detectors.rules.lexicon import lexicon
@@ -30,8 +31,8 @@ SAME_WORDS = 0.6
 SAME_CONTENT = 0.6
 """The same for stems of content words."""
 
-SAME_TOLD = 0.7
-"""Share of the content of a sentence that one earlier turn has, from which the sentence tells nothing new."""
+SAME_TOLD = 0.8
+"""Share of the content of a sentence that two earlier ones have, from which the sentence tells nothing new."""
 
 MIN_WORDS_TO_REPEAT = 5
 MIN_TRIGRAMS_TO_REPEAT = 3
@@ -116,7 +117,7 @@ def _sentence(view: MessageView) -> Finding | None:
         turn = first_said.get(mine.words, view.num_own)
         word_for_word = len(mine.words) >= WORDS_WORD_FOR_WORD and turn < view.num_own
         same = any(_is_same(mine, other, view) for turn_said in recent for other in turn_said)
-        if word_for_word or same or any(_is_told_anew(mine, text, view) for text in last_turns):
+        if word_for_word or same or any(_is_told_anew(mine, turn_said, view) for turn_said in recent):
             whole = view.text.strip() in {text.strip() for text in last_turns}
             severity = 3 if whole else 2
             return finding("repetition.sentence", severity, sentence.span, visibility=Visibility.TRAJECTORY)
@@ -141,10 +142,16 @@ def _is_same(mine: _Spoken, other: _Spoken, view: MessageView) -> bool:
     return enough and len(both - view.user_content) >= 2
 
 
-def _is_told_anew(mine: _Spoken, text: str, view: MessageView) -> bool:
-    """Nearly all that a sentence says stands in one earlier turn, and not in the user's."""
-    both = mine.content & content_stems(text)
-    return len(both - view.user_content) >= MIN_NEW_STEMS and len(both) >= SAME_TOLD * len(mine.content)
+def _is_told_anew(mine: _Spoken, turn: Sequence[_Spoken], view: MessageView) -> bool:
+    """Nearly all that a sentence says stands in two sentences in a row of an earlier turn, and not in the user's.
+
+    Two, because a whole turn has any word if only it is long enough.
+    """
+    for before, after in pairwise((_spoken(""), *turn)):
+        both = mine.content & (before.content | after.content)
+        if len(both - view.user_content) >= MIN_NEW_STEMS and len(both) >= SAME_TOLD * len(mine.content):
+            return True
+    return False
 
 
 def _question(view: MessageView) -> Finding | None:
@@ -170,7 +177,8 @@ def _closing(view: MessageView) -> Finding | None:
     asked = next((one for one in view.questions if closing.search(one.text)), None)
     if asked is None or len(WORD.findall(view.last_user)) > MAX_WORDS_OF_LEAVE or "?" in view.last_user:
         return None
-    if not any(closing.search(text) for text in _last_turns(view, LOOK_BACK)):
+    had_enough = any(lexicon("repetition")["had_enough"].search(turn) for turn in view.recent_user(LOOK_BACK))
+    if not had_enough or not any(closing.search(text) for text in _last_turns(view, LOOK_BACK)):
         return None
     return finding("repetition.closing", 1, asked.span, visibility=Visibility.TRAJECTORY)
 
