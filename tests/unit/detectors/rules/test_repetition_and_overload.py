@@ -76,6 +76,17 @@ NOT_REPEATED = [
     ),
     # a courtesy
     ("hi", "I'm sorry to hear that your day was long.", "and the next", "I'm sorry to hear that your day was long."),
+    # the user came back with something new
+    ("ok", "Is there anything else you need?", "yes, my landlord", "Call the union. Is there anything else you need?"),
+    # the offer made precise
+    ("hi", "How can I help you?", "my landlord shouts", "How can I help you with the landlord?"),
+    # each word stands somewhere in a long turn
+    (
+        "what a week",
+        "Gardens teach patience. Some plant bulbs early. A friend paints fences. Rain helps. Birds love berries.",
+        "right",
+        "Birds paint gardens with patience and rain.",
+    ),
     # the user's words
     ("a", "What did he say?", "he said he never wanted the second child", "He said he never wanted the second child."),
 ]
