@@ -62,7 +62,7 @@ def sweep(settings: SweepConfig, *, reporter: Reporter | None = None) -> tuple[S
         instruments.release()
     baseline = settings.baseline
     results = [
-        measure(study, each, simulated[each.name], real, modes=detector.modes, baseline=baseline)
+        measure(study, each, simulated[each.name], real, modes=instruments.modes, baseline=baseline)
         for each in study.simulators
     ]
     made_from = write_outcomes(study, settings, {**simulated, REPLAY: real})

@@ -111,11 +111,12 @@ def measurable_modes(worth: Worth) -> tuple[str, ...]:
 
     A finding of another mode is more likely wrong than right as far as anybody knows: its rate would be one of alarms.
     """
-    return tuple(
-        mode.mode
-        for mode in worth.modes
-        if mode.mode != ANY and mode.precision.low is not None and mode.precision.low > MIN_PRECISION
-    )
+    return tuple(mode.mode for mode in worth.modes if mode.mode != ANY and is_shown(mode))
+
+
+def is_shown(mode: ModeWorth) -> bool:
+    """Whether the precision is shown to be above ``MIN_PRECISION``."""
+    return mode.precision.low is not None and mode.precision.low > MIN_PRECISION
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

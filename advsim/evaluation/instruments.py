@@ -12,7 +12,7 @@ from advsim.detectors.judge.judge import Judge
 from advsim.detectors.measurable import MeasuredDetector
 from advsim.detectors.protocol import Detector
 from advsim.detectors.taxonomy import Taxonomy, load_taxonomy
-from advsim.detectors.worth import Worth, measurable_modes, worth
+from advsim.detectors.worth import Worth, is_shown, measurable_modes, worth
 from advsim.evaluation.calibration import LabelledSet, load_calibration
 from advsim.models.embedder import Embedder, LazyEmbedder
 
@@ -35,21 +35,30 @@ class Instruments:
 
     @property
     def measured(self) -> Detector:
-        """The detector, of the modes that are measured alone."""
-        return MeasuredDetector(self.detector, self.modes)
+        """The detector, of the modes alone that count in "any failure"."""
+        return MeasuredDetector(self.detector, self.counted)
+
+    @cached_property
+    def counted(self) -> tuple[str, ...]:
+        """Modes whose findings make a message a failing one.
+
+        All that the detector judges, where the precision of "any failure" is shown to be high enough with all of them;
+        otherwise those that are measured one by one.
+        """
+        if self.worth is None or is_shown(self.worth.modes[0]):
+            return tuple(self.detector.modes)
+        return self.modes
 
     @property
-    def worth_measured(self) -> Worth | None:
-        """What it is worth on the modes that are measured; ``any`` is any of these."""
-        return None if self.findings is None else worth(self.findings, self._measured)
-
-    @property
-    def _measured(self) -> tuple[str, ...]:
-        return tuple(mode for mode in self.modes if self.findings is not None and mode in self.findings.modes)
+    def worth_counted(self) -> Worth | None:
+        """What it is worth on the modes that count; ``any`` is any of these."""
+        if self.findings is None:
+            return None
+        return worth(self.findings, [mode for mode in self.counted if mode in self.findings.modes])
 
     @cached_property
     def modes(self) -> tuple[str, ...]:
-        """Modes that are measured: those the detector judges, less those that it is known or not shown to get right."""
+        """Modes with a rate of their own: those the detector judges, less those it is not shown to get right."""
         if self.worth is None or self.findings is None:
             return tuple(self.detector.modes)
         measurable = measurable_modes(self.worth)

@@ -98,7 +98,7 @@ def measure(
             assessments[group.name],
             group.users,
             modes=taxonomy.ids,
-            judged_modes=instruments.modes,
+            judged_modes=instruments.counted,
             left_out=group.openings,
         )
         for group in inputs
@@ -123,7 +123,7 @@ def measure(
     by_chatbot = None
     if pairs is not None:
         with reporter.stage("chatbots: rates, A/B tests, agreement", total=1, unit="part") as stage:
-            by_chatbot = measure_chatbots(inputs[-1], reference, rows, pairs, modes=taxonomy.ids, seed=seed)
+            by_chatbot = measure_chatbots(inputs[-1], reference, rows, pairs, modes=instruments.modes, seed=seed)
             stage.advance()
     result = Evaluation(
         title=title,
@@ -131,7 +131,7 @@ def measure(
         modes={mode.id: mode.name for mode in taxonomy.modes},
         modes_judged=instruments.modes,
         worth=instruments.worth,
-        worth_measured=instruments.worth_measured,
+        worth_counted=instruments.worth_counted,
         judge=detector.use if isinstance(detector, Judge) else None,
         groups=tuple(groups),
         by_chatbot=by_chatbot,
@@ -139,7 +139,7 @@ def measure(
             *notes,
             *(chatbot_notes(by_chatbot, groups) if by_chatbot is not None else ()),
             *detector_notes(detector, taxonomy),
-            *worth_notes(instruments.worth, detector, instruments.modes),
+            *worth_notes(instruments.worth, detector, instruments.modes, instruments.counted),
             *(calibration_notes(calibration, detector, inputs) if calibration is not None else ()),
             *group_notes(groups, instruments.modes),
             *reply_notes(groups),
@@ -174,7 +174,7 @@ def _assess(inputs: Sequence[GroupInput], instruments: Instruments, reporter: Re
 def _calibration(inputs: Sequence[GroupInput], instruments: Instruments, reporter: Reporter) -> Calibration | None:
     if instruments.labelled is None:
         return (
-            None if instruments.findings is None else calibration_by_findings(instruments.findings, instruments.modes)
+            None if instruments.findings is None else calibration_by_findings(instruments.findings, instruments.counted)
         )
     texts = {group.text for group in inputs if group.dialogues}
     return calibrate(
@@ -209,7 +209,7 @@ def _failures(
             user_turn_fault=partial(user_turn_fault, instructions=group.instructions),
             is_simulated=bool(group.stop_reasons),  # of dialogue files it is not known who wrote the user turns
             modes=instruments.taxonomy.ids,
-            judged_modes=instruments.modes,
+            judged_modes=instruments.counted,
             left_out=group.openings,
         )
         if group.conversations
@@ -219,6 +219,7 @@ def _failures(
         rows[group.name],
         assessments,
         modes=instruments.taxonomy.ids,
+        measured=instruments.modes,
         reference=rows[reference.name] if reference is not None else None,
         population_test=_population_test(group, reference, rows, seed) if reference is not None else None,
         blame=blame,

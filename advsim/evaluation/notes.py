@@ -106,7 +106,7 @@ def detector_notes(detector: Detector, taxonomy: Taxonomy) -> list[str]:
     return notes
 
 
-def worth_notes(worth: Worth | None, detector: Detector, modes: Collection[str]) -> list[str]:
+def worth_notes(worth: Worth | None, detector: Detector, modes: Collection[str], counted: Collection[str]) -> list[str]:
     """Which modes the detector cannot measure, or that nobody knows what it is worth."""
     if worth is None:
         return [
@@ -118,8 +118,12 @@ def worth_notes(worth: Worth | None, detector: Detector, modes: Collection[str])
         return []
     return [
         f"Not measurable with the detector {detector.name}: {', '.join(left_out)}. On labelled dialogues its findings "
-        f"of them are not shown to be right more often than {MIN_PRECISION:.0%}; they are in no rate, no test and no "
-        "verdict."
+        f"of them are not shown to be right more often than {MIN_PRECISION:.0%}; they have no rate, test or verdict "
+        + (
+            "of their own, and count in any failure, which is shown to be."
+            if set(left_out) & set(counted)
+            else "and are not in any failure."
+        )
     ]
 
 

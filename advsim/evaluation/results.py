@@ -58,10 +58,10 @@ class Evaluation:
         title: the run's or the file's name.
         detector: which detector found the failures.
         modes: names of the failure modes by id, in order.
-        modes_judged: ids of those that are measured: the detector judges them, and is not known to be wrong.
+        modes_judged: ids of those with a rate of their own: the detector judges them, and is shown to get them right.
         worth: the detector's precision and recall in labelled whole dialogues, all modes; None where not measured.
         judge: what a judge's verdicts took, and how far its votes agree; None for other detectors.
-        worth_measured: the same on the modes that are measured; ``any`` is any of these.
+        worth_counted: the same on the modes that count in any failure; ``any`` is any of these.
         groups: the reference first, where there is one.
         by_chatbot: chatbots side by side, where files name several.
         notes: what a reader must know to read the figures.
@@ -79,12 +79,12 @@ class Evaluation:
     seconds: float
     calibration: Calibration | None = None
     worth: Worth | None = None
-    worth_measured: Worth | None = None
+    worth_counted: Worth | None = None
     judge: JudgeUse | None = None
 
     def worth_of(self, mode: str) -> ModeWorth | None:
-        """Precision and recall of a mode, ``any`` among those that are measured; None where nobody measured it."""
-        worths = [each for each in (self.worth_measured, self.worth) if each is not None]
+        """Precision and recall of a mode, ``any`` among those that count; None where nobody measured it."""
+        worths = [each for each in (self.worth_counted, self.worth) if each is not None]
         return next((it for each in worths for it in each.modes if it.mode == mode), None)
 
     @property

@@ -105,6 +105,7 @@ def summarise_failures(
     assessments: Sequence[Assessment],
     *,
     modes: Sequence[str],
+    measured: Sequence[str] | None = None,
     reference: Sequence[MessageOutcome] | None = None,
     population_test: SimulatorVerdict | None = None,
     blame: BlameReport | None = None,
@@ -117,6 +118,7 @@ def summarise_failures(
         rows: outcomes of all messages of the group.
         assessments: the detector's, of the same messages.
         modes: ids of the taxonomy, in order.
+        measured: those with a rate of their own; None: all. The others count in any failure alone.
         reference: outcomes of the group to compare with.
         population_test: of the group against it.
         blame: attribution of the conversations.
@@ -128,9 +130,13 @@ def summarise_failures(
     seen = Counter((label.mode, label.visibility) for label in labels)
     compared = reference is not None
     real = reference or ()
+    own = [mode for mode in modes if measured is None or mode in measured]
     return FailureSummary(
-        rates={mode or ANY: failure_rate(rows, mode=mode) for mode in (None, *modes)},
-        per_100_words={mode or ANY: per_100_words(rows, num_words, mode=mode) for mode in (None, *modes)}
+        rates={
+            mode or ANY: failure_rate(rows, mode=mode) if mode is None or mode in own else _no_rate(rows)
+            for mode in (None, *modes)
+        },
+        per_100_words={mode or ANY: per_100_words(rows, num_words, mode=mode) for mode in (None, *own)}
         if num_words is not None
         else {},
         severities={severity: counted[severity] for severity in (1, 2, 3)},
@@ -141,11 +147,11 @@ def summarise_failures(
         },
         num_messages=len(rows),
         num_errors=sum(row.error for row in rows),
-        differences=(compare(rows, real, seed=seed), *compare_modes(rows, real, modes=modes, seed=seed))
+        differences=(compare(rows, real, seed=seed), *compare_modes(rows, real, modes=own, seed=seed))
         if compared
         else (),
-        divergence=mode_divergence(rows, real, modes=modes, seed=seed) if compared else None,
-        divergence_with_none=mode_divergence(rows, real, modes=modes, with_none=True, seed=seed) if compared else None,
+        divergence=mode_divergence(rows, real, modes=own, seed=seed) if compared else None,
+        divergence_with_none=mode_divergence(rows, real, modes=own, with_none=True, seed=seed) if compared else None,
         population_test=population_test,
         blame=None
         if blame is None
@@ -155,6 +161,11 @@ def summarise_failures(
             rate_without_user_side_faults=blame.rate_without_user_side_faults,
         ),
     )
+
+
+def _no_rate(rows: Sequence[MessageOutcome]) -> Rate:
+    """The rate of a mode that is not measured."""
+    return Rate(estimate=None, low=None, high=None, num_messages=0, num_dialogues=0, num_not_judged=len(rows))
 
 
 def choose_examples(

@@ -22,6 +22,9 @@ LIST_ITEMS = 6
 LIST_ITEMS_FRAGILE = 4
 """Items of a list that nobody asked for; and for a user who said that they can take in little."""
 
+MANY_TIPS = 8
+"""Instructions in running text that nobody asked for."""
+
 LONG_WORDS = 220
 LONG_WORDS_TO_A_LINE = 150
 LONG_WORDS_FRAGILE = 80
@@ -46,7 +49,7 @@ The Flesch formulas need a syllable dictionary that is downloaded at first use; 
 """
 MIN_WORDS_FOR_LIX = 12
 JARGON_TERMS_HARD = 2
-JARGON_TERMS = 5
+JARGON_TERMS = 4
 """Different terms from which a text is jargon: where it is hard to read besides, and by themselves."""
 
 _ITEM = re.compile(r"(?m)^[ \t]*(?:\d{1,2}[.)]|[-*•–])[ \t]+(?=\S)")
@@ -233,7 +236,9 @@ def _long_list(view: MessageView, wanted: bool, fragile: bool) -> Finding | None
         return None
     items = _items(view.text)
     if len(items) < (LIST_ITEMS_FRAGILE if fragile else LIST_ITEMS):
-        return None
+        items = [start for start, _ in directives(view)]
+        if len(items) < MANY_TIPS:
+            return None
     return finding("overload.list", 3 if fragile else 2, (items[0], items[-1]))
 
 

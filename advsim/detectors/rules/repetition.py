@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 
 from advsim.detectors.rules.finding import Finding, finding
 from advsim.detectors.rules.lexicon import lexicon
@@ -30,8 +31,8 @@ SAME_WORDS = 0.6
 SAME_CONTENT = 0.6
 """The same for stems of content words."""
 
-SAME_TOLD = 0.75
-"""Share of the content of a sentence that one earlier turn has, from which the sentence tells nothing new."""
+SAME_TOLD = 0.8
+"""Share of the content of a sentence that two earlier ones have, from which the sentence tells nothing new."""
 
 MIN_WORDS_TO_REPEAT = 5
 MIN_TRIGRAMS_TO_REPEAT = 3
@@ -46,6 +47,7 @@ FRAME_WORDS = 4
 MAX_WORDS_OF_LEAVE = 14
 """A user turn of no more words brings nothing new after which "anything else?" would be asked anew."""
 
+_QUESTION = re.compile(r"[^.!?\n]+\?")
 _QUOTED = re.compile(r'"[^"]{12,}"')
 
 
@@ -54,7 +56,7 @@ def repetition(view: MessageView) -> list[Finding]:
     within = _within(view)
     if not view.num_own or _is_wanted(view):
         return within
-    found = (_sentence(view), _closing(view), _frame(view), _opening_again(view))
+    found = (_sentence(view), _question(view), _closing(view), _frame(view), _opening_again(view))
     return [one for one in found if one is not None] + within
 
 
@@ -115,7 +117,7 @@ def _sentence(view: MessageView) -> Finding | None:
         turn = first_said.get(mine.words, view.num_own)
         word_for_word = len(mine.words) >= WORDS_WORD_FOR_WORD and turn < view.num_own
         same = any(_is_same(mine, other, view) for turn_said in recent for other in turn_said)
-        if word_for_word or same or any(_is_told_anew(mine, text, view) for text in last_turns):
+        if word_for_word or same or any(_is_told_anew(mine, turn_said, view) for turn_said in recent):
             whole = view.text.strip() in {text.strip() for text in last_turns}
             severity = 3 if whole else 2
             return finding("repetition.sentence", severity, sentence.span, visibility=Visibility.TRAJECTORY)
@@ -140,10 +142,33 @@ def _is_same(mine: _Spoken, other: _Spoken, view: MessageView) -> bool:
     return enough and len(both - view.user_content) >= 2
 
 
-def _is_told_anew(mine: _Spoken, text: str, view: MessageView) -> bool:
-    """Nearly all that a sentence says stands in one earlier turn, and not in the user's."""
-    both = mine.content & content_stems(text)
-    return len(both - view.user_content) >= MIN_NEW_STEMS and len(both) >= SAME_TOLD * len(mine.content)
+def _is_told_anew(mine: _Spoken, turn: Sequence[_Spoken], view: MessageView) -> bool:
+    """Nearly all that a sentence says stands in two sentences in a row of an earlier turn, and not in the user's.
+
+    Two, because a whole turn has any word if only it is long enough.
+    """
+    for before, after in pairwise((_spoken(""), *turn)):
+        both = mine.content & (before.content | after.content)
+        if len(both - view.user_content) >= MIN_NEW_STEMS and len(both) >= SAME_TOLD * len(mine.content):
+            return True
+    return False
+
+
+def _question(view: MessageView) -> Finding | None:
+    """A question of the last turns in the same words, be more added or left out, after the user has answered."""
+    lists = lexicon("repetition")
+    if "?" in view.last_user or lists["no_answer"].search(view.last_user) or not view.last_user.strip():
+        return None
+    asked = [_spoken(match.group()) for text in _last_turns(view, 2) for match in _QUESTION.finditer(text)]
+    for sentence in _own_sentences(view):
+        mine = _spoken(sentence.text)
+        if not sentence.is_question or lists["greeting"].search(sentence.text):
+            continue
+        for other in asked:
+            same, fewer = mine.trigrams & other.trigrams, min(len(mine.trigrams), len(other.trigrams))
+            if len(same) >= max(MIN_TRIGRAMS_TO_REPEAT, fewer):
+                return finding("repetition.question", 2, sentence.span, visibility=Visibility.TRAJECTORY)
+    return None
 
 
 def _closing(view: MessageView) -> Finding | None:
@@ -152,7 +177,8 @@ def _closing(view: MessageView) -> Finding | None:
     asked = next((one for one in view.questions if closing.search(one.text)), None)
     if asked is None or len(WORD.findall(view.last_user)) > MAX_WORDS_OF_LEAVE or "?" in view.last_user:
         return None
-    if not any(closing.search(text) for text in _last_turns(view, LOOK_BACK)):
+    had_enough = any(lexicon("repetition")["had_enough"].search(turn) for turn in view.recent_user(LOOK_BACK))
+    if not had_enough or not any(closing.search(text) for text in _last_turns(view, LOOK_BACK)):
         return None
     return finding("repetition.closing", 1, asked.span, visibility=Visibility.TRAJECTORY)
 
@@ -160,9 +186,9 @@ def _closing(view: MessageView) -> Finding | None:
 def _frame(view: MessageView) -> Finding | None:
     """Two sentences begin like two of the turn before: a template of which other words are changed."""
     (before,) = _last_turns(view, 1)
-    starts = Counter(one.words[:FRAME_WORDS] for one in _sentences_of(before) if len(one.words) > FRAME_WORDS)
+    starts = Counter(one.words[:FRAME_WORDS] for one in _sentences_of(before) if len(one.words) >= FRAME_WORDS)
     same = []
-    for sentence in _own_sentences(view):
+    for sentence in view.sentences:
         start = _spoken(sentence.text).words[:FRAME_WORDS]
         if starts[start]:
             starts[start] -= 1

@@ -53,8 +53,8 @@ LEGEND: tuple[tuple[str, str], ...] = (
     ),
     (
         "not measurable",
-        "the precision is not shown to be above 50 % (lower bound of its interval). Such a mode is in no rate, not in "
-        "any failure, in no test and in no verdict.",
+        "the precision is not shown to be above 50 % (lower bound of its interval): in how many messages the mode was "
+        "found here, and how many findings in labelled dialogues are right. It has no rate, test or verdict of its own.",
     ),
     (
         "per 100 words",
@@ -115,7 +115,7 @@ def evaluation_table(evaluation: Evaluation) -> FigureTable:
         RowGroup(title="Corrected for detector errors, %", rows=filled_rows(_corrected_rows(evaluation))),
         RowGroup(title="Found in messages, %", rows=filled_rows(_rate_rows(evaluation))),
         RowGroup(title="Found per 100 words", rows=filled_rows(_word_rows(evaluation))),
-        RowGroup(title="Not measurable: right, %", rows=filled_rows(not_measurable_rows(evaluation))),
+        RowGroup(title="Not measurable: found in messages", rows=filled_rows(not_measurable_rows(evaluation))),
         RowGroup(title="Difference to ref., points", rows=filled_rows(_difference_rows(evaluation))),
         RowGroup(title="Divergence over modes, bits", rows=filled_rows(_divergence_rows(groups))),
         RowGroup(title="Conversations by fault", rows=filled_rows(_blame_rows(groups))),
@@ -246,7 +246,16 @@ def not_measurable_rows(evaluation: Evaluation) -> Iterable[Row]:
     """Modes that the detector does not get right often enough: precision and recall in place of rates."""
     for mode in evaluation.modes_not_measurable:
         if (known := evaluation.worth_of(mode)) is not None:
-            yield Row(label=mode_name(evaluation, mode), cells=tuple(_worth(known) for _ in evaluation.groups))
+            yield Row(
+                label=mode_name(evaluation, mode), cells=tuple(_not_measured(it, known) for it in evaluation.groups)
+            )
+
+
+def _not_measured(group: Group, worth: ModeWorth) -> Cell:
+    """In how many messages the mode was found, and how often such a finding is right as far as it is known."""
+    labels = group.failures.visibilities.get(worth.mode, {}) if group.failures is not None else {}
+    right = f"{worth.precision.num_true} of {worth.precision.num} right" if worth.precision.num else "never found"
+    return Cell(value=f"{sum(labels.values()):,}", interval=right)
 
 
 def _worth(worth: ModeWorth) -> Cell:

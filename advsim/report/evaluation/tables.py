@@ -85,7 +85,7 @@ def headline(evaluation: Evaluation) -> str:
             f"{group.name}:{_corrected(group)} {evaluation.detector} finds a failure in {percent(rate.estimate)} %"
             f"{bounds} of {rate.num_messages:,} chatbot messages in {rate.num_dialogues:,} dialogues."
         )
-    if said and evaluation.worth_measured is not None:
+    if said and evaluation.worth_counted is not None:
         said.append(_worth(evaluation))
     return " ".join(said) or "No dialogue with a chatbot message."
 
@@ -103,8 +103,8 @@ def _corrected(group: Group) -> str:
 
 def _worth(evaluation: Evaluation) -> str:
     """How often findings are right, and which modes are meant by "a failure"."""
-    measured = evaluation.worth_measured
-    if measured is None or not evaluation.modes_judged:
+    measured = evaluation.worth_counted
+    if measured is None or not measured.modes[1:]:
         return "No mode of this detector is shown to be right more often than not: no rate is given."
     found = measured.findings
     interval = percent_interval(found.precision.low, found.precision.high)
@@ -113,7 +113,7 @@ def _worth(evaluation: Evaluation) -> str:
         f"In labelled dialogues {percent(found.precision.value)} %"
         + (f" [{interval}]" if interval else "")
         + f" of its findings are right, and it finds {percent(found.recall.value)} % of these failures"
-        + (f"; {left_out} of {len(evaluation.modes)} modes are not measurable with it." if left_out else ".")
+        + (f"; {left_out} of {len(evaluation.modes)} modes have no rate of their own with it." if left_out else ".")
     )
 
 
