@@ -24,13 +24,15 @@ from advsim.detectors.taxonomy import Taxonomy, load_taxonomy
 from advsim.models.embedder import Embedder
 from advsim.records import Assessment, FailureLabel, HasTurns
 
-SLOPE = 0.94
+SLOPE = 0.93
 """Of the learned detector's log-odds."""
-FOUND = 2.4
+FOUND = 2.5
 """Added log-odds where the rules found the mode."""
-INTERCEPT = -0.31
+INTERCEPT = -0.32
 THRESHOLD = 0.4
 """Of the probability."""
+DECIDED_BY_RULES = frozenset({"repetition"})
+"""Modes in which a finding of the rules is enough: they see the turns that the learned detector does not read."""
 
 _DIALOGUES_AT_ONCE = 64
 _CERTAIN = 1e-6
@@ -99,6 +101,8 @@ class CombinedDetector:
                 shown = mode in by_learned
             else:
                 p = combined_probability(p_by_mode[mode], found_by_rules=mode in by_rules)
+                if mode in DECIDED_BY_RULES and mode in by_rules:
+                    p = max(p, by_rules[mode].confidence)
                 shown = p >= THRESHOLD
             if shown:
                 label = evidence.get(mode) or self._label_without_evidence(rules, mode)

@@ -54,7 +54,7 @@ LEGEND: tuple[tuple[str, str], ...] = (
     (
         "not measurable",
         "the precision is not shown to be above 50 % (lower bound of its interval): in how many messages the mode was "
-        "found here, and how many findings in labelled dialogues are right. It has no rate, test or verdict of its own.",
+        "found here, and how many findings in labelled dialogues are right. It has no rate, test or verdict itself.",
     ),
     (
         "per 100 words",
