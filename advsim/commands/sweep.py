@@ -17,7 +17,7 @@ from rich.table import Table
 from advsim.commands.options import only_figures_on_stdout
 from advsim.commands.show import console_on
 from advsim.config import SweepConfig, load_section
-from advsim.errors import one_line
+from advsim.errors import ConfigError, one_line
 from advsim.evaluation.instruments import build_instruments
 from advsim.rates.rates import ANY
 from advsim.report.chatbots.figures import agreement_notes, chatbot_table
@@ -51,9 +51,14 @@ def sweep(settings: SweepConfig, *, reporter: Reporter | None = None) -> tuple[S
     """Run a sweep to its end and write what it found; see :func:`advsim.run_sweep`."""
     reporter = reporter or Reporter(file=sys.stderr)
     study = plan(settings)
+    instruments = build_instruments(settings.evaluate)
+    if not instruments.counted:
+        raise ConfigError(
+            f"evaluate.worth: no mode of the detector {instruments.detector.name} is shown to be right more often than "
+            "not, so that no rate could be given; choose another detector, or evaluate.worth=null for what it finds"
+        )
     reporter.message(describe_work(study, tokens_per_s=settings.tokens_per_s))
     work(study, reporter)
-    instruments = build_instruments(settings.evaluate)
     detector = instruments.measured
     try:
         real = real_outcomes(study, detector)
@@ -61,9 +66,9 @@ def sweep(settings: SweepConfig, *, reporter: Reporter | None = None) -> tuple[S
     finally:
         instruments.release()
     baseline = settings.baseline
+    modes = instruments.modes or instruments.counted
     results = [
-        measure(study, each, simulated[each.name], real, modes=instruments.modes, baseline=baseline)
-        for each in study.simulators
+        measure(study, each, simulated[each.name], real, modes=modes, baseline=baseline) for each in study.simulators
     ]
     made_from = write_outcomes(study, settings, {**simulated, REPLAY: real})
     study.output.write_json(RESULT, result_json(study, results, detector, baseline=baseline, made_from=made_from))

@@ -53,7 +53,8 @@ EnvironmentName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
 """NAME of an environment variable, never what is in it."""
 
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-_SECRET_HEADERS = ("authorization", "proxy-authorization", "cookie", "x-api-key", "api-key", "apikey", "x-auth-token")
+_SECRET = re.compile(r"(?i)auth|cookie|passw|secret|token|api.?key|[-_]key$|^key$|credential")
+"""Names of headers that hold what may not be written down."""
 _OF_EACH_REQUEST = ("content-type", "content-length", "host", "accept-encoding", "transfer-encoding", "connection")
 _OF_THE_BODY = ("messages", "stream", "n")
 PLACEHOLDER = re.compile(r"\{([A-Za-z_]+)\}")
@@ -109,7 +110,7 @@ class _Address(Section):
         if doubled:
             raise ValueError(f"headers: got {doubled[0]} twice, in headers or headers_env; leave one out")
         for name, value in self.headers.items():
-            if name.lower() in _SECRET_HEADERS:
+            if _SECRET.search(name):
                 raise ValueError(
                     f"headers: {name} is a secret, and what stands here is kept with the run; put its value into an "
                     "environment variable and the variable's name into headers_env, or a bearer key's into api_key_env"

@@ -144,8 +144,8 @@ def read_source(config: CorpusConfig, *, keep_one_sided: bool = False) -> Source
 def corpus_hash(dialogues: Iterable[Dialogue]) -> str:
     """SHA-256 over the dialogues in order, each as canonical JSON (sorted keys, ASCII, one a line).
 
-    A chatbot that is not named, and a turn's thought or cut where there is none, are left out, so that a corpus without
-    them keeps the hash that its runs were given.
+    A chatbot that is not named, and a turn's thought, cut or effort where there is none, are left out, so that a corpus
+    without them keeps the hash that its runs were given.
     """
     digest = hashlib.sha256()
     for dialogue in dialogues:
@@ -153,7 +153,7 @@ def corpus_hash(dialogues: Iterable[Dialogue]) -> str:
         if dialogue.chatbot is None:
             del values["chatbot"]
         for turn in values["turns"]:
-            for key in ("thought", "is_cut"):
+            for key in ("thought", "is_cut", "effort"):
                 if not turn[key]:
                     del turn[key]
         digest.update(json.dumps(values, sort_keys=True, separators=(",", ":")).encode() + b"\n")

@@ -66,7 +66,7 @@ class Findings(_Section):
     settings: dict[str, Setting] = Field(default_factory=dict)
     parts: tuple[str, ...]
     modes: tuple[str, ...]
-    dialogues: tuple[FoundDialogue, ...]
+    dialogues: Annotated[tuple[FoundDialogue, ...], Field(min_length=1)]
 
     def save(self, path: Path) -> None:
         """Write the file as JSON, a dialogue a line.

@@ -92,7 +92,9 @@ def worth(findings: Findings, modes: Sequence[str] | None = None) -> Worth:
     messages = [message for row in findings.dialogues for message in row.messages]
 
     def table(of: Callable[[FoundMessage], Collection[str]]) -> _Bools:
-        return np.array([[mode in of(it) for mode in modes] for it in messages], dtype=bool).reshape(len(messages), -1)
+        return np.array([[mode in of(it) for mode in modes] for it in messages], dtype=bool).reshape(
+            len(messages), len(modes)
+        )
 
     counted = _Table(
         shown=table(lambda message: message.shown),

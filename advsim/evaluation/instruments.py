@@ -86,13 +86,16 @@ def build_instruments(
     taxonomy = load_taxonomy(config.taxonomy)
     embedder = LazyEmbedder(embedder)
     known = build_detector(config, taxonomy, embedder) if detector is None else detector
-    is_unknown = detector is not None and config.worth == SHIPPED  # whatever its name
+    # what ships was measured with the weights that ship, whatever the name of another detector
+    is_other = detector is not None or config.weights is not None or isinstance(known, Judge)
     return Instruments(
         detector=known,
         taxonomy=taxonomy,
         embedder=embedder,
         labelled=None if config.calibration is None else load_calibration(config.calibration, taxonomy),
-        findings=None if config.worth is None or is_unknown else _findings(config.worth, known),
+        findings=None
+        if config.worth is None or (is_other and config.worth == SHIPPED)
+        else _findings(config.worth, known),
     )
 
 

@@ -179,7 +179,7 @@ def _calibration(inputs: Sequence[GroupInput], instruments: Instruments, reporte
     texts = {group.text for group in inputs if group.dialogues}
     return calibrate(
         instruments.labelled,
-        detector=instruments.detector,
+        detector=instruments.measured,
         taxonomy=instruments.taxonomy,
         texts=texts,
         reporter=reporter,
@@ -219,9 +219,11 @@ def _failures(
         rows[group.name],
         assessments,
         modes=instruments.taxonomy.ids,
-        measured=instruments.modes,
+        measured=None if instruments.worth is None else instruments.modes,
         reference=rows[reference.name] if reference is not None else None,
-        population_test=_population_test(group, reference, rows, seed) if reference is not None else None,
+        population_test=_population_test(group, reference, rows, instruments.modes, seed)
+        if reference is not None
+        else None,
         blame=blame,
         num_words={
             (dialogue.id, turn): num_words(said.text)
@@ -233,7 +235,11 @@ def _failures(
 
 
 def _population_test(
-    group: GroupInput, reference: GroupInput, rows: Mapping[str, Sequence[MessageOutcome]], seed: int
+    group: GroupInput,
+    reference: GroupInput,
+    rows: Mapping[str, Sequence[MessageOutcome]],
+    modes: Sequence[str],
+    seed: int,
 ) -> SimulatorVerdict:
     """Test the chatbots in common where both sides name several, otherwise each side as a whole."""
     sides = (group, reference)
@@ -242,7 +248,7 @@ def _population_test(
         by_chatbot = [{"all": list(rows[side.name])} for side in sides]
     shared = [name for name in by_chatbot[0] if name in by_chatbot[1]]
     simulated, real = ({name: side[name] for name in shared} for side in by_chatbot)
-    return simulator_verdict(simulated, real, seed=seed)
+    return simulator_verdict(simulated, real, modes=modes, seed=seed)
 
 
 def _users(

@@ -12,7 +12,7 @@ from advsim.rates.ab_test import Difference, compare, compare_modes
 from advsim.rates.blame import BlameReport
 from advsim.rates.correction import CorrectedRate
 from advsim.rates.divergence import Divergence, mode_divergence
-from advsim.rates.outcomes import MessageOutcome
+from advsim.rates.outcomes import MessageOutcome, of_modes
 from advsim.rates.per_words import WordRate, per_100_words
 from advsim.rates.rates import ANY, failure_rate
 from advsim.realism.diversity import Diversity, measure_diversity
@@ -131,6 +131,7 @@ def summarise_failures(
     compared = reference is not None
     real = reference or ()
     own = [mode for mode in modes if measured is None or mode in measured]
+    own_rows, own_real = of_modes(rows, own), of_modes(real, own)
     return FailureSummary(
         rates={
             mode or ANY: failure_rate(rows, mode=mode) if mode is None or mode in own else _no_rate(rows)
@@ -147,11 +148,13 @@ def summarise_failures(
         },
         num_messages=len(rows),
         num_errors=sum(row.error for row in rows),
-        differences=(compare(rows, real, seed=seed), *compare_modes(rows, real, modes=own, seed=seed))
+        differences=(compare(rows, real, seed=seed), *compare_modes(own_rows, own_real, modes=own, seed=seed))
         if compared
         else (),
-        divergence=mode_divergence(rows, real, modes=own, seed=seed) if compared else None,
-        divergence_with_none=mode_divergence(rows, real, modes=own, with_none=True, seed=seed) if compared else None,
+        divergence=mode_divergence(own_rows, own_real, modes=own, seed=seed) if compared and own else None,
+        divergence_with_none=mode_divergence(own_rows, own_real, modes=own, with_none=True, seed=seed)
+        if compared and own
+        else None,
         population_test=population_test,
         blame=None
         if blame is None

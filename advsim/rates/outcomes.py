@@ -7,7 +7,7 @@ be judged at all. :func:`tally` turns rows into counts per cluster, the form in 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -173,6 +173,12 @@ def _row(
         not_known=frozenset(unclear) - known if has_scope else frozenset(),
         error=not readable or (bool(known) and known <= unclear),
     )
+
+
+def of_modes(rows: Sequence[MessageOutcome], modes: Collection[str]) -> list[MessageOutcome]:
+    """The rows with these modes alone: a message that fails in others only is one that does not fail."""
+    known = frozenset(modes)
+    return [replace(row, modes=row.modes & known) for row in rows]
 
 
 def is_judged(row: MessageOutcome, mode: str | None) -> bool:

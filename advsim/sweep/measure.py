@@ -17,7 +17,7 @@ from typing import Any
 from advsim.corpus.prefixes import user_of
 from advsim.detectors.protocol import Detector
 from advsim.rates.divergence import Divergence, mode_divergence
-from advsim.rates.outcomes import MessageOutcome, outcomes
+from advsim.rates.outcomes import MessageOutcome, of_modes, outcomes
 from advsim.records import Conversation, Dialogue, StopReason, user_turns
 from advsim.run_folder.results import plain_values
 from advsim.run_folder.tables import read_conversations
@@ -128,14 +128,15 @@ def measure(
         baseline: the chatbot that A/B pairs compare with.
     """
     sides = [[row for rows in side.values() for row in rows] for side in (simulated, real)]
+    own = [of_modes(rows, modes) for rows in sides]
     everything = [said for name in study.names for said in conversations_of(study, simulator, name)]
     pairs = [AbPair(a=name, b=baseline) for name in study.names if name != baseline]
     return Result(
         simulator=simulator.name,
         validity=predictive_validity(simulated, real, seed=study.seed),
-        population_test=simulator_verdict(simulated, real, seed=study.seed),
-        divergence=mode_divergence(*sides, modes=modes, seed=study.seed),
-        divergence_with_none=mode_divergence(*sides, modes=modes, with_none=True, seed=study.seed),
+        population_test=simulator_verdict(simulated, real, modes=modes, seed=study.seed),
+        divergence=mode_divergence(*own, modes=modes, seed=study.seed),
+        divergence_with_none=mode_divergence(*own, modes=modes, with_none=True, seed=study.seed),
         ab=ab_replication(simulated, real, pairs, seed=study.seed),
         by_mode=validity_by_mode(simulated, real, modes=modes),
         stop_reasons=dict(sorted(Counter(c.stop_reason.value for c in everything).items())),

@@ -11,7 +11,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from advsim.rates.ab_test import Difference, adjusted, compare, compare_modes
-from advsim.rates.outcomes import MessageOutcome
+from advsim.rates.outcomes import MessageOutcome, of_modes
 from advsim.rates.rates import ANY, failure_rate
 from advsim.records import Rate
 from advsim.validity.agreement import Agreement, Comparison
@@ -200,7 +200,7 @@ def compare_chatbots(
         ),
         validity=predictive_validity(*sides, num_bootstrap=num_bootstrap, seed=seed),
         validity_by_mode=validity_by_mode(*sides, modes=modes),
-        population_test=simulator_verdict(*sides, seed=seed),
+        population_test=simulator_verdict(*sides, modes=modes, seed=seed),
         replication=replication,
     )
 
@@ -255,9 +255,8 @@ class _Tests:
         )
 
     def by_mode(self, side: Mapping[str, Sequence[MessageOutcome]], pair: AbPair) -> tuple[Difference, ...]:
-        return compare_modes(
-            side[pair.a], side[pair.b], modes=self.modes, num_permutations=self.num_permutations, seed=self.seed
-        )
+        a, b = (of_modes(side[name], self.modes) for name in (pair.a, pair.b))
+        return compare_modes(a, b, modes=self.modes, num_permutations=self.num_permutations, seed=self.seed)
 
 
 def _rates(rows: Sequence[MessageOutcome] | None, modes: Sequence[str]) -> dict[str, Rate]:

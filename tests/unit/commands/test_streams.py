@@ -37,7 +37,7 @@ def test_json_of_an_evaluation_is_alone_on_standard_output(
 
     def evaluate(*_: object) -> tuple[object, str]:
         print("(raylet) A worker died")
-        return SimpleNamespace(groups=(), detector="rules", notes=()), ""
+        return SimpleNamespace(groups=(), detector="rules", judge=None, notes=()), ""
 
     monkeypatch.setattr("advsim.commands.evaluate._evaluate_run", evaluate)
     monkeypatch.setattr("advsim.commands.evaluate.plain_values", lambda evaluation: {"groups": []})

@@ -19,6 +19,7 @@ from advsim.report.evaluation.tables import headline
 from advsim.runtime.progress import Reporter
 
 MODES = load_taxonomy().ids
+OTHER = '{"detector": "other", "parts": [], "modes": [], "dialogues": [{"dialogue": "d", "messages": []}]}'
 
 
 def findings(*messages, num_dialogues=12, detector="should", modes=MODES):
@@ -49,7 +50,7 @@ def test_a_saved_file_is_read_back(tmp_path):
     [
         ("{", "expected a file of"),
         ('{"detector": "should", "parts": [], "modes": []}', "dialogues"),
-        ('{"detector": "other", "parts": [], "modes": [], "dialogues": []}', "findings of other, expected those of"),
+        (OTHER, "findings of other, expected those of"),
         (None, "No such file"),
     ],
 )
@@ -117,7 +118,7 @@ def test_a_mode_that_is_not_measurable_is_in_no_rate_and_the_reader_is_told(tmp_
     page = render_evaluation(evaluation)
     assert "Not measurable" in page and "Against it: confidence" in page
     assert "of messages fail, corrected" in headline(evaluation)
-    assert "11 of 12 modes are not measurable" in headline(evaluation)
+    assert "11 of 12 modes have no rate of their own" in headline(evaluation)
 
 
 def test_without_a_measurable_mode_there_is_no_rate_rather_than_one_of_zero(tmp_path):

@@ -9,7 +9,7 @@ import advsim
 from advsim.cli import main
 from advsim.errors import ConfigError
 
-FINE = "That sounds hard. What happened then?"
+FINE = ("That sounds hard. What happened then?", "And what was that like for you?", "Who knows about it?")
 FAILING = "You should just get over it. Just stop crying, it is not a big deal."
 
 
@@ -26,7 +26,7 @@ def write(path, failing, *, num=12, turns=2):
                             "user",
                             f"I feel {('sad', 'tired', 'lost')[(number + turn) % 3]} about thing {number} {turn}.",
                         ),
-                        ("chatbot", FAILING if not turn and number < num_failing else FINE),
+                        ("chatbot", FAILING if not turn and number < num_failing else FINE[turn % 3]),
                     )
                 ]
                 line = {"id": f"{name}-{number}", "user_id": f"{name}-u{number}", "turns": said}
