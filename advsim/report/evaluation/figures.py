@@ -22,6 +22,7 @@ from advsim.report.evaluation.user_figures import (
     realism_rows,
 )
 from advsim.report.page.figures import (
+    MISSING,
     NULL_LABEL,
     Cell,
     FigureTable,
@@ -115,7 +116,7 @@ def evaluation_table(evaluation: Evaluation) -> FigureTable:
         RowGroup(title="Corrected for detector errors, %", rows=filled_rows(_corrected_rows(evaluation))),
         RowGroup(title="Found in messages, %", rows=filled_rows(_rate_rows(evaluation))),
         RowGroup(title="Found per 100 words", rows=filled_rows(_word_rows(evaluation))),
-        RowGroup(title="Not measurable: found in messages", rows=filled_rows(not_measurable_rows(evaluation))),
+        RowGroup(title="Not measurable, messages", rows=filled_rows(not_measurable_rows(evaluation))),
         RowGroup(title="Difference to ref., points", rows=filled_rows(_difference_rows(evaluation))),
         RowGroup(title="Divergence over modes, bits", rows=filled_rows(_divergence_rows(groups))),
         RowGroup(title="Conversations by fault", rows=filled_rows(_blame_rows(groups))),
@@ -223,7 +224,8 @@ def _rate_rows(evaluation: Evaluation) -> Iterable[Row]:
         yield Row(label=mode_name(evaluation, mode), cells=tuple(cells))
         if (known := evaluation.worth_of(mode)) is not None:
             yield Row(
-                label="  right; found of all, %", cells=tuple(_worth(known) if cell.value else cell for cell in cells)
+                label="  right; found of all, %",
+                cells=tuple(_worth(known) if cell.value != MISSING else cell for cell in cells),
             )
         yield Row(
             label="  seen only over the dialogue", cells=tuple(_over_dialogue(g, mode) for g in evaluation.groups)
