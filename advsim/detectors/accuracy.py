@@ -56,7 +56,7 @@ def detector_counts(
     known = modes_or_shipped(modes)
     pairs = list(zip(labelled, _assessed(assessments, labelled, known), strict=True))
     return [
-        _counts(mode, text, [(mode in message.modes, verdict(assessment, mode)) for message, assessment in pairs])
+        two_by_two(mode, text, [(mode in message.modes, verdict(assessment, mode)) for message, assessment in pairs])
         for mode in known
     ]
 
@@ -86,7 +86,7 @@ def any_counts(
         for assessment in assessed
     ]
     shown = [bool(message.modes) for message in labelled]
-    return _counts("any", text, list(zip(shown, verdicts, strict=True)))
+    return two_by_two("any", text, list(zip(shown, verdicts, strict=True)))
 
 
 def sensitivity(counts: DetectorCounts) -> Proportion:
@@ -99,7 +99,8 @@ def specificity(counts: DetectorCounts) -> Proportion:
     return proportion(counts.num_true_negative, counts.num_true_negative + counts.num_false_positive)
 
 
-def _counts(mode: str, text: str, shown_and_found: Sequence[tuple[bool, bool | None]]) -> DetectorCounts:
+def two_by_two(mode: str, text: str, shown_and_found: Iterable[tuple[bool, bool | None]]) -> DetectorCounts:
+    """The table of a mode from what each message shows and the verdict on it; None, no verdict, is in no cell."""
     cells = Counter(shown_and_found)
     return DetectorCounts(
         mode=mode,

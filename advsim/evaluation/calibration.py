@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from advsim.config.paths import local_path
-from advsim.detectors.accuracy import Proportion, any_counts, detector_counts, sensitivity, specificity
+from advsim.detectors.accuracy import Proportion, any_counts, detector_counts, sensitivity, specificity, two_by_two
 from advsim.detectors.findings import Findings, shown_and_found
 from advsim.detectors.labelled import LabelledMessage, TextKind, load_labelled
 from advsim.detectors.protocol import Detector
@@ -146,17 +145,8 @@ def calibration_by_findings(findings: Findings, modes: Sequence[str]) -> Calibra
     tables = []
     for mode in (ANY, *findings.modes):
         of_mode = shown_and_found(findings, modes if mode == ANY else (mode,)).values()
-        cells = Counter((bool(shown), bool(found)) for shown, found in of_mode)
-        tables.append(
-            DetectorCounts(
-                mode=mode,
-                text=WHOLE_DIALOGUES,
-                num_true_positive=cells[True, True],
-                num_false_negative=cells[True, False],
-                num_true_negative=cells[False, False],
-                num_false_positive=cells[False, True],
-            )
-        )
+        cells = [(bool(shown), bool(found)) for shown, found in of_mode]
+        tables.append(two_by_two(mode, WHOLE_DIALOGUES, cells))
     return Calibration(
         source=f"{len(findings.dialogues)} dialogues",
         num_messages={WHOLE_DIALOGUES: len(messages)},

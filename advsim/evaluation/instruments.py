@@ -52,8 +52,8 @@ class Instruments:
     @property
     def worth_counted(self) -> Worth | None:
         """What it is worth on the modes that count; ``any`` is any of these."""
-        if self.findings is None:
-            return None
+        if self.findings is None or set(self.counted) >= set(self.findings.modes):
+            return self.worth
         return worth(self.findings, [mode for mode in self.counted if mode in self.findings.modes])
 
     @cached_property
