@@ -10,8 +10,6 @@ the embedded language model are inputs too (some 20 minutes on two cores).
 from __future__ import annotations
 
 import argparse
-import math
-import re
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -23,8 +21,9 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 
 from advsim.corpus.files import read_dialogues
 from advsim.detectors.labelled import load_labelled
-from advsim.detectors.learned.inputs import sentences
+from advsim.detectors.learned.encoder import WIDTH
 from advsim.detectors.learned.load import load_learned
+from advsim.detectors.learned.regression import NUM_COUNTS, regression_inputs, user_said
 from advsim.detectors.learned.training import Example, examples_of_dialogues, examples_of_messages
 from advsim.detectors.rules import RulesDetector
 from advsim.detectors.taxonomy import load_taxonomy
@@ -34,20 +33,17 @@ from advsim.records import Dialogue, Speaker, Split, Turn
 
 MODES = load_taxonomy().ids
 Inputs = Callable[[Sequence[Example]], npt.NDArray[np.float64]]
-_WORD = re.compile(r"[a-z']+")
 _EMBEDDER = MiniLmEmbedder()
 
 
-def user_said(example: Example) -> str:
-    """The user's last turn."""
-    said = [turn.text for turn in example.case.before if turn.speaker is Speaker.USER]
-    return said[-1] if said else ""
+def inputs_of_regression(examples: Sequence[Example]) -> npt.NDArray[np.float64]:
+    """What the regression that ships reads, shape (examples, inputs)."""
+    return regression_inputs([example.case for example in examples], _EMBEDDER)
 
 
 def embeddings(examples: Sequence[Example]) -> npt.NDArray[np.float64]:
     """Embeddings of message and user turn, shape (examples, 768)."""
-    said = [example.case.message for example in examples]
-    return np.hstack([_EMBEDDER.embed(said), _EMBEDDER.embed([user_said(example) for example in examples])])
+    return inputs_of_regression(examples)[:, : 2 * WIDTH]
 
 
 def interactions(examples: Sequence[Example]) -> npt.NDArray[np.float64]:
@@ -58,42 +54,12 @@ def interactions(examples: Sequence[Example]) -> npt.NDArray[np.float64]:
 
 def highest_sentences(examples: Sequence[Example]) -> npt.NDArray[np.float64]:
     """Highest and lowest of each dimension over the message's sentences, shape (examples, 768)."""
-    rows = []
-    for example in examples:
-        text = example.case.message
-        parts = [text[span.start : span.end] for span in sentences(text)][:24] or [text]
-        vectors = _EMBEDDER.embed(parts)
-        rows.append(np.concatenate([vectors.max(0), vectors.min(0)]))
-    return np.array(rows)
+    return inputs_of_regression(examples)[:, 2 * WIDTH : 4 * WIDTH]
 
 
 def counts(examples: Sequence[Example]) -> npt.NDArray[np.float64]:
-    """Bounded counts of message and last three chatbot turns, shape (examples, 9)."""
-    return np.array([_counts(example) for example in examples])
-
-
-def _counts(example: Example) -> list[float]:
-    message = example.case.message
-    words = _WORD.findall(message.lower())
-    earlier = [turn.text for turn in example.case.before if turn.speaker is Speaker.CHATBOT][-3:]
-    vectors = _EMBEDDER.embed([message, *earlier])
-    own, said = _trigrams(message), set().union(*map(_trigrams, earlier))
-    return [
-        math.log1p(len(words)) / 5,
-        math.log1p(len(_WORD.findall(user_said(example).lower()))) / 5,
-        math.log1p(message.count("?")),
-        float(message.rstrip().endswith("?")),
-        min(1.0, message.count("!") / 3),
-        sum(word in ("you", "your") for word in words) / max(1, len(words)),
-        sum(word in ("i", "my", "me", "i've", "i'm") for word in words) / max(1, len(words)),
-        float((vectors[1:] @ vectors[0]).max()) if earlier else 0.0,
-        len(own & said) / max(1, len(own)),
-    ]
-
-
-def _trigrams(text: str) -> set[tuple[str, ...]]:
-    words = _WORD.findall(text.lower())
-    return set(zip(words, words[1:], words[2:], strict=False))
+    """Bounded counts of message and last chatbot turns, shape (examples, ``NUM_COUNTS``)."""
+    return inputs_of_regression(examples)[:, -NUM_COUNTS:]
 
 
 def rules(examples: Sequence[Example]) -> npt.NDArray[np.float64]:
@@ -182,7 +148,7 @@ def _by_regression(
     """Log-odds of logistic regressions, shape (tune, modes)."""
     train_X, tune_X = (csr_matrix(np.hstack([of(part) for of in inputs])) for part in (examples, tune))
     if words:
-        for text in (lambda it: it.case.message.lower(), lambda it: user_said(it).lower()):
+        for text in (lambda it: it.case.message.lower(), lambda it: user_said(it.case).lower()):
             vectorizer = TfidfVectorizer(ngram_range=(1, 3), min_df=3, sublinear_tf=True, token_pattern=r"[a-z']+|\?")
             train_X = hstack([train_X, vectorizer.fit_transform([text(it) for it in examples])]).tocsr()
             tune_X = hstack([tune_X, vectorizer.transform([text(it) for it in tune])]).tocsr()
