@@ -164,4 +164,4 @@ def run_sweep(config: SweepConfig | str | Path | dict[str, Any], *, overrides: S
         resolved = parse_section(SweepConfig, config, overrides, where="configuration")
     else:
         resolved = load_section(SweepConfig, config, overrides)
-    return sweep(resolved)[1]
+    return list(sweep(resolved).results)

@@ -171,10 +171,15 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--json", action="store_true", help="print all figures as JSON instead of the tables")
 
     sweep = _command(
-        commands, "sweep", "let simulators of a run and real prefixes meet several chatbots; resumes by itself"
+        commands, "sweep", "let simulated users and real prefixes meet several chatbots; resumes by itself"
     )
     _config_arguments(sweep, "override a key, for example -o run=runs/quickstart -o num_conversations=32")
     sweep.add_argument("--json", action="store_true", help="print all figures as JSON instead of the tables")
+    sweep.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="say what there is to do, in dialogues, tokens and time; start nothing",
+    )
 
     predict = _command(
         commands,

@@ -1,4 +1,4 @@
-"""``advsim sweep``: simulators of a run against several chatbots, beside the chatbots' replies to real people.
+"""``advsim sweep``: simulated users, and real people's messages, meet several chatbots.
 
 Finished parts are kept: the same command again goes on where it was stopped, and only prints the table once everything
 is there.
@@ -11,93 +11,171 @@ import dataclasses
 import json
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from rich.table import Table
 
 from advsim.commands.options import only_figures_on_stdout
 from advsim.commands.show import console_on
-from advsim.config import SweepConfig, load_section
+from advsim.config import CorpusConfig, SweepConfig, load_section
+from advsim.corpus.load import Corpus
 from advsim.errors import ConfigError, one_line
 from advsim.evaluation.instruments import build_instruments
-from advsim.rates.rates import ANY
+from advsim.evaluation.run_corpus import corpus_of_run
 from advsim.report.chatbots.figures import agreement_notes, chatbot_table
 from advsim.report.evaluation.tables import figure_tables
 from advsim.report.page.figures import Cell, Row, RowGroup, format_figure, format_interval
+from advsim.run_folder.lease import lease
+from advsim.run_folder.reader import Run
 from advsim.runtime.progress import Reporter
-from advsim.sweep.measure import Result, all_services, measure, outcomes_of, real_outcomes, result_json
-from advsim.sweep.outcomes import REPLAY, RESULT, write_outcomes
-from advsim.sweep.plan import SweepPlan, describe_work, plan
-from advsim.sweep.service import ChatbotService
-from advsim.sweep.work import work
-from advsim.validity.by_chatbot import AbTest, ByChatbot, ChatbotRates
+from advsim.sweep.early import Deciding
+from advsim.sweep.estimate import describe_work, estimate
+from advsim.sweep.judge import judge_all
+from advsim.sweep.measure import Result, all_sides, measure_all, result_json
+from advsim.sweep.outcomes import RESULT, write_outcomes
+from advsim.sweep.plan import SweepPlan, plan
+from advsim.sweep.service import ChatbotService, services
+from advsim.sweep.settings import keep_settings
+from advsim.sweep.work import missing, work
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SweepResults:
+    """What a sweep found.
+
+    Attributes:
+        study: what it is about.
+        results: one a simulator.
+        services: how each chatbot served.
+        stopped_by: the cap that stopped it, in words; empty where it is complete.
+    """
+
+    study: SweepPlan
+    results: tuple[Result, ...]
+    services: tuple[ChatbotService, ...]
+    stopped_by: str
 
 
 def run(options: argparse.Namespace) -> None:
-    """Run a sweep to its end, write what it found as JSON, and print it.
+    """Run a sweep to its end, write what it found as JSON, and print it; or say what there is to do.
 
     Raises:
         AdvsimError: see :mod:`advsim.errors`.
     """
     settings = load_section(SweepConfig, options.config, options.overrides)
+    if options.dry_run:
+        with only_figures_on_stdout():
+            study = _plan(settings)
+            todo = estimate(study, missing(study))
+        print(json.dumps(dataclasses.asdict(todo), indent=2) if options.json else describe_work(study, todo))
+        return
     with only_figures_on_stdout():
-        study, results = sweep(settings)
+        found = sweep(settings)
     if options.json:
-        print(json.dumps(study.output.read_json(RESULT), indent=2, allow_nan=False))
+        print(json.dumps(found.study.output.read_json(RESULT), indent=2, allow_nan=False))
     else:
-        print_results(study, results)
+        print_results(found)
 
 
-def sweep(settings: SweepConfig, *, reporter: Reporter | None = None) -> tuple[SweepPlan, list[Result]]:
-    """Run a sweep to its end and write what it found; see :func:`advsim.run_sweep`."""
+def sweep(settings: SweepConfig, *, reporter: Reporter | None = None) -> SweepResults:
+    """Run a sweep to its end, or to a cap, and write what it found; see :func:`advsim.run_sweep`."""
     reporter = reporter or Reporter(file=sys.stderr)
-    study = plan(settings)
-    instruments = build_instruments(settings.evaluate)
-    if not instruments.counted:
-        raise ConfigError(
-            f"evaluate.worth: no mode of the detector {instruments.detector.name} is shown to be right more often than "
-            "not, so that no rate could be given; choose another detector, or evaluate.worth=null for what it finds"
+    study = _plan(settings)
+    with lease(study.output):
+        keep_settings(study)
+        instruments = build_instruments(settings.evaluate)
+        if not instruments.counted:
+            raise ConfigError(
+                f"evaluate.worth: no mode of the detector {instruments.detector.name} is shown to be right more often "
+                "than not, so that no rate could be given; choose another detector, or evaluate.worth=null for what it "
+                "finds"
+            )
+        reporter.message(describe_work(study, estimate(study, missing(study))))
+        detector = instruments.measured
+        try:
+            decide = Deciding(study=study, detector=detector, reporter=reporter) if settings.stop_early else None
+            stopped_by = work(study, reporter, decide=decide)
+            judge_all(study, detector, reporter)
+        finally:
+            instruments.release()
+        sides = all_sides(study)
+        modes = instruments.modes or instruments.counted
+        results = measure_all(study, sides, modes=modes)
+        made_from = write_outcomes(study, sides.outcomes)
+        served = services(study)
+        found = result_json(
+            study,
+            results,
+            sides.outcomes,
+            served,
+            detector=detector.name,
+            modes=detector.modes,
+            made_from=made_from,
+            stopped_by=stopped_by,
         )
-    reporter.message(describe_work(study, tokens_per_s=settings.tokens_per_s))
-    work(study, reporter)
-    detector = instruments.measured
-    try:
-        real = real_outcomes(study, detector)
-        simulated = {each.name: outcomes_of(study, each, detector) for each in study.simulators}
-    finally:
-        instruments.release()
-    baseline = settings.baseline
-    modes = instruments.modes or instruments.counted
-    results = [
-        measure(study, each, simulated[each.name], real, modes=modes, baseline=baseline) for each in study.simulators
-    ]
-    made_from = write_outcomes(study, settings, {**simulated, REPLAY: real})
-    study.output.write_json(RESULT, result_json(study, results, detector, baseline=baseline, made_from=made_from))
-    return study, results
+        study.output.write_json(RESULT, found)
+    return SweepResults(study=study, results=tuple(results), services=tuple(served), stopped_by=stopped_by)
 
 
-def print_results(study: SweepPlan, results: Sequence[Result]) -> None:
+def _plan(settings: SweepConfig) -> SweepPlan:
+    def corpus_of(run: Run, config: CorpusConfig) -> Corpus:
+        return corpus_of_run(run, config, remedy="-o 'run_overrides=[corpus.path=PATH]'")
+
+    return plan(settings, corpus_of=corpus_of)
+
+
+def print_results(found: SweepResults) -> None:
     """Tables of rates, agreement, A/B tests and divergence, and the verdict of each simulator."""
+    study, results = found.study, found.results
     console = console_on()
-    modes = {mode: mode.replace("_", " ") for result in results for mode in result.by_mode}
-    table = chatbot_table({result.simulator: by_chatbot(result) for result in results}, real="real", modes=modes)
-    console.print(
-        "\nFailures by the detector, any mode unless one is named, with 95 % intervals. Real: replay of "
-        f"{len(study.prefixes)} prefixes of {len({name for name, _ in study.prefixes})} dialogues; simulated: "
-        f"{len(study.scenarios)} conversations of each simulator with each chatbot. Modes that the detector measures: "
-        f"{', '.join(modes) or 'none'}."
+    has_real = any(result.validity is not None for result in results)
+    modes = {mode: mode.replace("_", " ") for result in results for mode in result.by_chatbot.validity_by_mode}
+    table = chatbot_table(
+        {result.simulator: result.by_chatbot for result in results}, real="real" if has_real else None, modes=modes
     )
-    for part in figure_tables(dataclasses.replace(table, groups=(*table.groups, divergence_rows(results)))):
+    console.print(f"\n{_what_stands_here(study)}")
+    groups = (*table.groups, divergence_rows(results)) if has_real else table.groups
+    for part in figure_tables(dataclasses.replace(table, groups=groups)):
         console.print(part)
-    console.print(service_table(all_services(study)))
-    for service in all_services(study):
+    console.print(service_table(found.services))
+    for service in found.services:
         for reason, count in service.reasons.items():
             said = one_line(reason, max_characters=300)
             console.print(f"{service.chatbot}: {count} without a reply: {said}", highlight=False)
     for result in results:
-        stops = ", ".join(f"{reason} {count}" for reason, count in result.stop_reasons.items())
-        said = f"{result.simulator}: {result.validity.sentence} (ends: {stops}; {result.num_user_turns} user turns)"
-        notes = [said, result.population_test.sentence, *agreement_notes(by_chatbot(result))]
-        console.print(" ".join(notes), highlight=False)
+        console.print(" ".join(_notes(result)), highlight=False)
+    if found.stopped_by:
+        console.print(
+            f"Stopped by {found.stopped_by}: these are the figures of what is there so far. Raise it and run the same "
+            "command to go on.",
+            highlight=False,
+        )
+    console.print(f"all figures: {study.output.location}/{RESULT}", highlight=False, soft_wrap=True)
+
+
+def _what_stands_here(study: SweepPlan) -> str:
+    parts = ["Failures by the detector, any mode unless one is named, with 95 % intervals."]
+    if study.prefixes:
+        num_dialogues = len({name for name, _ in study.prefixes})
+        parts.append(f"Real: replay of {len(study.prefixes)} prefixes of {num_dialogues} dialogues.")
+    parts.append(
+        f"Simulated: at most {study.settings.num_conversations} conversations of each simulator with each chatbot, "
+        f"on {len(study.starts)} scenarios."
+    )
+    return " ".join(parts)
+
+
+def _notes(result: Result) -> list[str]:
+    stops = ", ".join(f"{reason} {count}" for reason, count in result.talk.stop_reasons.items())
+    ends = f" (ends: {stops}; {result.talk.num_user_turns} user turns)" if stops else ""
+    about = result.validity.sentence if result.validity is not None else f"{result.by_chatbot.reason}."
+    notes = [f"{result.simulator}: {about}{ends}"]
+    if result.population_test is not None:
+        notes.append(result.population_test.sentence)
+    notes += agreement_notes(result.by_chatbot)
+    if result.paired is not None:
+        notes.append(result.paired.sentence)
+    return notes
 
 
 def service_table(services: Sequence[ChatbotService]) -> Table:
@@ -119,21 +197,6 @@ def service_table(services: Sequence[ChatbotService]) -> Table:
     return table
 
 
-def by_chatbot(result: Result) -> ByChatbot:
-    """The result in the form that tables of several chatbots are made of: any mode alone, chatbots on both sides."""
-    return ByChatbot(
-        chatbots=tuple(
-            ChatbotRates(chatbot=pair.configuration, simulated={ANY: pair.simulated}, real={ANY: pair.real})
-            for pair in result.validity.pairs
-        ),
-        tests=tuple(AbTest(pair=test.pair, simulated=(test.simulated,), real=(test.real,)) for test in result.ab.pairs),
-        validity=result.validity,
-        validity_by_mode=result.by_mode,
-        population_test=result.population_test,
-        replication=result.ab,
-    )
-
-
 def divergence_rows(results: Sequence[Result]) -> RowGroup:
     """Jensen-Shannon divergence over modes from the real messages; nothing stands in the column of these."""
 
@@ -143,7 +206,8 @@ def divergence_rows(results: Sequence[Result]) -> RowGroup:
     def figure(value: float | None, low: float | None = None, high: float | None = None) -> Cell:
         return Cell(value=format_figure(value, 3), interval=format_interval(low, high, 3))
 
-    given, with_none = ([r.divergence for r in results], [r.divergence_with_none for r in results])
+    given = [r.divergence for r in results if r.divergence is not None]
+    with_none = [r.divergence_with_none for r in results if r.divergence_with_none is not None]
     return RowGroup(
         title="Divergence over modes, bits",
         rows=(

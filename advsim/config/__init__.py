@@ -24,7 +24,7 @@ from advsim.config.rollout import (
     RolloutConfig,
 )
 from advsim.config.run import Config
-from advsim.config.sweep import SweepConfig
+from advsim.config.sweep import CapsConfig, SimulatorConfig, SweepConfig
 from advsim.config.training import (
     DiscriminatorConfig,
     DpoConfig,
@@ -38,6 +38,7 @@ __all__ = [
     "PRESET_HUB_IDS",
     "SIMULATOR_INSTRUCTIONS",
     "CallsConfig",
+    "CapsConfig",
     "ChatEndpointConfig",
     "ChatbotConfig",
     "ColumnsConfig",
@@ -67,6 +68,7 @@ __all__ = [
     "Section",
     "Seed",
     "SftConfig",
+    "SimulatorConfig",
     "StopConfig",
     "SweepConfig",
     "is_loopback",

@@ -22,12 +22,13 @@ _REMEDY = "--corpus PATH (or -o corpus.path=PATH)"
 logger = logging.getLogger(__name__)
 
 
-def corpus_of_run(run: Run, config: CorpusConfig) -> Corpus:
+def corpus_of_run(run: Run, config: CorpusConfig, *, remedy: str = _REMEDY) -> Corpus:
     """The dialogues of a run: where its configuration says, else where a file beside the run or here has their hash.
 
     Args:
         run: its manifest has the hash.
         config: where and how to read them.
+        remedy: how a user says where they lie.
 
     Raises:
         ConfigError: dialogues are there, but others than those of the run.
@@ -38,13 +39,13 @@ def corpus_of_run(run: Run, config: CorpusConfig) -> Corpus:
     try:
         corpus = _named_as_before(load_corpus(config), run, config)
     except CorpusError as error:
-        said = CorpusError(f"run {run.folder.location}: {error}{_looked(run, config)}; give them with {_REMEDY}")
+        said = CorpusError(f"run {run.folder.location}: {error}{_looked(run, config)}; give them with {remedy}")
     else:
         if corpus.sha256 == known:
             return corpus
         said = ConfigError(
             f"run {run.folder.location}: the corpus has hash {corpus.sha256[:12]}, expected {known[:12]}, which the "
-            f"run was trained on{_looked(run, config)}; restore the file, or give it with {_REMEDY}"
+            f"run was trained on{_looked(run, config)}; restore the file, or give it with {remedy}"
         )
     found = _elsewhere(run, config, known)
     if found is None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from advsim.chatbots.actor import ChatbotActor, ChatbotSpec
 from advsim.chatbots.caller import CallerActor, CallerSpec
@@ -31,6 +31,10 @@ _REMEDY = (
 )
 
 
+Spoken = TypeVar("Spoken", RolloutTask, CandidateRequest, NextTurnRequest)
+"""What an engine speaks with an adapter."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PushResult:
     """An adapter that every engine has acknowledged; None where the version that made a run did not measure it yet."""
@@ -52,6 +56,7 @@ class RolloutPool:
         chatbots: serve these, by name, in place of ``config.chatbot``: each is called, or a system prompt and a
             sampling on the model that the chatbot's engines hold.
         notice: is told of every engine that died and is started again, in one sentence.
+        has_model: False where users speak in fixed lines and no chatbot needs the engines: none is then started.
 
     Raises:
         ConfigError: a chatbot of ``chatbots`` needs another model or does not fit the engines, or a pool has no place.
@@ -65,6 +70,7 @@ class RolloutPool:
         log_dir: str,
         chatbots: Sequence[ChatbotConfig] = (),
         notice: Callable[[str], None] = lambda said: None,
+        has_model: bool = True,
     ) -> None:
         check_named_chatbots(chatbots, config)
         is_own = not chatbots  # without it there is no run; one of several may fail beside the others
@@ -110,7 +116,10 @@ class RolloutPool:
                 requests["simulator"],
                 group,
                 SimulatorActor,
-                lambda index: (_simulator_spec(config, index, log_dir, chatbots), f"simulator-{index}"),
+                lambda index: (
+                    _simulator_spec(config, index, log_dir, chatbots, has_model=has_model),
+                    f"simulator-{index}",
+                ),
                 self._prepare_simulator,
             )
         )
@@ -191,36 +200,40 @@ class RolloutPool:
         """The adapter that all engines hold."""
         return None if self._delivery is None else self._delivery.adapter
 
-    def simulate(self, tasks: Sequence[RolloutTask]) -> Iterator[Conversation]:
-        """Conversations as they finish."""
-        self._require([task.adapter for task in tasks])
-        yield from self._map(lambda actor, task: actor.simulate.remote(task), tasks)
+    def simulate(self, tasks: Iterable[RolloutTask]) -> Iterator[Conversation]:
+        """Conversations as they finish; the next task is taken once there is a place for it."""
+        yield from self._map(lambda actor, task: actor.simulate.remote(task), self._checked(tasks))
 
     def candidates(self, requests: Sequence[CandidateRequest]) -> Iterator[list[Candidate]]:
         """Candidates of each request as they finish."""
-        self._require([request.adapter for request in requests])
-        yield from self._map(lambda actor, request: actor.candidates.remote(request), requests)
+        yield from self._map(lambda actor, request: actor.candidates.remote(request), self._checked(requests))
 
     def next_turns(self, requests: Sequence[NextTurnRequest]) -> Iterator[NextTurn]:
         """Next user turns on real prefixes as they finish."""
-        self._require([request.adapter for request in requests])
-        yield from self._map(lambda actor, request: actor.next_turn.remote(request), requests)
+        yield from self._map(lambda actor, request: actor.next_turn.remote(request), self._checked(requests))
 
-    def replay(self, requests: Sequence[ReplayRequest]) -> Iterator[ReplayedReply]:
+    def replay(self, requests: Iterable[ReplayRequest]) -> Iterator[ReplayedReply]:
         """Chatbots' replies to real prefixes as they finish."""
         yield from self._map(lambda actor, request: actor.replay.remote(request), requests)
 
-    def _require(self, adapters: Sequence[AdapterRef | None]) -> None:
-        wanted = {(a.version, a.sha256) for a in adapters if a is not None}
-        pushed = self.pushed
-        held = pushed and (pushed.version, pushed.sha256)
-        if wanted - {held}:
-            raise DeliveryError(
-                f"rollout wants adapter versions {sorted(v for v, _ in wanted)}, but the engines have acknowledged "
-                f"{'none' if pushed is None else f'version {pushed.version}'}; push it first"
-            )
+    def _checked(self, items: Iterable[Spoken]) -> Iterator[Spoken]:
+        """Items whose adapter all engines hold.
 
-    def _map(self, call: Callable[[Any, Any], Any], items: Sequence[Any]) -> Iterator[Any]:
+        Raises:
+            DeliveryError: an item wants another.
+        """
+        for item in items:
+            wanted, pushed = item.adapter, self.pushed
+            if wanted is not None and (
+                pushed is None or (pushed.version, pushed.sha256) != (wanted.version, wanted.sha256)
+            ):
+                raise DeliveryError(
+                    f"rollout wants adapter version {wanted.version}, but the engines have acknowledged "
+                    f"{'none' if pushed is None else f'version {pushed.version}'}; push it first"
+                )
+            yield item
+
+    def _map(self, call: Callable[[Any, Any], Any], items: Iterable[Any]) -> Iterator[Any]:
         self._begin()
         in_flight = self._config.rollout.max_concurrent
         yield from self._simulators.map(call, items, in_flight=in_flight, mend=self._mend)
@@ -293,10 +306,13 @@ class RolloutPool:
             ) from None
 
 
-def _simulator_spec(config: Config, index: int, log_dir: str, named: Sequence[ChatbotConfig]) -> SimulatorSpec:
+def _simulator_spec(
+    config: Config, index: int, log_dir: str, named: Sequence[ChatbotConfig], *, has_model: bool
+) -> SimulatorSpec:
     return SimulatorSpec(
         engine=EngineSpec(
-            kind="vllm",
+            kind="vllm" if has_model else "scripted",
+            replies=() if has_model else ("",),
             config=config.engine,
             model=config.model,
             max_lora_rank=config.lora.r,

@@ -15,12 +15,13 @@ from advsim.rollout.turn_loop import asked
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReplayRequest:
-    """One reply of the chatbot of that name to a real prefix, which ends with the user's turn."""
+    """One reply of the chatbot of that name to a prefix, which ends with the user's turn; ``id`` comes back with it."""
 
     dialogue_id: str
     prefix: tuple[Turn, ...]
     chatbot: str
     seed: int
+    id: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +38,7 @@ class ReplayedReply:
     thought: str = ""
     is_cut: bool = False
     seconds: float | None = field(default=None, compare=False)  # of the reply; files of older versions lack them
+    id: str = ""
 
 
 async def replay(request: ReplayRequest, *, chatbot: ChatbotSpeaker, timeout_s: float) -> ReplayedReply:
@@ -68,4 +70,5 @@ async def replay(request: ReplayRequest, *, chatbot: ChatbotSpeaker, timeout_s: 
         thought=thought,
         is_cut=is_cut,
         seconds=seconds,
+        id=request.id,
     )

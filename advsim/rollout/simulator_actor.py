@@ -27,7 +27,7 @@ from advsim.records import AdapterRef, Candidate, Context, Conversation, NextTur
 from advsim.rollout.delivery import Acknowledgement, Delivery
 from advsim.rollout.replay import ReplayedReply, ReplayRequest, replay
 from advsim.rollout.scratch import AdapterScratch
-from advsim.rollout.turn_loop import RolloutTask, SimulatorSpeaker, simulate
+from advsim.rollout.turn_loop import RolloutTask, ScriptedSimulator, SimulatorSpeaker, simulate
 from advsim.runtime.actors import redirect_output
 
 
@@ -66,6 +66,7 @@ class NextTurnRequest:
     sampling: SamplingConfig
     adapter: AdapterRef | None
     seed: int
+    lines: tuple[str, ...] = ()  # the user says these in turn, and no model is asked
 
 
 class SimulatorActor(EngineActor):
@@ -128,7 +129,7 @@ class SimulatorActor(EngineActor):
         self._require(task.adapter)
         return await simulate(
             task,
-            simulator=self._speaker(task.adapter, self._spec.rollout.sampling),
+            simulator=self._speaker(task.adapter, self._spec.rollout.sampling, task.lines),
             chatbot=self._chatbot(task.chatbot, task.seed),
             config=self._spec.rollout,
             instructions=self._spec.instructions,
@@ -168,7 +169,7 @@ class SimulatorActor(EngineActor):
     async def next_turn(self, request: NextTurnRequest) -> NextTurn:
         """The user's next turn on a real prefix."""
         self._require(request.adapter)
-        speaker = self._speaker(request.adapter, request.sampling)
+        speaker = self._speaker(request.adapter, request.sampling, request.lines)
         said = await speaker.speak(request.scenario.context, request.prefix, seed=request.seed)
         return NextTurn(
             dialogue_id=request.scenario.id,
@@ -214,7 +215,9 @@ class SimulatorActor(EngineActor):
             raise ConfigError(f"no chatbot is called {name!r}, expected one of {', '.join(sorted(self._named))}")
         return speakers[seed % len(speakers)]
 
-    def _speaker(self, adapter: AdapterRef | None, sampling: SamplingConfig) -> SimulatorSpeaker:
+    def _speaker(self, adapter: AdapterRef | None, sampling: SamplingConfig, lines: Sequence[str]) -> SimulatorSpeaker:
+        if lines:
+            return ScriptedSimulator(lines)
         return _EngineSimulator(self, sampling, use_adapter=adapter is not None)
 
     def _request(

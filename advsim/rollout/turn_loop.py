@@ -29,13 +29,30 @@ class SimulatorSpeaker(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RolloutTask:
-    """One conversation to simulate, with the adapter that has to speak it (None: the base model, zero-shot)."""
+    """One conversation to simulate, with the adapter that has to speak it (None: the base model, zero-shot).
+
+    Where there are ``lines``, the user says these in turn, and no model is asked.
+    """
 
     conversation_id: str
     scenario: Scenario
     chatbot: str
     adapter: AdapterRef | None
     seed: int
+    lines: tuple[str, ...] = ()
+
+
+class ScriptedSimulator:
+    """Speaks the user's part in fixed lines, one a user turn, begun again where they end."""
+
+    def __init__(self, lines: Sequence[str]) -> None:
+        self._lines = tuple(lines)
+
+    async def speak(self, context: Context, turns: Sequence[Turn], *, seed: int) -> Utterance:
+        """See :class:`SimulatorSpeaker`; what is said depends on the number of user turns alone."""
+        number = sum(turn.speaker is Speaker.USER for turn in turns)
+        text = self._lines[number % len(self._lines)]
+        return Utterance(text=text, token_ids=(), finished=True, num_prompt_tokens=0)
 
 
 async def simulate(

@@ -108,6 +108,12 @@ TURN_SCHEMA = pa.schema(
 )
 
 
+_OF_A_CONVERSATION = ("conversation_id", "turn", "simulator_version", "simulator_sha256")
+WHOLE_CONVERSATION_SCHEMA = CONVERSATION_SCHEMA.append(
+    pa.field("turns", pa.list_(pa.struct([field for field in TURN_SCHEMA if field.name not in _OF_A_CONVERSATION])))
+)
+
+
 def to_table(records: Sequence[Any], kind: type) -> pa.Table:
     """Table of records of one kind (a key of ``SCHEMAS``)."""
     return pa.Table.from_pylist([_row(record) for record in records], schema=SCHEMAS[kind])
@@ -139,14 +145,7 @@ def turns_table(conversations: Iterable[Conversation]) -> pa.Table:
         {
             "conversation_id": conversation.id,
             "turn": index,
-            "speaker": turn.speaker.value,
-            "text": turn.text,
-            "token_ids": list(turn.token_ids),
-            "thought": turn.thought,
-            "is_cut": turn.is_cut,
-            "seconds": turn.effort and turn.effort.seconds,
-            "num_prompt_tokens": turn.effort and turn.effort.num_prompt_tokens,
-            "num_output_tokens": turn.effort and turn.effort.num_output_tokens,
+            **_turn_row(turn),
             "simulator_version": conversation.simulator_version,
             "simulator_sha256": conversation.simulator_sha256,
         }
@@ -154,6 +153,36 @@ def turns_table(conversations: Iterable[Conversation]) -> pa.Table:
         for index, turn in enumerate(conversation.turns)
     ]
     return pa.Table.from_pylist(rows, schema=TURN_SCHEMA)
+
+
+def whole_conversations_table(conversations: Iterable[Conversation]) -> pa.Table:
+    """One row a conversation, with its turns as a list."""
+    rows = [
+        {
+            **{name: _plain(getattr(c, name)) for name in CONVERSATION_SCHEMA.names},
+            "turns": [_turn_row(turn) for turn in c.turns],
+        }
+        for c in conversations
+    ]
+    return pa.Table.from_pylist(rows, schema=WHOLE_CONVERSATION_SCHEMA)
+
+
+def read_whole_conversations(table: pa.Table) -> list[Conversation]:
+    """Conversations of a table that :func:`whole_conversations_table` wrote.
+
+    Raises:
+        KeyError, TypeError, ValueError: a column is missing or holds something else.
+    """
+    return [
+        Conversation(
+            **{
+                **row,
+                "stop_reason": StopReason(row["stop_reason"]),
+                "turns": tuple(_turn_of(turn) for turn in row["turns"]),
+            }
+        )
+        for row in table.to_pylist()
+    ]
 
 
 def read_conversations(conversations: pa.Table, turns: pa.Table) -> list[Conversation]:
@@ -165,15 +194,7 @@ def read_conversations(conversations: pa.Table, turns: pa.Table) -> list[Convers
     """
     by_id: dict[str, list[tuple[int, Turn]]] = defaultdict(list)
     for row in turns.to_pylist():
-        turn = Turn(
-            speaker=Speaker(row["speaker"]),
-            text=row["text"],
-            token_ids=tuple(row["token_ids"]),
-            thought=row.get("thought") or "",  # tables of older runs lack this and what follows
-            is_cut=bool(row.get("is_cut")),
-            effort=_effort_of(row),
-        )
-        by_id[row["conversation_id"]].append((row["turn"], turn))
+        by_id[row["conversation_id"]].append((row["turn"], _turn_of(row)))
     strange = set(by_id) - set(conversations["id"].to_pylist())
     if strange:
         raise ValueError(f"turns of a conversation {min(map(str, strange))!r:.60} that is in no row")
@@ -184,6 +205,30 @@ def read_conversations(conversations: pa.Table, turns: pa.Table) -> list[Convers
         )
         for row in conversations.to_pylist()
     ]
+
+
+def _turn_row(turn: Turn) -> dict[str, Any]:
+    return {
+        "speaker": turn.speaker.value,
+        "text": turn.text,
+        "token_ids": list(turn.token_ids),
+        "thought": turn.thought,
+        "is_cut": turn.is_cut,
+        "seconds": turn.effort and turn.effort.seconds,
+        "num_prompt_tokens": turn.effort and turn.effort.num_prompt_tokens,
+        "num_output_tokens": turn.effort and turn.effort.num_output_tokens,
+    }
+
+
+def _turn_of(row: Mapping[str, Any]) -> Turn:
+    return Turn(
+        speaker=Speaker(row["speaker"]),
+        text=row["text"],
+        token_ids=tuple(row["token_ids"]),
+        thought=row.get("thought") or "",  # tables of older runs lack this and what follows
+        is_cut=bool(row.get("is_cut")),
+        effort=_effort_of(row),
+    )
 
 
 def _effort_of(row: Mapping[str, Any]) -> Effort | None:

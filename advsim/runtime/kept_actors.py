@@ -10,8 +10,9 @@ Requests must be such that a second answer is as good as the first: they carry t
 from __future__ import annotations
 
 import contextlib
+import itertools
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -71,7 +72,7 @@ class KeptActors:
     def map(
         self,
         call: Callable[[Any, Any], Any],
-        items: Sequence[Any],
+        items: Iterable[Any],
         *,
         in_flight: int,
         mend: Callable[[int, BaseException], None] | None = None,
@@ -82,7 +83,7 @@ class KeptActors:
 
         Args:
             call: starts one item on one actor and returns its object reference.
-            items: what to work on.
+            items: what to work on; the next one is taken once there is a place for it.
             in_flight: items under way on one actor at once.
             mend: what to do about the death that actor i met, in place of :meth:`replace`: it may be another's.
 
@@ -93,7 +94,8 @@ class KeptActors:
         import ray
 
         mend = mend or self.replace
-        waiting = deque(items)
+        coming = iter(items)
+        waiting = deque(itertools.islice(coming, 1))
         under_way: dict[Any, tuple[Any, Any, int]] = {}  # actor, item, deaths mended before it, by object reference
         num_mended = 0
         while waiting or under_way:
@@ -103,6 +105,7 @@ class KeptActors:
                 if in_hand[id(actor)] >= in_flight:
                     break
                 item = waiting.popleft()
+                waiting.extend([] if waiting else itertools.islice(coming, 1))
                 under_way[call(actor, item)] = (actor, item, num_mended)
                 in_hand[id(actor)] += 1
             (done,), _ = ray.wait(list(under_way), num_returns=1)

@@ -1,175 +1,288 @@
-"""Simulated against replayed real failure rates over chatbots, for every simulator of a sweep.
+"""What a sweep found: rates by chatbot, A/B tests, agreement with real people's messages, blame.
 
-What it shows: whether a simulator puts chatbots in the order, and at the distances, in which they fail on real people's
-messages. What it does not: replayed messages stand behind another chatbot's turns, so failures that build up over a
-chatbot's own turns are in the simulated rates only; and both sides are judged by the same detector, whose errors are
-part of both rates.
+What agreement shows: whether a simulator puts chatbots in the order, and at the distances, in which they fail on real
+people's messages. What it does not: replayed messages stand behind another chatbot's turns, so failures that build up
+over a chatbot's own turns are in the simulated rates only (:mod:`advsim.sweep.paired` takes that apart); and both sides
+are judged by the same detector, whose errors are part of both rates.
 """
 
 from __future__ import annotations
 
-import dataclasses
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
-from advsim.corpus.prefixes import user_of
-from advsim.detectors.protocol import Detector
+from advsim.rates.blame import Blame
 from advsim.rates.divergence import Divergence, mode_divergence
-from advsim.rates.outcomes import MessageOutcome, of_modes, outcomes
-from advsim.records import Conversation, Dialogue, StopReason, user_turns
+from advsim.rates.outcomes import of_modes
+from advsim.rates.rates import failure_rate
+from advsim.rates.sequential import AnytimeDifference, anytime_difference
+from advsim.records import Conversation, Rate, user_turns
 from advsim.run_folder.results import plain_values
-from advsim.run_folder.tables import read_conversations
-from advsim.sweep.outcomes import MadeFrom, Outcomes
-from advsim.sweep.plan import Simulator, SweepPlan, cell, replay_file
-from advsim.sweep.replay import read_replies, replay_outcomes, replayed_dialogues
-from advsim.sweep.service import ChatbotService, services
-from advsim.validity.agreement import Agreement
-from advsim.validity.by_chatbot import validity_by_mode
-from advsim.validity.population_test import SimulatorVerdict, simulator_verdict
-from advsim.validity.replication import AbPair, AbReplication, ab_replication
-from advsim.validity.verdict import Validity, predictive_validity
+from advsim.sweep.items import Cell, Design
+from advsim.sweep.judge import Judged, read_judged
+from advsim.sweep.outcomes import PAIRED, REPLAY, MadeFrom, Outcomes
+from advsim.sweep.paired import PairedReplay, paired_replay
+from advsim.sweep.plan import SweepPlan
+from advsim.sweep.service import ChatbotService
+from advsim.sweep.shards import all_said, read_next_turns
+from advsim.sweep.simulators import Simulator, drawn
+from advsim.validity.by_chatbot import ByChatbot, compare_chatbots
+from advsim.validity.population_test import SimulatorVerdict
+from advsim.validity.replication import AbPair, AbReplication
+from advsim.validity.verdict import Validity
 
 
-def conversations_of(study: SweepPlan, simulator: Simulator, chatbot: str) -> list[Conversation]:
-    """Conversations of a simulator with a chatbot."""
-    folder = cell(simulator, chatbot)
-    spoken, turns = (study.output.read_table(f"{folder}/{name}.parquet") for name in ("conversations", "turns"))
-    with study.output.reading(f"{folder}/conversations.parquet or turns.parquet"):
-        return read_conversations(spoken, turns)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Talk:
+    """How conversations went.
 
-
-def simulated_outcomes(
-    chatbot: str, conversations: Sequence[Conversation], dialogues: Mapping[str, Dialogue], detector: Detector
-) -> list[MessageOutcome]:
-    """Outcomes of the messages that the chatbot itself wrote: an opening taken from the real dialogue is not its own.
-
-    All conversations of one scenario are one cluster (of the scenario's user where known), over all chatbots, so that
-    two chatbots are compared on the same scenarios. A conversation that failed has one more row, with ``error``.
+    Attributes:
+        stop_reasons: conversations by why they ended.
+        num_user_turns: in all.
+        num_regenerated: user turns that were drawn again.
+        num_output_tokens: of both speakers.
     """
-    scenario = {conversation.id: dialogues[conversation.scenario_id] for conversation in conversations}
-    rows = outcomes(
-        chatbot,
-        conversations,
-        detector.assess(conversations),
-        judged_modes=detector.modes,
-        left_out=[(conversation_id, 0) for conversation_id, dialogue in scenario.items() if dialogue.opening],
-    )
-    rows += [
-        MessageOutcome(
-            configuration=chatbot,
-            dialogue_id=conversation.id,
-            user_id=None,
-            turn=len(conversation.turns),
-            modes=frozenset(),
-            error=True,
-        )
-        for conversation in conversations
-        if conversation.stop_reason is StopReason.ERROR
-    ]
-    return [dataclasses.replace(row, user_id=user_of(scenario[row.dialogue_id])) for row in rows]
 
-
-def outcomes_of(study: SweepPlan, simulator: Simulator, detector: Detector) -> Outcomes:
-    """Outcomes of the conversations of a simulator, by chatbot."""
-    dialogues = {dialogue.id: dialogue for dialogue in study.held_out}
-    return {
-        name: simulated_outcomes(name, conversations_of(study, simulator, name), dialogues, detector)
-        for name in study.names
-    }
-
-
-def real_outcomes(study: SweepPlan, detector: Detector) -> Outcomes:
-    """Outcomes of the replies to real prefixes, by chatbot."""
-    by_chatbot = {}
-    for name in study.names:
-        replies = read_replies(study.output, replay_file(name))
-        with study.output.reading(f"{replay_file(name)}, which does not fit the dialogues,"):
-            dialogues = replayed_dialogues(replies, study.held_out)
-        by_chatbot[name] = replay_outcomes(name, dialogues, detector)
-    return by_chatbot
+    stop_reasons: Mapping[str, int]
+    num_user_turns: int = 0
+    num_regenerated: int = 0
+    num_output_tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
-    """What a simulator's rates are worth. ``by_mode`` has Pearson's r of modes that both sides show."""
+    """What was found with one simulator.
+
+    Attributes:
+        simulator: its name.
+        by_chatbot: rates, A/B tests, and agreement with the replies to real prefixes where there are some.
+        divergence: of the modes that fail from those of the real side, given a failure; None without a real side.
+        divergence_with_none: the same with messages that do not fail.
+        blame: conversations by what they are attributed to.
+        rates_without_faults: any-mode rate of each chatbot without conversations in which the simulator was at fault.
+        paired: what the simulator's turns alone change; None without that design.
+        anytime: differences from the baseline by chatbot, with intervals that hold at all looks; only where the sweep
+            may stop early.
+        talk: how its conversations went.
+    """
 
     simulator: str
-    validity: Validity
-    population_test: SimulatorVerdict
-    divergence: Divergence
-    divergence_with_none: Divergence
-    ab: AbReplication
-    by_mode: dict[str, Agreement]
-    stop_reasons: dict[str, int]
-    num_user_turns: int
-    num_regenerated: int
-    num_output_tokens: int
+    by_chatbot: ByChatbot
+    divergence: Divergence | None
+    divergence_with_none: Divergence | None
+    blame: Mapping[Blame, int]
+    rates_without_faults: Mapping[str, Rate]
+    paired: PairedReplay | None
+    anytime: Mapping[str, AnytimeDifference]
+    talk: Talk
+
+    @property
+    def validity(self) -> Validity | None:
+        """Agreement over chatbots with the real side."""
+        return self.by_chatbot.validity
+
+    @property
+    def population_test(self) -> SimulatorVerdict | None:
+        """Whether the simulated failures can be told from the real ones."""
+        return self.by_chatbot.population_test
+
+    @property
+    def ab(self) -> AbReplication | None:
+        """Whether A/B results replicate on the real side."""
+        return self.by_chatbot.replication
 
 
-def measure(
-    study: SweepPlan,
-    simulator: Simulator,
-    simulated: Outcomes,
-    real: Outcomes,
-    *,
-    modes: Sequence[str],
-    baseline: str,
-) -> Result:
-    """What the rates that a simulator gives are worth, against those of the replies to real prefixes.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sides:
+    """Everything that was judged.
+
+    Attributes:
+        free: by simulator and chatbot; mixtures among them.
+        paired: likewise, of those that speak themselves.
+        real: replies to real prefixes by chatbot; None without that design.
+    """
+
+    free: Mapping[str, Mapping[str, Judged]]
+    paired: Mapping[str, Mapping[str, Judged]]
+    real: Outcomes | None
+
+    @property
+    def outcomes(self) -> dict[str, Outcomes]:
+        """Messages by side and chatbot, under the names of :mod:`advsim.sweep.outcomes`."""
+        named: dict[str, Outcomes] = {name: _rows(judged) for name, judged in self.free.items()}
+        if self.real is not None:
+            named[REPLAY] = self.real
+        return named | {f"{name}{PAIRED}": _rows(judged) for name, judged in self.paired.items()}
+
+
+def all_sides(study: SweepPlan) -> Sides:
+    """Read all that was judged."""
+
+    def judged(design: Design, simulator: str) -> dict[str, Judged]:
+        return {
+            name: read_judged(study, Cell(design=design, simulator=simulator, chatbot=name)) for name in study.names
+        }
+
+    free: dict[str, dict[str, Judged]] = {}
+    if Design.FREE in study.designs:
+        free = {simulator.name: judged(Design.FREE, simulator.name) for simulator in study.speaking}
+        for mixture in (simulator for simulator in study.simulators if not simulator.speaks):
+            free[mixture.name] = {name: _mixed(study, mixture, free, name) for name in study.names}
+    paired = {s.name: judged(Design.PAIRED, s.name) for s in study.speaking} if Design.PAIRED in study.designs else {}
+    real = _rows(judged(Design.REPLAY, "")) if Design.REPLAY in study.designs else None
+    return Sides(free=free, paired=paired, real=real)
+
+
+def measure_all(study: SweepPlan, sides: Sides, *, modes: Sequence[str]) -> list[Result]:
+    """What was found with each simulator; in a sweep of replay alone, what was found in the replies.
+
+    Args:
+        study: the sweep.
+        sides: all that was judged.
+        modes: those with a rate of their own.
+    """
+    simulators = [s for s in study.simulators if s.name in sides.free or s.name in sides.paired]
+    if simulators:
+        return [measure(study, simulator, sides, modes=modes) for simulator in simulators]
+    assert sides.real is not None, "a sweep has a design"
+    pairs = [AbPair(a=name, b=study.settings.baseline) for name in study.names if name != study.settings.baseline]
+    return [
+        Result(
+            simulator=REPLAY,
+            by_chatbot=compare_chatbots(sides.real, None, modes=modes, pairs=pairs, seed=study.seed),
+            divergence=None,
+            divergence_with_none=None,
+            blame={},
+            rates_without_faults={},
+            paired=None,
+            anytime={},
+            talk=Talk(stop_reasons={}),
+        )
+    ]
+
+
+def measure(study: SweepPlan, simulator: Simulator, sides: Sides, *, modes: Sequence[str]) -> Result:
+    """What was found with a simulator, held against the replies to real prefixes where there are some.
+
+    Without simulated conversations its side is that of paired replay.
 
     Args:
         study: the sweep.
         simulator: one of its simulators.
-        simulated: outcomes of its conversations.
-        real: outcomes of the replies.
-        modes: those that the detector measures.
-        baseline: the chatbot that A/B pairs compare with.
+        sides: all that was judged.
+        modes: those with a rate of their own.
     """
-    sides = [[row for rows in side.values() for row in rows] for side in (simulated, real)]
-    own = [of_modes(rows, modes) for rows in sides]
-    everything = [said for name in study.names for said in conversations_of(study, simulator, name)]
+    judged = sides.free.get(simulator.name) or sides.paired[simulator.name]
+    simulated = _rows(judged)
+    baseline = study.settings.baseline
     pairs = [AbPair(a=name, b=baseline) for name in study.names if name != baseline]
+    real, paired = sides.real, sides.paired.get(simulator.name)
+    own = [of_modes([row for rows in side.values() for row in rows], modes) for side in (simulated, real or {})]
     return Result(
         simulator=simulator.name,
-        validity=predictive_validity(simulated, real, seed=study.seed),
-        population_test=simulator_verdict(simulated, real, modes=modes, seed=study.seed),
-        divergence=mode_divergence(*own, modes=modes, seed=study.seed),
-        divergence_with_none=mode_divergence(*own, modes=modes, with_none=True, seed=study.seed),
-        ab=ab_replication(simulated, real, pairs, seed=study.seed),
-        by_mode=validity_by_mode(simulated, real, modes=modes),
-        stop_reasons=dict(sorted(Counter(c.stop_reason.value for c in everything).items())),
-        num_user_turns=sum(len(user_turns(c)) for c in everything),
-        num_regenerated=sum(c.num_regenerated for c in everything),
-        num_output_tokens=sum(c.num_output_tokens for c in everything),
+        by_chatbot=compare_chatbots(simulated, real, modes=modes, pairs=pairs, seed=study.seed),
+        divergence=None if real is None else mode_divergence(*own, modes=modes, seed=study.seed),
+        divergence_with_none=None
+        if real is None
+        else mode_divergence(*own, modes=modes, with_none=True, seed=study.seed),
+        blame=dict(sum((Counter(each.blame) for each in judged.values()), Counter())),
+        rates_without_faults={
+            name: failure_rate([row for row in each.rows if row.dialogue_id not in each.at_fault])
+            for name, each in judged.items()
+        },
+        paired=None
+        if paired is None or real is None
+        else paired_replay(
+            _rows(paired),
+            real,
+            simulated if simulator.name in sides.free else None,
+            num_faulty_turns=sum(not text for text in read_next_turns(study.output, simulator.name).values()),
+            seed=study.seed,
+        ),
+        anytime={
+            name: anytime_difference(simulated[name], simulated[baseline], alpha=alpha_of(study))
+            for name in study.names
+            if name != baseline
+        }
+        if study.settings.stop_early
+        else {},
+        talk=_talk(study, simulator),
     )
 
 
-def all_services(study: SweepPlan) -> list[ChatbotService]:
-    """How each chatbot served, over all simulators of a finished sweep."""
-    talks = {
-        name: [talk for simulator in study.simulators for talk in conversations_of(study, simulator, name)]
-        for name in study.names
-    }
-    return services(study, talks)
+def alpha_of(study: SweepPlan) -> float:
+    """Chance of an error of one comparison that may stop early, so that all together keep to 5 % (Bonferroni)."""
+    return 0.05 / max(1, len(study.chatbots) - 1)
 
 
 def result_json(
-    study: SweepPlan, results: Sequence[Result], detector: Detector, *, baseline: str, made_from: MadeFrom
+    study: SweepPlan,
+    results: Sequence[Result],
+    sides: Mapping[str, Outcomes],
+    services: Sequence[ChatbotService],
+    *,
+    detector: str,
+    modes: Sequence[str],
+    made_from: MadeFrom,
+    stopped_by: str = "",
 ) -> dict[str, Any]:
     """Everything found, and what it was made from, as plain values."""
     return {
-        "run": study.run.folder.location,
-        "detector": detector.name,
-        "modes": list(detector.modes),
+        "run": "" if study.run is None else study.run.folder.location,
+        "detector": detector,
+        "modes": list(modes),
+        "designs": [design.value for design in study.designs],
+        "sides": list(sides),
         "num_chatbots": len(study.chatbots),
-        "num_conversations": len(study.scenarios),
+        "num_conversations": study.settings.num_conversations,
+        "num_scenarios": len(study.starts),
         "num_prefixes": len(study.prefixes),
         "max_user_turns": study.config.rollout.max_user_turns,
-        "baseline": baseline,
+        "baseline": study.settings.baseline,
         "seed": study.seed,
+        "is_complete": not stopped_by,
+        "stopped_by": stopped_by,
         "made_from": plain_values(made_from),
-        "chatbots": [plain_values(service) for service in all_services(study)],
+        "chatbots": [plain_values(service) for service in services],
         "simulators": [plain_values(result) for result in results],
     }
+
+
+def _rows(judged: Mapping[str, Judged]) -> Outcomes:
+    return {name: each.rows for name, each in judged.items()}
+
+
+def _mixed(study: SweepPlan, mixture: Simulator, free: Mapping[str, Mapping[str, Judged]], chatbot: str) -> Judged:
+    """Messages of a mixture with a chatbot: of each scenario those of the simulator that is drawn."""
+    wanted: dict[str, set[str]] = {name: set() for name, _ in mixture.mixture}
+    for position in range(study.num_items(Design.FREE)):
+        repeat, index = divmod(position, len(study.starts))
+        name = drawn(mixture, study.starts[index].scenario.id, repeat + study.seed)
+        wanted[name].add(study.item(Cell(design=Design.FREE, simulator=name, chatbot=chatbot), position).id)
+    parts = [(free[name][chatbot], ids) for name, ids in wanted.items()]
+    return Judged(
+        rows=[row for part, ids in parts for row in part.rows if row.dialogue_id in ids],
+        blame={},  # known by conversation only where it was simulated
+        at_fault=frozenset(name for part, ids in parts for name in part.at_fault if name in ids),
+    )
+
+
+def _talk(study: SweepPlan, simulator: Simulator) -> Talk:
+    reasons: Counter[str] = Counter()
+    num_user_turns = num_regenerated = num_output_tokens = 0
+    for cell in study.cells(Design.FREE):
+        if cell.simulator == simulator.name:
+            for said in all_said(study, cell):
+                talk = cast(Conversation, said)
+                reasons[talk.stop_reason.value] += 1
+                num_user_turns += len(user_turns(talk))
+                num_regenerated += talk.num_regenerated
+                num_output_tokens += talk.num_output_tokens
+    return Talk(
+        stop_reasons=dict(sorted(reasons.items())),
+        num_user_turns=num_user_turns,
+        num_regenerated=num_regenerated,
+        num_output_tokens=num_output_tokens,
+    )

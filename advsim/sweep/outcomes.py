@@ -1,7 +1,8 @@
 """A finished sweep as others read it: its figures, what they were made from, and the table under them.
 
-The table has a row for each chatbot message of each side; a side is a simulator, or the replies to real prefixes. It is
-written before the figures, which hold its SHA-256: a reader never sees figures of one sweep and messages of another.
+The table has a row for each chatbot message of each side; a side is a simulator, the replies to real prefixes, or those
+to the same prefixes with a simulator's last turn (``sft@paired``). It is written before the figures, which hold its
+SHA-256: a reader never sees figures of one sweep and messages of another.
 """
 
 from __future__ import annotations
@@ -15,13 +16,12 @@ from typing import Any
 
 import pyarrow as pa
 
-from advsim.config import SweepConfig
 from advsim.config.paths import check_storage
 from advsim.detectors.build import DetectorStamp, detector_stamp
 from advsim.errors import ConfigError
 from advsim.rates.outcomes import MessageOutcome
 from advsim.run_folder.folder import RunDir
-from advsim.run_folder.results import read_values
+from advsim.run_folder.results import plain_values, read_values
 from advsim.run_folder.versions import installed_versions
 from advsim.sweep.plan import SweepPlan
 
@@ -29,6 +29,8 @@ RESULT = "sweep.json"
 OUTCOMES = "outcomes.parquet"
 REPLAY = "replay"
 """The side of the replies to real prefixes."""
+PAIRED = "@paired"
+"""Behind a simulator's name: replies to real prefixes whose last turn that simulator wrote."""
 
 Outcomes = dict[str, list[MessageOutcome]]
 """Messages of a side by chatbot."""
@@ -57,10 +59,10 @@ class MadeFrom:
     """What the figures of a sweep were made from.
 
     Attributes:
-        run: name of the run.
-        corpus_sha256: of the run's dialogues.
+        run: name of the run; empty for a sweep without one.
+        corpus_sha256: of the run's dialogues, or of the scenarios where there is no run.
         model_sha256: of the weights under the simulators; empty where the run does not say.
-        adapters: SHA-256 of each simulator's adapter; empty for the base model.
+        adapters: SHA-256 of each simulator's adapter, fixed lines or mixture; empty for the base model.
         chatbots: SHA-256 of the settings of each chatbot.
         evaluate: settings of the detector.
         detector: what the detector was.
@@ -81,7 +83,11 @@ class MadeFrom:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Summary:
-    """The keys of ``sweep.json`` that others than its tables read."""
+    """The keys of ``sweep.json`` that others than its tables read.
+
+    ``sides`` is empty in those of older versions: they have all simulators and the replay. ``is_complete`` is False
+    where a cap stopped it.
+    """
 
     detector: str
     modes: tuple[str, ...]
@@ -91,6 +97,8 @@ class Summary:
     num_conversations: int
     num_prefixes: int
     made_from: MadeFrom
+    sides: tuple[str, ...] = ()
+    is_complete: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,7 +123,7 @@ class FinishedSweep:
         Raises:
             ConfigError: there is no such side.
         """
-        simulators = [side for side in self.sides if side != REPLAY]
+        simulators = [side for side in self.sides if side != REPLAY and not side.endswith(PAIRED)]
         chosen = name if name is not None else (simulators or [REPLAY])[-1]
         if chosen not in self.sides:
             raise ConfigError(f"--simulator {chosen}: {self.location} has {', '.join(self.sides)}; name one of these")
@@ -156,22 +164,29 @@ def outcomes_table(sides: Mapping[str, Outcomes]) -> pa.Table:
     return pa.Table.from_pylist(rows, schema=_SCHEMA)
 
 
-def write_outcomes(study: SweepPlan, settings: SweepConfig, sides: Mapping[str, Outcomes]) -> MadeFrom:
+def write_outcomes(study: SweepPlan, sides: Mapping[str, Outcomes]) -> MadeFrom:
     """Write the messages of all sides; returns what the figures are made from, for :data:`RESULT`.
 
     Raises:
         RunError: the folder cannot be written.
     """
-    study.output.write_table(OUTCOMES, outcomes_table(sides))
-    model = study.run.manifest.get("model")
+    tables = [
+        outcomes_table({side: {chatbot: rows}})
+        for side, by_chatbot in sides.items()
+        for chatbot, rows in by_chatbot.items()
+    ]
+    study.output.write_table(OUTCOMES, pa.concat_tables(tables or [_SCHEMA.empty_table()]))
+    run, corpus = study.run, study.corpus
+    model = None if run is None else run.manifest.get("model")
+    evaluate = study.settings.evaluate
     return MadeFrom(
-        run=study.run.name,
-        corpus_sha256=study.corpus.sha256,
+        run="" if run is None else run.name,
+        corpus_sha256=text_sha256([plain_values(start) for start in study.starts]) if corpus is None else corpus.sha256,
         model_sha256=str(model.get("sha256", "")) if isinstance(model, dict) else "",
-        adapters={each.name: each.adapter.sha256 if each.adapter else "" for each in study.simulators},
+        adapters={simulator.name: simulator.sha256 for simulator in study.simulators},
         chatbots={chatbot.name: text_sha256(chatbot.model_dump(mode="json")) for chatbot in study.chatbots},
-        evaluate=settings.evaluate.model_dump(mode="json"),
-        detector=detector_stamp(settings.evaluate),
+        evaluate=evaluate.model_dump(mode="json"),
+        detector=detector_stamp(evaluate),
         versions=installed_versions(),
         outcomes_sha256=study.output.sha256(OUTCOMES),
     )
@@ -205,8 +220,9 @@ def read_sweep(location: str) -> FinishedSweep:
     if summary.made_from.outcomes_sha256 != folder.sha256(OUTCOMES):
         raise ConfigError(f"{location}: {OUTCOMES} is not the table that {RESULT} was made from; {_AGAIN}")
     table = folder.read_table(OUTCOMES)
+    names = list(summary.sides or [*summary.made_from.adapters, REPLAY])
     with folder.reading(OUTCOMES):
-        sides = _sides(table, list(summary.made_from.chatbots), [*summary.made_from.adapters, REPLAY])
+        sides = _sides(table, list(summary.made_from.chatbots), names)
     with folder.reading(RESULT):
         _check(summary, sides)
     return FinishedSweep(location=location, sha256=folder.sha256(RESULT), summary=summary, sides=sides)
@@ -222,22 +238,32 @@ def _check(summary: Summary, sides: Mapping[str, Outcomes]) -> None:
         raise ValueError(f"messages show {', '.join(unknown):.60}, which is none of its modes")
 
 
+def outcome_rows(table: pa.Table) -> list[MessageOutcome]:
+    """Messages of a table that :func:`outcomes_table` made, in its order.
+
+    Raises:
+        ValueError: a column is missing or of another type.
+    """
+    return [
+        MessageOutcome(
+            configuration=row["chatbot"],
+            dialogue_id=row["dialogue_id"],
+            user_id=row["user_id"],
+            turn=row["turn"],
+            modes=frozenset(row["modes"]),
+            abstained=frozenset(row["abstained"]),
+            not_known=frozenset(row["not_known"]),
+            error=row["error"],
+        )
+        for row in table.cast(_SCHEMA).to_pylist()
+    ]
+
+
 def _sides(table: pa.Table, chatbots: Sequence[str], names: Sequence[str]) -> dict[str, Outcomes]:
     """Messages by side and chatbot; a chatbot without a message has an empty list."""
     found: dict[tuple[str, str], list[MessageOutcome]] = defaultdict(list)
-    for row in table.cast(_SCHEMA).to_pylist():
-        found[row["side"], row["chatbot"]].append(
-            MessageOutcome(
-                configuration=row["chatbot"],
-                dialogue_id=row["dialogue_id"],
-                user_id=row["user_id"],
-                turn=row["turn"],
-                modes=frozenset(row["modes"]),
-                abstained=frozenset(row["abstained"]),
-                not_known=frozenset(row["not_known"]),
-                error=row["error"],
-            )
-        )
+    for side, row in zip(table["side"].to_pylist(), outcome_rows(table), strict=True):
+        found[side, row.configuration].append(row)
     if strange := sorted(place for place in found if place[0] not in names or place[1] not in chatbots):
         raise ValueError(f"messages of {' with '.join(strange[0]):.100}, which {RESULT} does not name")
     return {side: {chatbot: found[side, chatbot] for chatbot in chatbots} for side in names}

@@ -4,16 +4,15 @@ It gives the failure rate of a chatbot in real contexts although nobody has depl
 turns before the message are those of the real dialogue, not of this chatbot, and nobody answers the message. So a
 failure that builds up over a chatbot's own turns (repeating itself, drifting into agreement) shows less than live.
 
-    choose_replay_prefixes --> replay_requests --> RolloutPool.replay --> replayed_dialogues --> replay_outcomes
-    (id, user turn)            prefix + chatbot     one reply each         context + message      last message only
+    choose_replay_prefixes --> RolloutPool.replay --> replayed_dialogues --> replay_outcomes
+    (id, user turn)            one reply each         context + message      last message only
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import pyarrow as pa
 
@@ -21,8 +20,7 @@ from advsim.corpus.prefixes import Prefix, choose_prefixes
 from advsim.detectors.protocol import Detector
 from advsim.rates.outcomes import MessageOutcome, outcomes
 from advsim.records import Dialogue, Speaker, Turn, user_turns
-from advsim.rollout.replay import ReplayedReply, ReplayRequest
-from advsim.run_folder.folder import RunDir
+from advsim.rollout.replay import ReplayedReply
 
 REPLY_SCHEMA = pa.schema(
     {
@@ -36,15 +34,9 @@ REPLY_SCHEMA = pa.schema(
         "thought": pa.string(),
         "is_cut": pa.bool_(),
         "seconds": pa.float64(),
+        "id": pa.string(),
     }
 )
-
-
-class Replayer(Protocol):
-    """Anything that runs replay requests; :class:`advsim.rollout.pool.RolloutPool` does."""
-
-    def replay(self, requests: Sequence[ReplayRequest]) -> Iterator[ReplayedReply]:
-        """Replies as they finish, one a request."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,67 +84,32 @@ def choose_replay_prefixes(
     return choose_prefixes([_cut(d, max_user_turn) for d in dialogues], num_prefixes=num_prefixes, seed=seed)
 
 
-def replay_requests(
-    prefixes: Sequence[Prefix], dialogues: Sequence[Dialogue], *, chatbots: Sequence[str], seed: int
-) -> list[ReplayRequest]:
-    """One request for each chatbot and prefix, all of a chatbot in a row; every chatbot answers the same prefixes.
+def replayed_dialogues(
+    replies: Iterable[ReplayedReply],
+    dialogues: Mapping[str, Dialogue],
+    said: Mapping[Prefix, str] | None = None,
+) -> list[ReplayedDialogue]:
+    """Each reply behind the turns it answers; failed replies too, with their error and without a message.
 
-    Raises:
-        ValueError: a prefix names an unknown dialogue, or a turn that is not the user's.
+    Args:
+        replies: to real prefixes.
+        dialogues: by id.
+        said: the user's last turns by prefix where a simulator wrote them; None: they are the real ones.
     """
-    by_id = {dialogue.id: dialogue for dialogue in dialogues}
-    for name, index in prefixes:
-        if name not in by_id or index not in {position for position, _ in user_turns(by_id[name])}:
-            raise ValueError(f"prefix {(name, index)}: expected a dialogue given and the index of a user turn of it")
-    return [
-        ReplayRequest(
-            dialogue_id=name,
-            prefix=by_id[name].turns[: index + 1],
-            chatbot=chatbot,
-            seed=seed + 15_485_863 * number + at,
-        )
-        for number, chatbot in enumerate(chatbots)
-        for at, (name, index) in enumerate(prefixes)
-    ]
-
-
-def run_replay(
-    replayer: Replayer, requests: Sequence[ReplayRequest], *, advance: Callable[[int], None] | None = None
-) -> list[ReplayedReply]:
-    """Run requests to the end; replies in the order of the requests.
-
-    Raises:
-        ValueError: a request got no reply, or two.
-    """
-    replies: dict[tuple[str, str, int], ReplayedReply] = {}
-    for reply in replayer.replay(requests):
-        key = (reply.chatbot, reply.dialogue_id, reply.turn)
-        if key in replies:
-            raise ValueError(f"replay of {key}: got two replies, expected one")
-        replies[key] = reply
-        if advance is not None:
-            advance(1)
-    keys = [(request.chatbot, request.dialogue_id, len(request.prefix)) for request in requests]
-    missing = [key for key in keys if key not in replies]
-    if missing:
-        raise ValueError(f"replay: got no reply for {len(missing)} requests, the first {missing[0]}")
-    return [replies[key] for key in keys]
-
-
-def replayed_dialogues(replies: Iterable[ReplayedReply], dialogues: Sequence[Dialogue]) -> list[ReplayedDialogue]:
-    """Each reply behind the real turns it answers; failed replies too, with their error and without a message."""
-    by_id = {dialogue.id: dialogue for dialogue in dialogues}
     replayed = []
     for reply in replies:
-        real = by_id[reply.dialogue_id]
+        real = dialogues[reply.dialogue_id]
+        heard = real.turns[: reply.turn]
+        if said is not None:
+            heard = with_last_turn(heard, said[reply.dialogue_id, reply.turn - 1])
         turn = Turn(speaker=Speaker.CHATBOT, text=reply.text, thought=reply.thought, is_cut=reply.is_cut)
-        said = () if reply.error else (turn,)
+        answered = () if reply.error else (turn,)
         replayed.append(
             ReplayedDialogue(
                 dialogue_id=real.id,
                 user_id=real.user_id,
                 chatbot=reply.chatbot,
-                turns=real.turns[: reply.turn] + said,
+                turns=heard + answered,
                 error=reply.error,
             )
         )
@@ -197,20 +154,23 @@ def replay_outcomes(
     return rows + failed
 
 
+def with_last_turn(prefix: tuple[Turn, ...], text: str) -> tuple[Turn, ...]:
+    """A prefix whose last turn, the user's, says something else."""
+    return (*prefix[:-1], Turn(speaker=Speaker.USER, text=text))
+
+
 def replies_table(replies: Sequence[ReplayedReply]) -> pa.Table:
     """Replies as a table, one row each."""
     return pa.Table.from_pylist([dataclasses.asdict(reply) for reply in replies], schema=REPLY_SCHEMA)
 
 
-def read_replies(folder: RunDir, name: str) -> list[ReplayedReply]:
-    """Replies of a file that holds what :func:`replies_table` gave.
+def read_replies(table: pa.Table) -> list[ReplayedReply]:
+    """Replies of a table that :func:`replies_table` gave.
 
     Raises:
-        RunError: it is not there or damaged.
+        TypeError: a column is missing, or there is one more.
     """
-    rows: list[Mapping[str, object]] = folder.read_table(name).to_pylist()
-    with folder.reading(name):
-        return [ReplayedReply(**row) for row in rows]  # type: ignore[arg-type]  # the schema has the record's fields
+    return [ReplayedReply(**row) for row in table.to_pylist()]
 
 
 def _cut(dialogue: Dialogue, max_user_turn: int | None) -> Dialogue:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 
 from advsim.records import Conversation, StopReason, chatbot_turns
 from advsim.rollout.replay import ReplayedReply
-from advsim.sweep.plan import SweepPlan, replay_file
-from advsim.sweep.replay import read_replies
+from advsim.sweep.items import Design
+from advsim.sweep.plan import SweepPlan
+from advsim.sweep.shards import Said, all_said
 
 _MAX_REASONS = 5
 _MIN_FOR_TAIL = 20
@@ -49,43 +51,51 @@ class ChatbotService:
     num_without_tokens: int
 
 
-def services(study: SweepPlan, conversations: Mapping[str, Sequence[Conversation]]) -> list[ChatbotService]:
-    """How each chatbot of a sweep served it.
+def services(study: SweepPlan) -> list[ChatbotService]:
+    """How each chatbot of a sweep served it, over all that is there."""
 
-    Args:
-        study: the sweep, whose replays are all there.
-        conversations: of all simulators, by chatbot.
-    """
+    def said(chatbot: str, designs: Collection[Design]) -> Iterator[Said]:
+        for design in study.designs:
+            for cell in study.cells(design) if design in designs else ():
+                if cell.chatbot == chatbot:
+                    yield from all_said(study, cell)
+
     return [
         service(
             chatbot.name,
             chatbot.kind,
-            conversations.get(chatbot.name, ()),
-            read_replies(study.output, replay_file(chatbot.name)),
+            cast(Iterator[Conversation], said(chatbot.name, {Design.FREE})),
+            cast(Iterator[ReplayedReply], said(chatbot.name, {Design.REPLAY, Design.PAIRED})),
         )
         for chatbot in study.chatbots
     ]
 
 
 def service(
-    chatbot: str, kind: str, conversations: Sequence[Conversation], replays: Sequence[ReplayedReply]
+    chatbot: str, kind: str, conversations: Iterable[Conversation], replays: Iterable[ReplayedReply]
 ) -> ChatbotService:
     """How one chatbot served; turns of which nothing is known, such as a real opening, are not counted."""
-    efforts = [turn.effort for talk in conversations for _, turn in chatbot_turns(talk) if turn.effort is not None]
-    answered = [reply for reply in replays if not reply.error]
-    times = [effort.seconds for effort in efforts] + [r.seconds for r in answered if r.seconds is not None]
-    tokens = [(effort.num_prompt_tokens, effort.num_output_tokens) for effort in efforts]
-    tokens += [(r.num_prompt_tokens, r.num_output_tokens or None) for r in answered]  # a reply has at least one
+    times: list[float] = []
+    tokens: list[tuple[int | None, int | None]] = []
+    failed: Counter[str] = Counter()
+    for talk in conversations:
+        efforts = [turn.effort for _, turn in chatbot_turns(talk) if turn.effort is not None]
+        times += [effort.seconds for effort in efforts]
+        tokens += [(effort.num_prompt_tokens, effort.num_output_tokens) for effort in efforts]
+        failed.update([talk.error or "no reason given"] if talk.stop_reason is StopReason.ERROR else [])
+    for reply in replays:
+        failed.update([reply.error] if reply.error else [])
+        if not reply.error:
+            times += [] if reply.seconds is None else [reply.seconds]
+            tokens.append((reply.num_prompt_tokens, reply.num_output_tokens or None))  # a reply has at least one
     told = [(before or 0, after) for before, after in tokens if after is not None]
-    failed = [talk.error or "no reason given" for talk in conversations if talk.stop_reason is StopReason.ERROR]
-    failed += [reply.error for reply in replays if reply.error]
     p50, p95, longest = np.percentile(times, [50, 95, 100]).tolist() if times else (None, None, None)
     return ChatbotService(
         chatbot=chatbot,
         kind=kind,
         num_replies=len(tokens),
-        num_failed=len(failed),
-        reasons=dict(Counter(failed).most_common(_MAX_REASONS)),
+        num_failed=failed.total(),
+        reasons=dict(failed.most_common(_MAX_REASONS)),
         seconds_p50=p50,
         seconds_p95=p95 if len(times) >= _MIN_FOR_TAIL else None,
         seconds_max=longest,

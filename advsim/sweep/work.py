@@ -1,42 +1,338 @@
-"""Simulates and replays what a sweep is still missing, on the engines of its run."""
+"""Does what a sweep is still missing, on rollout engines, and writes it shard by shard.
+
+    shards that miss items ──items──> RolloutPool (a coroutine a dialogue) ──as they finish──> open shards ──> parquet
+
+A shard is written once all of it is there, and before that every ``write_every_s``: each time whole, so that an item is
+there once or not at all. Items of chatbots that failed are missing too: the next start asks again.
+"""
 
 from __future__ import annotations
 
+import itertools
 import tempfile
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from advsim.config import parse_config
 from advsim.models.adapter import Canary
 from advsim.models.base import load_tokenizer, resolve_model
 from advsim.prompts.simulator import SimulatorPrompts
-from advsim.records import Conversation, Split, StopReason
-from advsim.rollout.delivery import canary_of, delivery_of
+from advsim.records import NextTurn, Split
+from advsim.rollout.delivery import canary_of
+from advsim.rollout.faults import user_turn_fault
 from advsim.rollout.pool import RolloutPool
-from advsim.rollout.replay import ReplayedReply
+from advsim.rollout.replay import ReplayRequest
+from advsim.rollout.simulator_actor import NextTurnRequest
+from advsim.rollout.turn_loop import RolloutTask
 from advsim.run_folder.events import record_event
 from advsim.run_folder.layout import LOGS
-from advsim.run_folder.tables import conversations_table, turns_table
 from advsim.runtime.placement import running_ray
-from advsim.runtime.progress import Reporter
-from advsim.sweep.measure import conversations_of
-from advsim.sweep.plan import Simulator, SweepPlan, cell, replay_file
-from advsim.sweep.replay import read_replies, replay_requests, replies_table
+from advsim.runtime.progress import Reporter, Stage
+from advsim.sweep.items import Cell, Design, Item
+from advsim.sweep.plan import SweepPlan
+from advsim.sweep.replay import with_last_turn
+from advsim.sweep.shards import (
+    Said,
+    done_ids,
+    has_failed,
+    read_next_turns,
+    read_shard,
+    write_next_turns,
+    write_shard,
+)
+from advsim.sweep.simulators import Simulator, delivery
+
+_UNITS = {Design.FREE: "dialogue", Design.REPLAY: "message", Design.PAIRED: "message"}
+Decide = Callable[[Simulator, int], Sequence[str]]
+"""Chatbots that need not be asked any more, once the first so many shards of all of them are there."""
+
+
+class Caps:
+    """Whether a cap of the sweep is reached; counts what is asked for."""
+
+    def __init__(self, study: SweepPlan) -> None:
+        self._caps = study.settings.caps
+        self._started = time.monotonic()
+        self._num_asked = 0
+
+    def take(self) -> bool:
+        """Whether one more item may be asked for; counts it."""
+        if self.reached():
+            return False
+        self._num_asked += 1
+        return True
+
+    def reached(self) -> str:
+        """The cap that is reached, in words; empty while none is."""
+        caps = self._caps
+        if caps.max_dialogues is not None and self._num_asked >= caps.max_dialogues:
+            return f"caps.max_dialogues ({caps.max_dialogues})"
+        if caps.max_minutes is not None and time.monotonic() - self._started >= 60 * caps.max_minutes:
+            return f"caps.max_minutes ({caps.max_minutes:g})"
+        return ""
+
+
+@dataclass(slots=True, eq=False)
+class _Open:
+    """A shard that is being filled."""
+
+    cell: Cell
+    number: int
+    num_items: int
+    said: dict[str, Said]
+    num_asked: int = 0
+    num_heard: int = 0
+
+
+@dataclass(slots=True)
+class _Filling:
+    """Open shards of one piece of work."""
+
+    study: SweepPlan
+    place: dict[str, _Open] = field(default_factory=dict)  # of each item that is under way
+    unwritten: set[_Open] = field(default_factory=set)
+    written_at: float = field(default_factory=time.monotonic)
+
+    def take(self, said: Said) -> None:
+        """Put a result into its shard, and write what is due."""
+        shard = self.place.pop(said.id)
+        shard.said[said.id] = said
+        shard.num_heard += 1
+        self.unwritten.add(shard)
+        if shard.num_heard == shard.num_asked and len(shard.said) == shard.num_items:
+            self._write(shard)
+        elif time.monotonic() - self.written_at >= self.study.settings.write_every_s:
+            self.write_all()
+
+    def write_all(self) -> None:
+        """Write all shards that hold something new."""
+        for shard in list(self.unwritten):
+            self._write(shard)
+        self.written_at = time.monotonic()
+
+    def _write(self, shard: _Open) -> None:
+        write_shard(self.study.output, shard.cell, shard.number, list(shard.said.values()))
+        self.unwritten.discard(shard)
+
+
+def missing(study: SweepPlan) -> dict[tuple[Cell, int], int]:
+    """Number of items that each shard misses; shards that miss none are not there."""
+    open_shards: dict[tuple[Cell, int], int] = {}
+    for cell, number in study.shards():
+        done = done_ids(study.output, cell, number)
+        num_missing = sum(item.id not in done for item in askable(study, cell, number))
+        if num_missing:
+            open_shards[cell, number] = num_missing
+    return open_shards
+
+
+def askable(study: SweepPlan, cell: Cell, number: int) -> list[Item]:
+    """Items of a shard that can be asked for: not those whose user turn a simulator failed to write."""
+    items = study.shard(cell, number)
+    if cell.design is not Design.PAIRED:
+        return items
+    said = read_next_turns(study.output, cell.simulator)
+    return [item for item in items if said.get(study.prefixes[item.index], "not written yet")]
+
+
+def work(study: SweepPlan, reporter: Reporter, *, decide: Decide | None = None) -> str:
+    """Simulate and replay what is missing; starts engines only where something is.
+
+    Args:
+        study: the plan.
+        reporter: for progress.
+        decide: of chatbots that need not be asked any more; None: all are asked to the end.
+
+    Returns:
+        The cap that stopped it, in words; empty where nothing did.
+
+    Raises:
+        AdvsimError: an engine does not start, or does not hold the adapter it should.
+    """
+    open_shards = missing(study)
+    if not open_shards:
+        return ""
+    caps = Caps(study)
+    with engines(study, reporter) as rollouts:
+        if Design.REPLAY in study.designs:
+            cells = study.cells(Design.REPLAY)
+            with _stage(reporter, "replay", cells, open_shards) as stage:
+                fill(study, rollouts, _of(open_shards, cells), stage, caps)
+        for simulator in study.speaking:
+            _simulate(study, rollouts, simulator, open_shards, reporter, caps, decide)
+    return caps.reached()
+
+
+def _simulate(
+    study: SweepPlan,
+    rollouts: RolloutPool,
+    simulator: Simulator,
+    open_shards: dict[tuple[Cell, int], int],
+    reporter: Reporter,
+    caps: Caps,
+    decide: Decide | None,
+) -> None:
+    cells = {
+        design: [cell for cell in study.cells(design) if cell.simulator == simulator.name]
+        for design in (Design.FREE, Design.PAIRED)
+        if design in study.designs
+    }
+    if caps.reached() or not any(_of(open_shards, of_design) for of_design in cells.values()):
+        return
+    if simulator.adapter is not None:
+        rollouts.push(delivery(simulator, study.run, None if study.run is None else canary(study)))
+    free = cells.get(Design.FREE, [])
+    if free:
+        with _stage(reporter, f"conversations, {simulator.name}", free, open_shards) as stage:
+            if decide is None:
+                fill(study, rollouts, _of(open_shards, free), stage, caps)
+            else:
+                _fill_until_decided(study, rollouts, simulator, free, open_shards, stage, caps, decide)
+    paired = cells.get(Design.PAIRED, [])
+    if paired and not caps.reached():
+        write_turns_of(study, rollouts, simulator, reporter)
+        with _stage(reporter, f"paired replay, {simulator.name}", paired, open_shards) as stage:
+            fill(study, rollouts, _of(open_shards, paired), stage, caps)
+
+
+def _fill_until_decided(
+    study: SweepPlan,
+    rollouts: RolloutPool,
+    simulator: Simulator,
+    cells: Sequence[Cell],
+    open_shards: dict[tuple[Cell, int], int],
+    stage: Stage,
+    caps: Caps,
+    decide: Decide,
+) -> None:
+    for number in range(study.num_shards(Design.FREE)):
+        done = set(decide(simulator, number)) if number else set()
+        wave = [(cell, number) for cell in cells if cell.chatbot not in done and (cell, number) in open_shards]
+        if done >= set(study.names) - {study.settings.baseline} or caps.reached():
+            return
+        fill(study, rollouts, wave, stage, caps)
+
+
+def fill(study: SweepPlan, rollouts: RolloutPool, shards: Sequence[tuple[Cell, int]], stage: Stage, caps: Caps) -> None:
+    """Ask for what shards of one design miss, and write it."""
+    filling = _Filling(study=study)
+
+    def items() -> Iterator[Item]:
+        for cell, number in shards:
+            every = askable(study, cell, number)
+            kept = {each.id: each for each in read_shard(study.output, cell, number)}
+            wanted = [item for item in every if item.id not in kept or has_failed(kept[item.id])]
+            ids = {item.id for item in every}
+            done = {name: each for name, each in kept.items() if name in ids and not has_failed(each)}
+            shard = _Open(cell=cell, number=number, num_items=len(every), said=done, num_asked=len(wanted))
+            for item in wanted:
+                if not caps.take():
+                    return
+                filling.place[item.id] = shard
+                yield item
+
+    if not shards:
+        return
+    try:
+        for said in _ask(study, rollouts, shards[0][0].design, items()):
+            filling.take(said)
+            stage.advance()
+    finally:
+        filling.write_all()
+
+
+def _ask(study: SweepPlan, rollouts: RolloutPool, design: Design, items: Iterator[Item]) -> Iterator[Said]:
+    if design is Design.FREE:
+        yield from rollouts.simulate(_task(study, item) for item in items)
+        return
+    dialogues = {dialogue.id: dialogue for dialogue in study.held_out}
+    said: dict[str, dict[tuple[str, int], str]] = {}
+
+    def request(item: Item) -> ReplayRequest:
+        name, turn = study.prefixes[item.index]
+        prefix = dialogues[name].turns[: turn + 1]
+        if item.cell.design is Design.PAIRED:
+            speaker = item.cell.simulator
+            turns = said.get(speaker) or said.setdefault(speaker, read_next_turns(study.output, speaker))
+            prefix = with_last_turn(prefix, turns[name, turn])
+        return ReplayRequest(dialogue_id=name, prefix=prefix, chatbot=item.cell.chatbot, seed=item.seed, id=item.id)
+
+    yield from rollouts.replay(map(request, items))
+
+
+def _task(study: SweepPlan, item: Item) -> RolloutTask:
+    simulator = study.simulator(item.cell.simulator)
+    return RolloutTask(
+        conversation_id=item.id,
+        scenario=study.starts[item.index].scenario,
+        chatbot=item.cell.chatbot,
+        adapter=simulator.adapter,
+        seed=item.seed,
+        lines=simulator.lines,
+    )
+
+
+def write_turns_of(study: SweepPlan, rollouts: RolloutPool, simulator: Simulator, reporter: Reporter) -> None:
+    """Let a simulator write the last user turn of every prefix once; all chatbots answer the same turns.
+
+    As in whole conversations, a turn that is empty or out of role is drawn again; one that stays so has no text.
+    """
+    dialogues = {dialogue.id: dialogue for dialogue in study.held_out}
+    there = read_next_turns(study.output, simulator.name)
+    texts = dict(there)
+    wanted = [prefix for prefix in study.prefixes if prefix not in there]
+    cell = Cell(design=Design.PAIRED, simulator=simulator.name, chatbot="")
+    seeds = {prefix: study.item(cell, index).seed for index, prefix in enumerate(study.prefixes)}
+    rollout = study.config.rollout
+    with reporter.stage(f"user turns on real prefixes, {simulator.name}", total=len(wanted), unit="turn") as stage:
+        for attempt in range(rollout.max_regenerations + 1):
+            requests = [
+                NextTurnRequest(
+                    scenario=dialogues[name].scenario,
+                    prefix=dialogues[name].turns[:turn],
+                    sampling=rollout.sampling,
+                    adapter=simulator.adapter,
+                    seed=seeds[name, turn] + 1000 * attempt,
+                    lines=simulator.lines,
+                )
+                for name, turn in wanted
+            ]
+            wanted = []
+            for said in rollouts.next_turns(requests):
+                prefix = (said.dialogue_id, said.turn)
+                is_faulty = user_turn_fault(said.text, instructions=study.config.prompt.instructions) is not None
+                texts[prefix] = "" if is_faulty else said.text
+                if is_faulty and attempt < rollout.max_regenerations:
+                    wanted.append(prefix)
+                else:
+                    stage.advance()
+    if texts.keys() - there.keys():
+        turns = [NextTurn(dialogue_id=name, turn=turn, text=text) for (name, turn), text in sorted(texts.items())]
+        write_next_turns(study.output, simulator.name, turns)
 
 
 @contextmanager
-def engines(sweep_plan: SweepPlan, reporter: Reporter) -> Iterator[RolloutPool]:
-    """The run's rollout engines, serving all chatbots; no scorer and no learner."""
+def engines(study: SweepPlan, reporter: Reporter) -> Iterator[RolloutPool]:
+    """The run's rollout engines, serving all chatbots; no scorer and no learner. None is started for fixed lines."""
 
     def notice(said: str) -> None:
         reporter.warning(said)
-        record_event(sweep_plan.output, said)
+        record_event(study.output, said)
 
-    with running_ray(sweep_plan.config) as pools, tempfile.TemporaryDirectory(prefix="advsim-logs-") as scratch:
-        log_dir = sweep_plan.output.path / LOGS if sweep_plan.output.is_local else Path(scratch)
+    is_scripted = not any(simulator.needs_model for simulator in study.speaking)
+    is_scripted = is_scripted and all(chatbot.kind != "model" for chatbot in study.chatbots)
+    with running_ray(study.config) as pools, tempfile.TemporaryDirectory(prefix="advsim-logs-") as scratch:
+        log_dir = study.output.path / LOGS if study.output.is_local else Path(scratch)
         rollouts = RolloutPool(
-            sweep_plan.config, pools, log_dir=str(log_dir), chatbots=sweep_plan.chatbots, notice=notice
+            study.config,
+            pools,
+            log_dir=str(log_dir),
+            chatbots=study.chatbots,
+            notice=notice,
+            has_model=not is_scripted,
         )
         try:
             rollouts.wait_until_ready()
@@ -45,88 +341,28 @@ def engines(sweep_plan: SweepPlan, reporter: Reporter) -> Iterator[RolloutPool]:
             rollouts.close()
 
 
-def canary(sweep_plan: SweepPlan) -> Canary:
+def canary(study: SweepPlan) -> Canary:
     """The canary of the run's training; another would not have its log-probabilities."""
+    assert study.run is not None and study.corpus is not None, "only adapters of the run have one"
     prompts = SimulatorPrompts(
-        load_tokenizer(resolve_model(sweep_plan.config.model)),
-        instructions=sweep_plan.config.prompt.instructions,
-        budget_tokens=parse_config(sweep_plan.run.config).prompt_budget_tokens,
+        load_tokenizer(resolve_model(study.config.model)),
+        instructions=study.config.prompt.instructions,
+        budget_tokens=parse_config(study.run.config).prompt_budget_tokens,
     )
-    return canary_of(sweep_plan.corpus.split(Split.TRAIN), prompts)
+    return canary_of(study.corpus.split(Split.TRAIN), prompts)
 
 
-def replay_all(sweep_plan: SweepPlan, rollouts: RolloutPool, reporter: Reporter) -> None:
-    """Let chatbots whose replays are missing answer the prefixes; each one's are written once it has answered all.
-
-    Replies that came are kept; those that failed are asked for again.
-    """
-    names = sweep_plan.missing_replays()
-    replies = {name: _answered(sweep_plan, name) for name in names}
-    there = {(name, reply.dialogue_id, reply.turn) for name, done in replies.items() for reply in done}
-    requests = [
-        request
-        for request in replay_requests(sweep_plan.prefixes, sweep_plan.held_out, chatbots=names, seed=sweep_plan.seed)
-        if (request.chatbot, request.dialogue_id, len(request.prefix)) not in there
-    ]
-    with reporter.stage("replay", total=len(requests), unit="message") as stage:
-        for reply in rollouts.replay(requests):
-            done = replies[reply.chatbot]
-            done.append(reply)
-            stage.advance()
-            if len(done) == len(sweep_plan.prefixes):
-                done.sort(key=lambda answer: (answer.dialogue_id, answer.turn))
-                sweep_plan.output.write_table(replay_file(reply.chatbot), replies_table(done))
+def _of(open_shards: dict[tuple[Cell, int], int], cells: Sequence[Cell]) -> list[tuple[Cell, int]]:
+    """Open shards of cells, the first shards of all cells before the second ones."""
+    numbers = sorted({number for _, number in open_shards})
+    return [(cell, number) for number, cell in itertools.product(numbers, cells) if (cell, number) in open_shards]
 
 
-def simulate_all(sweep_plan: SweepPlan, simulator: Simulator, rollouts: RolloutPool, reporter: Reporter) -> None:
-    """Let a simulator talk to the chatbots it has not talked to; each one's are written once all are there.
-
-    Of a chatbot that has failed only the conversations that did not come to their end are held again.
-    """
-    if simulator.adapter is not None:
-        rollouts.push(delivery_of(sweep_plan.run, simulator.adapter.version, canary(sweep_plan)))
-    names = sweep_plan.missing_chatbots(simulator)
-    conversations = {name: _finished(sweep_plan, simulator, name) for name in names}
-    there = {conversation.id for done in conversations.values() for conversation in done}
-    tasks = [task for task in sweep_plan.tasks(simulator, names) if task.conversation_id not in there]
-    with reporter.stage(f"conversations, {simulator.name}", total=len(tasks), unit="dialogue") as stage:
-        for conversation in rollouts.simulate(tasks):
-            done = conversations[conversation.chatbot]
-            done.append(conversation)
-            stage.advance()
-            if len(done) == len(sweep_plan.scenarios):
-                done.sort(key=lambda finished: finished.id)
-                folder = cell(simulator, conversation.chatbot)
-                sweep_plan.output.write_table(f"{folder}/turns.parquet", turns_table(done))
-                sweep_plan.output.write_table(f"{folder}/conversations.parquet", conversations_table(done))
-
-
-def _finished(sweep_plan: SweepPlan, simulator: Simulator, chatbot: str) -> list[Conversation]:
-    """Conversations of an earlier start that a failing chatbot has not ended."""
-    if not sweep_plan.output.exists(f"{cell(simulator, chatbot)}/conversations.parquet"):
-        return []
-    held = conversations_of(sweep_plan, simulator, chatbot)
-    return [conversation for conversation in held if conversation.stop_reason is not StopReason.ERROR]
-
-
-def _answered(sweep_plan: SweepPlan, chatbot: str) -> list[ReplayedReply]:
-    """Replies of an earlier start that came."""
-    if not sweep_plan.output.exists(replay_file(chatbot)):
-        return []
-    return [reply for reply in read_replies(sweep_plan.output, replay_file(chatbot)) if not reply.error]
-
-
-def work(sweep_plan: SweepPlan, reporter: Reporter) -> None:
-    """Simulate and replay what is missing; starts engines only where something is.
-
-    Raises:
-        AdvsimError: an engine does not start, or does not hold the adapter it should.
-    """
-    if not sweep_plan.missing_replays() and not any(map(sweep_plan.missing_chatbots, sweep_plan.simulators)):
-        return
-    with engines(sweep_plan, reporter) as rollouts:
-        if sweep_plan.missing_replays():
-            replay_all(sweep_plan, rollouts, reporter)
-        for simulator in sweep_plan.simulators:
-            if sweep_plan.missing_chatbots(simulator):
-                simulate_all(sweep_plan, simulator, rollouts, reporter)
+@contextmanager
+def _stage(
+    reporter: Reporter, name: str, cells: Sequence[Cell], open_shards: dict[tuple[Cell, int], int]
+) -> Iterator[Stage]:
+    total = sum(open_shards[key] for key in _of(open_shards, cells))
+    unit = _UNITS[cells[0].design]
+    with reporter.stage(name, total=total, unit=unit) as stage:
+        yield stage

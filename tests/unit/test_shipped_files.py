@@ -75,7 +75,7 @@ def test_shipped_config_is_valid_and_named_after_its_file(path: Path) -> None:
 @pytest.mark.parametrize("path", SWEEPS, ids=lambda path: path.name)
 def test_shipped_sweep_is_valid_and_names_chatbots_that_ship(path: Path) -> None:
     sweep = load_section(SweepConfig, path)
-    assert all((ROOT / name).exists() for name in sweep.chatbots)
+    assert all((ROOT / name).exists() for name in [*sweep.chatbots, *([sweep.scenarios] if sweep.scenarios else [])])
 
 
 def test_shipped_lab_config_is_valid_by_its_own_schema() -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Sequence
+import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from advsim.chatbots.actor import ChatbotActor, ChatbotSpec, RemoteChatbot
 from advsim.chatbots.load import check_named_chatbots
 from advsim.config import ChatbotConfig, Config, EngineConfig, ModelConfig, RolloutConfig, parse_config
 from advsim.engine.protocol import EngineSpec
-from advsim.errors import ChatbotError, ConfigError, RunError
+from advsim.errors import ChatbotError, ConfigError
 from advsim.records import (
     Assessment,
     Context,
@@ -33,10 +34,9 @@ from advsim.sweep.replay import (
     choose_replay_prefixes,
     read_replies,
     replay_outcomes,
-    replay_requests,
     replayed_dialogues,
     replies_table,
-    run_replay,
+    with_last_turn,
 )
 
 
@@ -53,12 +53,12 @@ def dialogue(name: str, num_user_turns: int, *, user_id: str | None = None, open
 DIALOGUES = [dialogue("a", 4), dialogue("b", 2, user_id="u"), dialogue("c", 9), dialogue("d", 1, opened=False)]
 
 
-class Replays:
-    """Answers every request with the number of turns it saw; out of order, as a pool does."""
+BY_ID = {each.id: each for each in DIALOGUES}
 
-    def replay(self, requests: Sequence[ReplayRequest]) -> Iterator[ReplayedReply]:
-        for request in reversed(requests):
-            yield reply(request, text=f"{request.chatbot} saw {len(request.prefix)} turns")
+
+def answers(requests: Sequence[ReplayRequest]) -> list[ReplayedReply]:
+    """To every request the number of turns it has."""
+    return [reply(request, text=f"{request.chatbot} saw {len(request.prefix)} turns") for request in requests]
 
 
 def reply(request: ReplayRequest, *, text: str, error: str = "") -> ReplayedReply:
@@ -104,18 +104,18 @@ class FindsBad:
         ]
 
 
-def requests(num_prefixes: int = 6, chatbots: Sequence[str] = ("x", "y")) -> list[ReplayRequest]:
+def requests(num_prefixes: int = 6) -> list[ReplayRequest]:
     prefixes = choose_replay_prefixes(DIALOGUES, num_prefixes=num_prefixes, seed=3)
-    return replay_requests(prefixes, DIALOGUES, chatbots=chatbots, seed=0)
+    return [
+        ReplayRequest(dialogue_id=name, prefix=BY_ID[name].turns[: turn + 1], chatbot="x", seed=number, id=f"i{number}")
+        for number, (name, turn) in enumerate(prefixes)
+    ]
 
 
 def test_prefixes_end_with_a_user_turn_and_hold_no_later_one() -> None:
     made = requests(num_prefixes=16)
-    assert len(made) == 32
-    by_id = {d.id: d for d in DIALOGUES}
-    for request in made:
-        assert request.prefix[-1].speaker is Speaker.USER
-        assert request.prefix == by_id[request.dialogue_id].turns[: len(request.prefix)]
+    assert len(made) == 16
+    assert all(request.prefix[-1].speaker is Speaker.USER for request in made)
 
 
 def test_every_dialogue_gives_a_prefix_before_any_gives_two() -> None:
@@ -126,61 +126,41 @@ def test_every_dialogue_gives_a_prefix_before_any_gives_two() -> None:
 def test_prefixes_stay_within_the_user_turns_that_are_compared() -> None:
     prefixes = choose_replay_prefixes(DIALOGUES, num_prefixes=100, seed=0, max_user_turn=2)
     assert len(prefixes) == 2 + 2 + 2 + 1
-    made = replay_requests(prefixes, DIALOGUES, chatbots=["x"], seed=0)
-    assert max(sum(t.speaker is Speaker.USER for t in request.prefix) for request in made) == 2
+    heard = [BY_ID[name].turns[: turn + 1] for name, turn in prefixes]
+    assert max(sum(said.speaker is Speaker.USER for said in turns) for turns in heard) == 2
 
 
-def test_every_chatbot_answers_the_same_prefixes_with_seeds_of_its_own() -> None:
-    made = requests()
-    x, y = made[:6], made[6:]
-    assert [r.prefix for r in x] == [r.prefix for r in y]
-    assert len({request.seed for request in made}) == len(made)
-
-
-def test_a_prefix_that_is_no_user_turn_is_refused() -> None:
-    for prefix in (("a", 0), ("a", 99), ("unknown", 1)):
-        with pytest.raises(ValueError, match="index of a user turn"):
-            replay_requests([prefix], DIALOGUES, chatbots=["x"], seed=0)
-
-
-def test_replies_come_back_in_the_order_of_the_requests_and_none_is_lost() -> None:
-    made, seen = requests(), []
-    replies = run_replay(Replays(), made, advance=seen.append)
-    assert [(r.chatbot, r.dialogue_id, r.turn) for r in replies] == [
-        (r.chatbot, r.dialogue_id, len(r.prefix)) for r in made
-    ]
-    assert sum(seen) == len(made)
-
-    class Loses(Replays):
-        def replay(self, requests):
-            yield from super().replay(requests[1:])
-
-    with pytest.raises(ValueError, match="no reply for 1 requests"):
-        run_replay(Loses(), made)
+def test_a_simulators_turn_stands_in_place_of_the_users_last_and_of_nothing_else() -> None:
+    (request,) = requests(num_prefixes=1)
+    turn = len(request.prefix) - 1
+    (replayed,) = replayed_dialogues(answers([request]), BY_ID, {(request.dialogue_id, turn): "somebody else's words"})
+    assert replayed.turns[:turn] == request.prefix[:-1] and replayed.turns[turn].text == "somebody else's words"
+    assert replayed.turns[:-1] == with_last_turn(request.prefix, "somebody else's words")
+    assert replayed.turns[-1].text == f"x saw {len(request.prefix)} turns"
 
 
 def test_only_the_replayed_message_is_judged_although_the_context_fails() -> None:
-    made = requests(num_prefixes=8, chatbots=["x"])
-    replayed = replayed_dialogues(run_replay(Replays(), made), DIALOGUES)
+    made = requests(num_prefixes=8)
+    replayed = replayed_dialogues(answers(made), BY_ID)
     rows = replay_outcomes("x", replayed, FindsBad())
     assert len(rows) == 8
     assert not any(row.modes for row in rows)
-    bad = replayed_dialogues([reply(request, text="a bad one") for request in made], DIALOGUES)
+    bad = replayed_dialogues([reply(request, text="a bad one") for request in made], BY_ID)
     assert all(row.modes == {"invalidation"} and not row.error for row in replay_outcomes("x", bad, FindsBad()))
 
 
 def test_prefixes_of_one_dialogue_are_one_cluster_of_its_user() -> None:
-    made = requests(num_prefixes=8, chatbots=["x"])
-    rows = replay_outcomes("x", replayed_dialogues(run_replay(Replays(), made), DIALOGUES), FindsBad())
+    made = requests(num_prefixes=8)
+    rows = replay_outcomes("x", replayed_dialogues(answers(made), BY_ID), FindsBad())
     assert {row.dialogue_id for row in rows} == {"a", "b", "c", "d"}
     assert {row.user_id for row in rows if row.dialogue_id == "b"} == {"u"}
     assert len({(row.dialogue_id, row.turn) for row in rows}) == 8
 
 
 def test_a_failed_replay_is_neither_a_failure_of_the_chatbot_nor_dropped() -> None:
-    made = requests(num_prefixes=4, chatbots=["x"])
+    made = requests(num_prefixes=4)
     replies = [reply(made[0], text="", error="HTTP 500"), *(reply(r, text="fine") for r in made[1:])]
-    replayed = replayed_dialogues(replies, DIALOGUES)
+    replayed = replayed_dialogues(replies, BY_ID)
     assert replayed[0].turns == made[0].prefix
     rows = replay_outcomes("x", replayed, FindsBad())
     assert [row.error for row in rows].count(True) == 1
@@ -189,14 +169,13 @@ def test_a_failed_replay_is_neither_a_failure_of_the_chatbot_nor_dropped() -> No
 
 
 def test_replies_survive_their_table(tmp_path: Path) -> None:
-    replies = run_replay(Replays(), requests())
+    replies = [dataclasses.replace(each, id=f"i{number}") for number, each in enumerate(answers(requests()))]
     folder = RunDir(str(tmp_path))
     for written in (replies, []):
         folder.write_table("replay.parquet", replies_table(written))
-        assert read_replies(folder, "replay.parquet") == written
-    folder.write_table("replay.parquet", replies_table(replies).append_column("other", [[1] * len(replies)]))
-    with pytest.raises(RunError, match=r"replay\.parquet in run folder .*: damaged, or of another version"):
-        read_replies(folder, "replay.parquet")
+        assert read_replies(folder.read_table("replay.parquet")) == written
+    with pytest.raises(TypeError, match="other"):
+        read_replies(replies_table(replies).append_column("other", [[1] * len(replies)]))
 
 
 class Fails:
@@ -213,7 +192,7 @@ class Fails:
 
 
 def test_a_chatbot_that_fails_or_is_silent_is_data() -> None:
-    [request] = requests(num_prefixes=1, chatbots=["x"])
+    [request] = requests(num_prefixes=1)
     answer = asyncio.run(replay(request, chatbot=Fails(ChatbotError("HTTP 500")), timeout_s=1.0))
     assert (answer.text, answer.error) == ("", "HTTP 500")
 
@@ -269,7 +248,7 @@ def test_one_engine_speaks_every_chatbot_by_its_name(engine: EngineSpec) -> None
     actor = simulator(engine, scripted("warm", "i hear you"), scripted("cold", "get over it"))
     assert said_by_chatbot(actor, "warm") == {"i hear you"}
     assert said_by_chatbot(actor, "cold") == {"get over it"}
-    [request] = requests(num_prefixes=1, chatbots=["cold"])
+    request = dataclasses.replace(requests(num_prefixes=1)[0], chatbot="cold")
     answer = asyncio.run(actor.replay(request))
     assert (answer.chatbot, answer.text, answer.turn) == ("cold", "get over it", len(request.prefix))
 

@@ -1,25 +1,33 @@
 """What a sweep plans, keeps and repeats; engines are replaced by something that answers at once."""
 
+import contextlib
 import dataclasses
+import time
 
 import pytest
 
+from advsim.commands import sweep as sweep_command
 from advsim.commands.sweep import sweep
 from advsim.config import SweepConfig, parse_config
 from advsim.corpus.load import load_corpus
+from advsim.corpus.prefixes import user_of
 from advsim.detectors.rules import RulesDetector
 from advsim.errors import ConfigError, RunError
 from advsim.rates.rates import failure_rate
-from advsim.records import Conversation, Effort, Speaker, StopReason, Turn
+from advsim.records import Conversation, Effort, NextTurn, Speaker, StopReason, Turn
 from advsim.rollout.replay import ReplayedReply
 from advsim.run_folder.folder import RunDir
 from advsim.runtime.progress import Reporter
-from advsim.sweep.measure import conversations_of, measure, outcomes_of, real_outcomes, result_json
-from advsim.sweep.outcomes import REPLAY, read_sweep, write_outcomes
+from advsim.sweep import work as sweep_work
+from advsim.sweep.items import Cell, Design
+from advsim.sweep.judge import judge_all, read_judged
+from advsim.sweep.measure import all_sides, measure
+from advsim.sweep.outcomes import read_sweep
 from advsim.sweep.plan import plan
-from advsim.sweep.replay import read_replies
-from advsim.sweep.service import service
-from advsim.sweep.work import replay_all, simulate_all
+from advsim.sweep.service import service, services
+from advsim.sweep.settings import keep_settings
+from advsim.sweep.shards import all_said
+from advsim.sweep.work import missing, work
 from advsim.training.manifest import manifest
 
 CHATBOTS = "\n".join(
@@ -35,7 +43,10 @@ class Answers:
     """In place of the engines: fixed words, and a failure of the engine for the chatbots in ``fail``."""
 
     def __init__(self, fail=()):
-        self.fail, self.asked = set(fail), []
+        self.fail, self.asked, self.pushed = set(fail), [], []
+
+    def push(self, delivery):
+        self.pushed.append(delivery.adapter)
 
     def simulate(self, tasks):
         for task in tasks:
@@ -51,12 +62,16 @@ class Answers:
                 chatbot=task.chatbot,
                 simulator_version=-1,
                 simulator_sha256="",
-                turns=said[:1] if failed else said,
+                turns=tuple(said[:1] if failed else said),
                 stop_reason=StopReason.ERROR if failed else StopReason.MAX_TURNS,
                 num_prompt_tokens=1,
                 num_output_tokens=1,
                 seed=task.seed,
             )
+
+    def next_turns(self, requests):
+        for request in requests:
+            yield NextTurn(dialogue_id=request.scenario.id, turn=len(request.prefix), text="and i am so tired")
 
     def replay(self, requests):
         for request in requests:
@@ -70,7 +85,20 @@ class Answers:
                 num_prompt_tokens=1,
                 num_output_tokens=1,
                 error="timed out" if failed else "",
+                id=request.id,
             )
+
+
+@pytest.fixture
+def worked(monkeypatch):
+    """Does the work of a plan with other engines; returns these and the cap that stopped it."""
+
+    def with_answers(sweep_plan, answers=None, **options):
+        answers = answers or Answers()
+        monkeypatch.setattr(sweep_work, "engines", lambda study, reporter: contextlib.nullcontext(answers))
+        return answers, work(sweep_plan, Reporter(force_plain=True), **options)
+
+    return with_answers
 
 
 @pytest.fixture
@@ -93,50 +121,69 @@ def settings(tmp_path, tiny_model):
 
 
 def planned(settings, **changes):
-    return plan(SweepConfig(**{**settings, **changes}))
+    sweep_plan = plan(SweepConfig(**{**settings, **changes}))
+    keep_settings(sweep_plan)
+    return sweep_plan
 
 
-def measured(sweep_plan, simulator):
+def conversations(sweep_plan, simulator, chatbot):
+    return list(all_said(sweep_plan, Cell(design=Design.FREE, simulator=simulator, chatbot=chatbot)))
+
+
+def replies(sweep_plan, chatbot):
+    return list(all_said(sweep_plan, Cell(design=Design.REPLAY, simulator="", chatbot=chatbot)))
+
+
+def measured(sweep_plan):
     detector = RulesDetector()
-    sides = outcomes_of(sweep_plan, simulator, detector), real_outcomes(sweep_plan, detector)
-    return measure(sweep_plan, simulator, *sides, modes=detector.modes, baseline="calm")
+    judge_all(sweep_plan, detector, Reporter(force_plain=True))
+    return measure(sweep_plan, sweep_plan.simulators[0], all_sides(sweep_plan), modes=detector.modes)
 
 
 def test_nobody_is_both_simulated_and_replayed(settings):
     sweep_plan = planned(settings)
-    users = {dialogue.id: dialogue.user_id or dialogue.id for dialogue in sweep_plan.held_out}
-    simulated = {users[dialogue.id] for dialogue in sweep_plan.scenarios}
+    users = {dialogue.id: user_of(dialogue) for dialogue in sweep_plan.held_out}
+    simulated = {start.cluster for start in sweep_plan.starts}
     replayed = {users[name] for name, _ in sweep_plan.prefixes}
-    assert len(sweep_plan.scenarios) == 4 and len(sweep_plan.prefixes) == 6 and not simulated & replayed
+    assert len(sweep_plan.starts) == 4 and len(sweep_plan.prefixes) == 6 and not simulated & replayed
     assert len(set(users.values())) < len(users)  # some users have several dialogues here
 
 
-def test_chatbots_whose_engine_failed_are_asked_again_and_no_others(settings):
-    sweep_plan, reporter = planned(settings), Reporter(force_plain=True)
-    (zero_shot,) = sweep_plan.simulators
-    failing = Answers(fail=["loud"])
-    replay_all(sweep_plan, failing, reporter)
-    simulate_all(sweep_plan, zero_shot, failing, reporter)
-    assert sweep_plan.missing_replays() == ["loud"] and sweep_plan.missing_chatbots(zero_shot) == ["loud"]
-    found = measured(sweep_plan, zero_shot)
+def test_every_item_has_an_id_of_its_own_that_does_not_hang_on_the_others(settings):
+    small, large = planned(settings), plan(SweepConfig(**{**settings, "num_conversations": 9, "shard_size": 2}))
+    ids = [[item.id for cell, number in p.shards() for item in p.shard(cell, number)] for p in (small, large)]
+    assert all(len(set(each)) == len(each) for each in ids) and set(ids[0]) < set(ids[1])
+    assert len(ids[0]) == 2 * 4 + 2 * 6 and len(ids[1]) == 2 * 9 + 2 * 6
+    other = plan(SweepConfig(**{**settings, "seed": 1}))
+    assert not set(ids[0]) & {item.id for cell, number in other.shards() for item in other.shard(cell, number)}
+
+
+def test_a_simulator_begins_alike_with_every_chatbot(settings, worked):
+    answers, _ = worked(planned(settings))
+    tasks = [asked for asked in answers.asked if hasattr(asked, "scenario")]
+    by_chatbot = {
+        name: [(task.scenario.id, task.seed) for task in tasks if task.chatbot == name] for name in ("calm", "loud")
+    }
+    assert by_chatbot["calm"] == by_chatbot["loud"] and len({seed for _, seed in by_chatbot["calm"]}) == 4
+
+
+def test_chatbots_whose_engine_failed_are_asked_again_and_no_others(settings, worked):
+    sweep_plan = planned(settings)
+    worked(sweep_plan, Answers(fail=["loud"]))
+    assert {cell.chatbot for cell, _ in missing(sweep_plan)} == {"loud"} and sum(missing(sweep_plan).values()) == 10
+    found = measured(sweep_plan)
     assert found.validity.left_out == ("loud",)  # a failing engine is no passing message
     assert found.population_test.num_configurations == 1
-    again = Answers()
-    replay_all(sweep_plan, again, reporter)
-    simulate_all(sweep_plan, zero_shot, again, reporter)
+    again, _ = worked(sweep_plan)
     assert {asked.chatbot for asked in again.asked} == {"loud"} and len(again.asked) == 4 + 6
-    assert not sweep_plan.missing_replays() and not sweep_plan.missing_chatbots(zero_shot)
-    complete = measured(sweep_plan, zero_shot)
+    assert not missing(sweep_plan)
+    complete = measured(sweep_plan)
     assert complete.population_test.num_configurations == 2 and not complete.population_test.caution
-    made_from = write_outcomes(sweep_plan, SweepConfig(**settings), {REPLAY: {}})
-    found = result_json(sweep_plan, [complete], RulesDetector(), baseline="calm", made_from=made_from)
-    (written,) = found["simulators"]
-    assert written["population_test"]["p_value"] == complete.population_test.p_value
-    calm, loud = found["chatbots"]
-    assert (calm["chatbot"], calm["num_failed"], loud["num_failed"]) == ("calm", 0, 0)
+    calm, loud = services(sweep_plan)
+    assert (calm.chatbot, calm.num_failed, loud.num_failed) == ("calm", 0, 0)
 
 
-def test_of_a_chatbot_that_failed_now_and_then_only_what_failed_is_asked_again(settings):
+def test_of_a_chatbot_that_failed_now_and_then_only_what_failed_is_asked_again(settings, worked):
     class FailsOnce(Answers):
         def simulate(self, tasks):
             for number, conversation in enumerate(super().simulate(tasks)):
@@ -148,34 +195,200 @@ def test_of_a_chatbot_that_failed_now_and_then_only_what_failed_is_asked_again(s
                 failed = reply.chatbot == "loud" and number % 6 in (2, 3)
                 yield dataclasses.replace(reply, error="timed out") if failed else reply
 
-    sweep_plan, reporter = planned(settings), Reporter(force_plain=True)
-    (zero_shot,) = sweep_plan.simulators
-    replay_all(sweep_plan, FailsOnce(), reporter)
-    simulate_all(sweep_plan, zero_shot, FailsOnce(), reporter)
-    again = Answers()
-    replay_all(sweep_plan, again, reporter)
-    simulate_all(sweep_plan, zero_shot, again, reporter)
+    sweep_plan = planned(settings)
+    worked(sweep_plan, FailsOnce())
+    again, _ = worked(sweep_plan)
     assert [asked.chatbot for asked in again.asked] == ["loud"] * (2 + 1)
-    assert not sweep_plan.missing_replays() and not sweep_plan.missing_chatbots(zero_shot)
-    assert len(conversations_of(sweep_plan, zero_shot, "loud")) == 4
-    assert len(read_replies(sweep_plan.output, "replayed/loud.parquet")) == 6
+    assert not missing(sweep_plan)
+    assert len(conversations(sweep_plan, "zero_shot", "loud")) == 4 and len(replies(sweep_plan, "loud")) == 6
 
 
-def test_a_finished_sweep_can_be_read_without_its_run_and_has_every_message_it_judged(settings, tmp_path):
+class Killed(BaseException):
+    """What a kill is to the code: nothing after it runs but what stands in a ``finally``."""
+
+
+@pytest.mark.parametrize("num_done", [0, 1, 3, 5, 7, 12, 19])
+def test_what_was_done_before_a_kill_is_kept_once_and_the_rest_is_done_after_it(settings, worked, num_done):
+    class Dies(Answers):
+        def _all(self, results):
+            for result in results:
+                if len(self.asked) > num_done:
+                    raise Killed
+                yield result
+
+        def simulate(self, tasks):
+            yield from self._all(super().simulate(tasks))
+
+        def replay(self, requests):
+            yield from self._all(super().replay(requests))
+
+    sweep_plan = planned(settings, shard_size=3)
+    with pytest.raises(Killed):
+        worked(sweep_plan, Dies())
+    again, _ = worked(sweep_plan)
+    assert len(again.asked) == 20 - num_done and not missing(sweep_plan)
+    there = [said.id for cell in [*sweep_plan.cells(Design.FREE), *sweep_plan.cells(Design.REPLAY)]
+             for said in all_said(sweep_plan, cell)]  # fmt: skip
+    planned_ids = [item.id for cell, number in sweep_plan.shards() for item in sweep_plan.shard(cell, number)]
+    assert sorted(there) == sorted(planned_ids)
+
+
+def test_a_shard_that_is_filled_slowly_is_written_before_it_is_full(settings, worked):
+    class Looks(Answers):
+        written = 0
+
+        def simulate(self, tasks):
+            for conversation in super().simulate(tasks):
+                time.sleep(0.003)
+                yield conversation
+                self.written += bool(sweep_plan.output.exists("free/zero_shot/calm/00000.parquet"))
+
+    sweep_plan = planned(settings, write_every_s=0.001, shard_size=100)
+    answers, _ = worked(sweep_plan, Looks())
+    assert answers.written == 8  # after each of them, not only after the last
+
+
+def test_a_cap_stops_cleanly_and_a_higher_one_goes_on(settings, worked):
+    settings["shard_size"] = 2
+    first, stopped_by = worked(planned(settings, caps={"max_dialogues": 15}))
+    assert len(first.asked) == 15 and "caps.max_dialogues (15)" in stopped_by
+    simulated = [asked.chatbot for asked in first.asked if hasattr(asked, "scenario")]
+    assert sorted(simulated) == ["calm", "loud", "loud"] or sorted(simulated) == ["calm", "calm", "loud"]
+    second, stopped_by = worked(planned(settings))
+    assert len(second.asked) == 5 and stopped_by == ""
+    with pytest.raises(ConfigError, match="shard_size"):
+        planned({**settings, "shard_size": 3})
+
+
+def test_a_longer_sweep_goes_on_from_a_shorter_one(settings, worked):
+    worked(planned(settings))
+    longer, _ = worked(planned(settings, num_conversations=7))
+    assert len(longer.asked) == 2 * 3
+    with pytest.raises(ConfigError, match="scenarios differ"):  # with fewer, others would be counted besides
+        planned(settings)
+
+
+def test_paired_replay_changes_the_users_last_turn_and_nothing_else(settings, worked):
+    answers, _ = worked(planned(settings, designs=["free", "paired"]))
+    requests = [asked for asked in answers.asked if hasattr(asked, "prefix")]
+    real = {(r.dialogue_id, len(r.prefix), r.chatbot): r.prefix for r in requests[:12]}
+    for request in requests[12:]:
+        prefix = real[request.dialogue_id, len(request.prefix), request.chatbot]
+        assert request.prefix[:-1] == prefix[:-1] and request.prefix[-1].text == "and i am so tired" != prefix[-1].text
+    assert len(requests) == 24
+
+
+def test_paired_rates_take_the_gap_apart(settings, worked):
+    class WorseForSimulated(Answers):
+        def replay(self, requests):
+            for request, reply in zip(requests := list(requests), super().replay(requests), strict=True):
+                bad = request.prefix[-1].text == "and i am so tired"
+                yield dataclasses.replace(reply, text="I feel just like you, I lost my mother too.") if bad else reply
+
+    sweep_plan = planned(settings, designs=["free", "paired"])
+    worked(sweep_plan, WorseForSimulated())
+    found = measured(sweep_plan).paired
+    assert found.turn_effect == 1.0 and found.gap is not None and found.design_effect == found.gap - 1.0
+    assert [each.paired.estimate for each in found.chatbots] == [1.0, 1.0]
+    assert all(each.turn_effect.num_paired == each.turn_effect.num_clusters[0] for each in found.chatbots)
+    assert "+100.0 points fail" in found.sentence
+
+
+def test_a_user_turn_that_stays_faulty_is_asked_of_no_chatbot(settings, worked):
+    class Silent(Answers):
+        def next_turns(self, requests):
+            for number, turn in enumerate(super().next_turns(requests)):
+                yield dataclasses.replace(turn, text="As an AI, I cannot say." if number < 2 else turn.text)
+
+    sweep_plan = planned(settings, designs=["free", "paired"])
+    answers, _ = worked(sweep_plan, Silent())
+    assert sum(hasattr(asked, "prefix") for asked in answers.asked) == 12 + 2 * 4 and not missing(sweep_plan)
+    assert measured(sweep_plan).paired.num_faulty_turns == 2
+
+
+def test_a_mixture_takes_whole_conversations_of_its_parts_by_their_weights(settings, worked, tmp_path):
+    personas = tmp_path / "personas.yaml"
+    personas.write_text("\n".join(f"- {{id: p{i}, profile: somebody}}" for i in range(200)))
+    lines = {"a": ["i am sad"], "b": ["i am glad"]}
+    sweep_plan = planned(
+        settings,
+        run=None,
+        simulators=[
+            *({"name": name, "lines": said} for name, said in lines.items()),
+            {"name": "m", "mixture": {"a": 3.0, "b": 1.0}},
+        ],
+        scenarios=str(personas),
+        num_conversations=200,
+        output=str(tmp_path / "out"),
+    )  # fmt: skip
+    worked(sweep_plan)
+    judge_all(sweep_plan, RulesDetector(), Reporter(force_plain=True))
+    sides = all_sides(sweep_plan)
+    ids = {name: {row.dialogue_id for row in sides.free[name]["calm"].rows} for name in "abm"}
+    assert len(ids["m"]) == 200 and ids["m"] <= ids["a"] | ids["b"]
+    assert 130 <= len(ids["m"] & ids["a"]) <= 170  # 150 expected, 6 a standard deviation
+    clusters = {name: {row.user_id for row in sides.free["m"][name].rows if row.dialogue_id in
+                       {r.dialogue_id for r in sides.free["a"][name].rows}} for name in ("calm", "loud")}  # fmt: skip
+    assert clusters["calm"] == clusters["loud"]  # the same people from the same part, whatever the chatbot
+
+
+def test_messages_are_judged_once_and_again_where_they_or_the_detector_changed(settings, worked):
+    class Counts(RulesDetector):
+        judged = 0
+
+        def assess(self, dialogues, *, advance=None):
+            type(self).judged += len(dialogues)
+            return super().assess(dialogues, advance=advance)
+
     sweep_plan, reporter = planned(settings), Reporter(force_plain=True)
-    (zero_shot,) = sweep_plan.simulators
-    replay_all(sweep_plan, Answers(), reporter)
-    simulate_all(sweep_plan, zero_shot, Answers(), reporter)
-    _, (result,) = sweep(SweepConfig(**settings, evaluate={"detector": "rules"}), reporter=reporter)
+    worked(sweep_plan, Answers(fail=["loud"]))
+    judge_all(sweep_plan, Counts(), reporter)
+    judge_all(sweep_plan, Counts(), reporter)
+    before = Counts.judged
+    worked(sweep_plan)
+    judge_all(sweep_plan, Counts(), reporter)
+    assert before == 4 + 4 + 6 and Counts.judged - before == 4 + 6  # loud's alone
+    other = planned(settings, evaluate={"detector": "rules", "taxonomy": None})
+    judge_all(other, Counts(), reporter)
+    assert Counts.judged - before == 2 * (4 + 6) + 10
+
+
+def test_a_conversation_in_which_the_simulator_was_at_fault_is_left_out_of_the_rate_without_faults(settings, worked):
+    class SaysItTwice(Answers):
+        def simulate(self, tasks):
+            for number, conversation in enumerate(super().simulate(tasks)):
+                bad = Turn(speaker=Speaker.CHATBOT, text="I feel just like you, I lost my mother too.")
+                turns = (Turn(speaker=Speaker.USER, text="i feel so sad"), bad)
+                yield dataclasses.replace(conversation, turns=turns * 2) if number % 2 else conversation
+
+    sweep_plan = planned(settings)
+    worked(sweep_plan, SaysItTwice())
+    found = measured(sweep_plan)
+    assert found.blame["simulator"] == 4 and found.rates_without_faults["calm"].num_dialogues == 2
+    judged = read_judged(sweep_plan, Cell(design=Design.FREE, simulator="zero_shot", chatbot="calm"))
+    assert len(judged.at_fault) == 2 and len({row.dialogue_id for row in judged.rows}) == 4
+
+
+def test_a_finished_sweep_can_be_read_without_its_run_and_has_every_message_it_judged(settings, worked, tmp_path):
+    worked(planned(settings))
+    found = sweep(SweepConfig(**settings, evaluate={"detector": "rules"}), reporter=Reporter(force_plain=True))
+    (result,) = found.results
     (tmp_path / "r" / "manifest.json").unlink()
-    finished = read_sweep(sweep_plan.output.location)
+    finished = read_sweep(found.study.output.location)
     assert list(finished.sides) == ["zero_shot", "replay"] and finished.summary.baseline == "calm"
     for pair in result.validity.pairs:
         assert failure_rate(finished.sides["zero_shot"][pair.configuration]) == pair.simulated
         assert failure_rate(finished.sides["replay"][pair.configuration]) == pair.real
     made_from = finished.summary.made_from
-    assert made_from.corpus_sha256 == sweep_plan.corpus.sha256 and made_from.adapters == {"zero_shot": ""}
+    assert made_from.corpus_sha256 == found.study.corpus.sha256 and made_from.adapters == {"zero_shot": ""}
     assert made_from.chatbots.keys() == {"calm", "loud"} and made_from.evaluate["detector"] == "rules"
+    assert finished.summary.is_complete and not found.stopped_by
+
+
+def test_two_sweeps_do_not_write_into_one_folder(settings):
+    sweep_plan = planned(settings)
+    with sweep_command.lease(sweep_plan.output), pytest.raises(RunError, match="is being"):
+        sweep(SweepConfig(**settings), reporter=Reporter(force_plain=True))
 
 
 def test_results_of_another_study_are_not_mixed_in(settings):

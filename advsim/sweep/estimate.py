@@ -1,0 +1,70 @@
+"""What a sweep still has to do, before it starts: dialogues, messages, tokens, time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from advsim.sweep.items import Cell, Design
+from advsim.sweep.plan import SweepPlan
+
+TOKENS_A_MESSAGE = 35
+"""Rough mean over users and chatbots, for the estimate of the work only."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Estimate:
+    """What is still to be done, at most: conversations that end early are shorter.
+
+    Attributes:
+        num_conversations: to be held.
+        num_replies: to real prefixes, with real or simulated last turns.
+        num_done: conversations and replies that are there.
+        num_messages: of both speakers.
+        num_tokens: written, roughly.
+        minutes: at ``tokens_per_s``.
+    """
+
+    num_conversations: int
+    num_replies: int
+    num_done: int
+    num_messages: int
+    num_tokens: int
+    minutes: float
+
+
+def estimate(study: SweepPlan, open_shards: Mapping[tuple[Cell, int], int]) -> Estimate:
+    """What the shards that are open still miss."""
+    num_free = sum(count for (cell, _), count in open_shards.items() if cell.design is Design.FREE)
+    num_replies = sum(open_shards.values()) - num_free
+    num_messages = num_free * 2 * study.config.rollout.max_user_turns + num_replies
+    total = sum(len(study.cells(design)) * study.num_items(design) for design in study.designs)
+    num_tokens = num_messages * TOKENS_A_MESSAGE
+    return Estimate(
+        num_conversations=num_free,
+        num_replies=num_replies,
+        num_done=total - num_free - num_replies,
+        num_messages=num_messages,
+        num_tokens=num_tokens,
+        minutes=round(num_tokens / study.settings.tokens_per_s / 60, 1),
+    )
+
+
+def describe_work(study: SweepPlan, todo: Estimate) -> str:
+    """The work and a rough time for it, in a sentence."""
+    settings = study.settings
+    parts = []
+    if Design.FREE in study.designs:
+        parts.append(
+            f"{len(study.speaking)} simulators x {len(study.chatbots)} chatbots x {settings.num_conversations} "
+            f"conversations of at most {study.config.rollout.max_user_turns} user turns"
+        )
+    if Design.REPLAY in study.designs:
+        parts.append(f"{len(study.chatbots)} x {len(study.prefixes)} replays")
+    if Design.PAIRED in study.designs:
+        parts.append(f"{len(study.speaking)} x {len(study.chatbots)} x {len(study.prefixes)} paired replays")
+    return (
+        f"{', '.join(parts)}. To do: {todo.num_conversations:,} conversations and {todo.num_replies:,} replies "
+        f"({todo.num_done:,} are there), at most {todo.num_messages:,} messages; about {todo.num_tokens:,} tokens, "
+        f"{todo.minutes:.0f} min at {settings.tokens_per_s:g} tokens/s (less where conversations end early)"
+    )

@@ -1,0 +1,168 @@
+"""Simulators of a sweep: adapters of runs, adapters in folders, fixed lines, and mixtures of the others."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from advsim.config import Config, SimulatorConfig
+from advsim.config.paths import local_path
+from advsim.errors import AdvsimError, ConfigError
+from advsim.models.adapter import Canary, adapter_sha256
+from advsim.models.base import resolve_model
+from advsim.models.hashing import folder_sha256
+from advsim.records import AdapterRef
+from advsim.rollout.delivery import Delivery, delivery_of
+from advsim.run_folder.reader import Run, load_run
+
+FIRST_OTHER_VERSION = 100_000
+"""Engines tell adapters apart by version: those that are not of the sweep's run are counted from here."""
+
+_NO_CANARY = Canary(prompt_ids=(1,), completion_ids=(1,))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Simulator:
+    """One simulator.
+
+    Attributes:
+        name: unique in the sweep.
+        adapter: as the engines know it; None for the base model, fixed lines and mixtures.
+        files_of: where an adapter that is not of the sweep's own run lies: run and version, or a folder.
+        lines: fixed words of the user; empty where a model speaks.
+        mixture: (name, weight) of the simulators it draws from; empty where it speaks itself.
+    """
+
+    name: str
+    adapter: AdapterRef | None = None
+    files_of: tuple[Run, int] | str | None = None
+    lines: tuple[str, ...] = ()
+    mixture: tuple[tuple[str, float], ...] = ()
+
+    @property
+    def speaks(self) -> bool:
+        """Whether conversations are held with it; a mixture takes those of others."""
+        return not self.mixture
+
+    @property
+    def needs_model(self) -> bool:
+        """Whether its turns come from a language model."""
+        return self.speaks and not self.lines
+
+    @property
+    def sha256(self) -> str:
+        """What makes it what it is: of the adapter, or of lines or weights; empty for the base model."""
+        if self.adapter is not None:
+            return self.adapter.sha256
+        said = repr(self.lines or self.mixture)
+        return hashlib.sha256(said.encode()).hexdigest() if self.lines or self.mixture else ""
+
+
+def choose_simulators(
+    run: Run | None, wanted: Sequence[str | SimulatorConfig], config: Config
+) -> tuple[Simulator, ...]:
+    """The simulators that are asked for; all that the run has where none is.
+
+    Args:
+        run: the sweep's own; None where it has none.
+        wanted: names of its simulators, and others.
+        config: of the engines, which hold one base model.
+
+    Raises:
+        ConfigError: the run has none of that name, an adapter cannot be read, or needs another base model.
+    """
+    own = {} if run is None else own_simulators(run)
+    if not wanted:
+        return tuple(own.values())
+    unknown = [name for name in wanted if isinstance(name, str) and name not in own]
+    if unknown:
+        raise ConfigError(f"simulators: got {unknown[0]}, expected some of {', '.join(own)}")
+    return tuple(
+        own[each] if isinstance(each, str) else _other(each, FIRST_OTHER_VERSION + number, config, run)
+        for number, each in enumerate(wanted)
+    )
+
+
+def own_simulators(run: Run) -> dict[str, Simulator]:
+    """The simulators of a run by name: the base model, SFT, and each finished round."""
+    there = [Simulator(name="zero_shot"), Simulator(name="sft", adapter=run.adapter(0))]
+    there += [Simulator(name=f"round_{n}", adapter=run.adapter(n)) for n in range(1, len(run.rounds) + 1)]
+    return {simulator.name: simulator for simulator in there}
+
+
+def delivery(simulator: Simulator, own: Run | None, canary: Canary | None) -> Delivery:
+    """A simulator's adapter on its way to the engines.
+
+    The log-probabilities of the canary are known for the sweep's own run alone; of others the hash is checked.
+
+    Raises:
+        RunError: its files cannot be read.
+        ConfigError: they are not those that the plan saw.
+    """
+    assert simulator.adapter is not None, "who asks has seen to it"
+    if simulator.files_of is None:
+        assert own is not None and canary is not None, "an adapter without a place of its own is the run's"
+        return delivery_of(own, simulator.adapter.version, canary)
+    if isinstance(simulator.files_of, str):
+        folder = local_path(simulator.files_of, key="simulators.adapter")
+        files = {file.name: file.read_bytes() for file in sorted(folder.glob("adapter_*"))}
+    else:
+        run, version = simulator.files_of
+        files = dict(run.folder.read_files(run.adapter(version).path))
+    return Delivery(adapter=simulator.adapter, files=files, canary=_NO_CANARY, canary_logprobs=())
+
+
+def drawn(simulator: Simulator, scenario: str, seed: int) -> str:
+    """Whose conversation a mixture takes of a scenario: drawn by a hash, so that it is the same for every chatbot."""
+    digest = hashlib.sha256(f"{simulator.name}\n{scenario}\n{seed}".encode()).digest()
+    point = int.from_bytes(digest[:8], "big") / 2**64 * sum(weight for _, weight in simulator.mixture)
+    for name, weight in simulator.mixture:
+        point -= weight
+        if point < 0:
+            return name
+    return simulator.mixture[-1][0]
+
+
+def _other(config: SimulatorConfig, version: int, base: Config, own: Run | None) -> Simulator:
+    if config.lines:
+        return Simulator(name=config.name, lines=config.lines)
+    if config.mixture:
+        return Simulator(name=config.name, mixture=tuple(sorted(config.mixture.items())))
+    if config.adapter is not None:
+        folder = local_path(config.adapter, key="simulators.adapter")
+        try:
+            sha256 = adapter_sha256(folder)
+        except AdvsimError as error:
+            raise ConfigError(f"simulator {config.name}: {error}") from None
+        ref = AdapterRef(version=version, path=config.adapter, sha256=sha256)
+        return Simulator(name=config.name, adapter=ref, files_of=config.adapter)
+    assert config.run is not None, "the configuration sees to it"
+    run = load_run(config.run)
+    _check_same_model(config, run, base, own)
+    there = own_simulators(run)
+    at = config.at or list(there)[-1]
+    if at not in there:
+        raise ConfigError(f"simulator {config.name}: {config.run} has no {at}, expected one of {', '.join(there)}")
+    adapter = there[at].adapter
+    if adapter is None:
+        return Simulator(name=config.name)
+    ref = AdapterRef(version=version, path=adapter.path, sha256=adapter.sha256)
+    return Simulator(name=config.name, adapter=ref, files_of=(run, adapter.version))
+
+
+def _check_same_model(config: SimulatorConfig, run: Run, base: Config, own: Run | None) -> None:
+    """Check that a run was trained on the model that the engines hold: another has other tokens, too."""
+    theirs = _model_sha256(run.manifest)
+    ours = _model_sha256(own.manifest) if own is not None else folder_sha256(resolve_model(base.model), "*.safetensors")
+    if theirs != ours:
+        raise ConfigError(
+            f"simulator {config.name}: {config.run} was trained on another base model ({theirs[:12] or 'not known'}) "
+            f"than the engines hold ({ours[:12] or 'not known'}), with other weights or another tokenizer; sweep it on "
+            "its own"
+        )
+
+
+def _model_sha256(manifest: Mapping[str, object]) -> str:
+    model = manifest.get("model")
+    return str(model.get("sha256", "")) if isinstance(model, dict) else ""
