@@ -53,7 +53,7 @@ class HttpApi:
         """See :class:`advsim.chatbots.called.Callee`."""
         values = {"message": turns[-1].text, "messages": self._messages(turns), "session": session}
         try:
-            answer = await self._endpoint.post(filled(self._config.body, values))
+            answer = await self._endpoint.post(self._access.admitted(filled(self._config.body, values)))
         except NoAnswerError as error:
             raise CallError(
                 self._access.shortened(str(error)),
