@@ -50,6 +50,7 @@ class ChatEndpoint:
             access,
             base_url=endpoint.base_url,
             settings=SETTINGS,
+            limit_key=f"{SETTINGS}.extra_body.max_tokens",
             adapts=False,  # with other keys than were written it would be another chatbot
         )
 
