@@ -6,6 +6,7 @@ import argparse
 import importlib
 import logging
 import sys
+import traceback
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
@@ -30,9 +31,12 @@ advsim learns realistic users from real chats and lets chatbot variants meet tho
   advsim corpus stats chats.jsonl.gz          counts, lengths and typing habits of dialogues
   advsim submit configs/paper.yaml --address http://head:8265   train on a Ray cluster
 
-Exit code 0: done; 2: the input must be changed; 3: the run failed; what is finished is kept.
+Exit code 0: done; 2: the input must be changed; 3: the run failed; what is finished is kept; 70: advsim itself failed.
 Of 'advsim gate' also 1: the candidate is worse; 4: not enough evidence.
 """
+
+_OWN_FAULT = 70
+"""EX_SOFTWARE of sysexits.h. Python's own 1 would be a verdict of 'advsim gate'."""
 
 _OVERRIDES_HELP = "override a configuration key, for example -o stop.max_rounds=1 -o corpus.path=chats.jsonl.gz"
 
@@ -54,6 +58,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt as interrupted:
         print(f"advsim: {str(interrupted) or _interrupted(arguments)}", file=sys.stderr)
         return 130
+    except Exception as error:  # whatever it is: its code must not be taken for a verdict
+        print(printable(traceback.format_exc()), file=sys.stderr)
+        print(
+            f"advsim: unexpected {type(error).__name__}: {one_line(str(error), max_characters=300)}. This is a fault "
+            "of advsim, not of what it was given; report it with the traceback above",
+            file=sys.stderr,
+        )
+        return _OWN_FAULT
     return code or 0
 
 
@@ -224,7 +236,7 @@ def _parser() -> argparse.ArgumentParser:
         "for CI: does a candidate fail more often than a baseline, by more than is allowed",
         module="predictions.gate",
         ends="Exit code 0: not worse; 1: worse; 4: not enough evidence; 2: the input must be changed; 3: files are "
-        "damaged.",
+        "damaged; 70: advsim itself failed.",
     )
     _sweep_arguments(gate)
     gate.add_argument("--baseline", required=True, metavar="A", help="a chatbot of the sweep")

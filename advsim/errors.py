@@ -1,7 +1,8 @@
 """The errors a user can meet, one type for each boundary where something outside advsim goes wrong.
 
 Every message says which key, file, line or id is concerned, what was got, what was expected and what to do about it.
-``exit_code`` is the command line's exit status: 2 for input that must be changed, 3 for a run that can be resumed.
+``exit_code`` is the command line's exit status: 2 for input that must be changed, 3 for a run that can be resumed. An
+error of another type is a fault of advsim, and ends with 70 (:mod:`advsim.cli`).
 
 Messages quote what came from outside: :func:`printable` makes any text safe to show.
 """

@@ -2,12 +2,10 @@
 
 import json
 import re
-import threading
-import time
 from collections.abc import Callable
-from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+from loopback_server import Got, LoopbackServer, Sends, serving
 
 from advsim.config import JudgeConfig
 from advsim.detectors.judge.judge import Judge, build_judge
@@ -38,13 +36,12 @@ class Answer:
     usage: bool = True
 
 
-@dataclass(kw_only=True)
-class Request:
-    """A request as the server got it."""
+class Request(Got):
+    """A request to judge a message."""
 
-    body: dict
-    authorization: str
-    headers: dict[str, str]
+    @property
+    def authorization(self) -> str:
+        return next((value for name, value in self.headers.items() if name.lower() == "authorization"), "")
 
     @property
     def judged(self) -> dict:
@@ -58,85 +55,40 @@ class Request:
         return schema["properties"]["unsure"]["items"]["enum"]
 
 
-class JudgeServer(ThreadingHTTPServer):
-    daemon_threads = True
-    request_queue_size = 128
-
-    def __init__(self, answer: Callable[[Request], Answer]) -> None:
-        self.answer = answer
-        self.requests: list[Request] = []
-        self.num_open = self.most_open = self.num_bytes = 0
-        self.lock = threading.Lock()
-        super().__init__(("127.0.0.1", 0), _Handler)
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_port}/v1"
-
-    def handle_error(self, request, client_address) -> None:
-        pass  # a client that timed out has gone
-
-
-class _Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-
-    def do_POST(self) -> None:
-        server: JudgeServer = self.server
-        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        request = Request(body=body, authorization=self.headers["Authorization"] or "", headers=dict(self.headers))
-        with server.lock:
-            server.requests.append(request)
-            server.num_open += 1
-            server.most_open = max(server.most_open, server.num_open)
-            answer = server.answer(request)
-        time.sleep(answer.delay_s)
-        with server.lock:
-            server.num_open -= 1
-        raw = answer.raw if answer.raw is not None else self._completion(answer, request)
-        text = raw if isinstance(raw, bytes) else raw.encode()
-        self.send_response(answer.status)
-        for name, value in {"Content-Type": "application/json", **answer.headers}.items():
-            self.send_header(name, value)
-        if not answer.endless:
-            self.send_header("Content-Length", str(len(text)))
-        self.end_headers()
-        self.wfile.write(text)
-        while answer.endless:
-            server.num_bytes += self.wfile.write(text)
-
-    @staticmethod
-    def _completion(answer: Answer, request: Request) -> str:
-        if answer.status != 200:
-            return json.dumps({"error": {"message": answer.content, "type": "error", "code": None}})
-        content = answer.content if isinstance(answer.content, str | None) else json.dumps(answer.content)
-        message = {"role": "assistant", "content": content, **answer.message}
-        completion = {
-            "id": "c",
-            "object": "chat.completion",
-            "created": 0,
-            "model": "m",
-            "choices": [{"index": 0, "message": message, "finish_reason": answer.finish_reason}],
-        }
-        usage = {"prompt_tokens": 100, "completion_tokens": 7, "total_tokens": 107}
-        sent = json.dumps({**completion, "usage": usage} if answer.usage else completion)
-        if WHOLE_MESSAGE in sent:  # a string in the JSON that is a string in this one
-            sent = sent.replace(WHOLE_MESSAGE, json.dumps(json.dumps(request.judged["text"])[1:-1])[1:-1])
-        return sent
-
-    def log_message(self, format, *args) -> None:
-        pass
-
-
-@contextmanager
 def serve(answer: Callable[[Request], Answer]):
-    server = JudgeServer(answer)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
-    thread.start()
-    try:
-        yield server
-    finally:
-        server.shutdown()
-        server.server_close()
+    """A judge's endpoint at work, until the block ends."""
+
+    def sends(request: Request) -> Sends:
+        given = answer(request)
+        return Sends(
+            body=given.raw if given.raw is not None else _completion(given, request),
+            status=given.status,
+            headers=given.headers,
+            hangs_s=given.delay_s,
+            endless=given.endless,
+            pause_s=0.0,
+        )
+
+    return serving(LoopbackServer(sends, got=Request, path="/v1"))
+
+
+def _completion(answer: Answer, request: Request) -> str:
+    if answer.status != 200:
+        return json.dumps({"error": {"message": answer.content, "type": "error", "code": None}})
+    content = answer.content if isinstance(answer.content, str | None) else json.dumps(answer.content)
+    message = {"role": "assistant", "content": content, **answer.message}
+    completion = {
+        "id": "c",
+        "object": "chat.completion",
+        "created": 0,
+        "model": "m",
+        "choices": [{"index": 0, "message": message, "finish_reason": answer.finish_reason}],
+    }
+    usage = {"prompt_tokens": 100, "completion_tokens": 7, "total_tokens": 107}
+    sent = json.dumps({**completion, "usage": usage} if answer.usage else completion)
+    if WHOLE_MESSAGE in sent:  # a string in the JSON that is a string in this one
+        sent = sent.replace(WHOLE_MESSAGE, json.dumps(json.dumps(request.judged["text"])[1:-1])[1:-1])
+    return sent
 
 
 def verdict(*failures: dict, unsure: tuple[str, ...] = ()) -> dict:
@@ -157,7 +109,7 @@ def dialogue(id: str = "d0", *replies: str, user: str = "I failed again.") -> Di
     return Dialogue(id=id, source="t", split=Split.TEST, turns=tuple(turns))
 
 
-def judge_config(server: JudgeServer, **changes: object) -> JudgeConfig:
+def judge_config(server: LoopbackServer, **changes: object) -> JudgeConfig:
     fast: dict[str, object] = {
         "backoff_s": 0.001,
         "max_backoff_s": 0.02,
@@ -168,5 +120,5 @@ def judge_config(server: JudgeServer, **changes: object) -> JudgeConfig:
     return JudgeConfig(base_url=server.url, **{**fast, **changes})
 
 
-def judge_with(server: JudgeServer, **changes: object) -> Judge:
+def judge_with(server: LoopbackServer, **changes: object) -> Judge:
     return build_judge(judge_config(server, **changes), TAXONOMY)

@@ -30,7 +30,7 @@ class ChatEndpoint:
         assert endpoint is not None, "the configuration sees to it"
         access = read_access(endpoint, section=SETTINGS)
         self._session_field = endpoint.session_field
-        self._request: dict[str, Any] = {"model": endpoint.model, **endpoint.extra_body}
+        self._request: dict[str, Any] = access.admitted({"model": endpoint.model, **endpoint.extra_body})
         self._before = [{"role": "system", "content": config.system_prompt}] if config.system_prompt else []
         for example in config.examples or ():
             self._before += [
@@ -50,6 +50,7 @@ class ChatEndpoint:
             access,
             base_url=endpoint.base_url,
             settings=SETTINGS,
+            limit_key=f"{SETTINGS}.extra_body.max_tokens",
             adapts=False,  # with other keys than were written it would be another chatbot
         )
 

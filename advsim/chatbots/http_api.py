@@ -11,7 +11,7 @@ from advsim.chatbots.access import read_access
 from advsim.chatbots.called import Said
 from advsim.config import ChatbotConfig, HttpApiConfig
 from advsim.config.rollout import PLACEHOLDER, places_in
-from advsim.engine.endpoint.completions import CallError, CallFault, refusal_of
+from advsim.engine.endpoint.completions import CallError, CallFault, call_error_of, refusal_of
 from advsim.engine.endpoint.request import Endpoint, HttpAnswer, NoAnswerError, server_words
 from advsim.errors import one_line
 from advsim.records import Speaker, Turn
@@ -53,13 +53,9 @@ class HttpApi:
         """See :class:`advsim.chatbots.called.Callee`."""
         values = {"message": turns[-1].text, "messages": self._messages(turns), "session": session}
         try:
-            answer = await self._endpoint.post(filled(self._config.body, values))
+            answer = await self._endpoint.post(self._access.admitted(filled(self._config.body, values)))
         except NoAnswerError as error:
-            raise CallError(
-                self._access.shortened(str(error)),
-                fault=CallFault.ENDPOINT if error.is_lasting else CallFault.TRANSIENT,
-                may_be_taken=error.may_be_taken,
-            ) from None
+            raise call_error_of(error, self._access) from None
         if not answer.is_success:
             raise refusal_of(answer, self._access, url_key=f"{SETTINGS}.url")
         return Said(text=self._access.masked(self._reply_in(answer)))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import re
+from collections.abc import Mapping
+from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictBool
 
@@ -51,6 +53,60 @@ Seed = Annotated[int, Field(ge=0, le=2**31 - 1, strict=True)]
 
 
 class Section(BaseModel):
-    """Base of all sections: frozen, no unknown keys, finite numbers."""
+    """Base of all sections: frozen, no unknown keys, finite numbers; errors do not show what may be a secret."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, hide_input_in_errors=True)
+
+
+_WORDS = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|[^\W\d_]+")
+_SECRET_WORDS = {
+    "password", "passwd", "passphrase", "pwd", "secret", "secrets", "credential", "credentials", "authorization",
+    "auth", "bearer", "cookie", "jwt", "apikey", "authtoken", "accesstoken", "sessiontoken",
+}  # fmt: skip
+_OF_A_TEXT = {
+    "bos", "eos", "pad", "unk", "stop", "mask", "sep", "cls", "start", "end", "image", "think", "special", "prefix",
+    "max", "min", "num", "first", "last", "next",
+}  # fmt: skip
+"""Before ``token``: one of a text."""
+_OF_A_LOCK = {"api", "access", "secret", "private", "bot", "client", "service", "license", "subscription"}
+"""Before ``key``: one that lets in."""
+_LOOKS_SECRET = re.compile(
+    r"(?i:bearer|basic)\s+\S{6,}|(?:sk|pk|rk|ghp|gho|xox[abp])[-_][\w-]{16,}|AKIA[0-9A-Z]{16}|eyJ[\w-]{8,}\.eyJ[\w.-]+"
+)
+_PLACE = re.compile(r"\{[A-Za-z_]+\}")
+
+
+def secret_place(values: Any, *, where: str) -> str | None:
+    """Where a secret is written out, by the name of its key or by its looks; None where none is.
+
+    Args:
+        values: of a request, at any depth. A text with a ``{place}`` is filled later and no secret.
+        where: their key in the configuration.
+    """
+    return _secret_place(values, where, is_named=False)
+
+
+def _secret_place(values: Any, where: str, *, is_named: bool) -> str | None:
+    if isinstance(values, Mapping):
+        found = (
+            _secret_place(value, f"{where}.{key}", is_named=is_named or _names_secret(str(key)))
+            for key, value in values.items()
+        )
+    elif isinstance(values, list | tuple):
+        found = (_secret_place(value, f"{where}[{index}]", is_named=is_named) for index, value in enumerate(values))
+    elif isinstance(values, str) and values.strip() and not _PLACE.search(values.replace("{{", "").replace("}}", "")):
+        return where if is_named or _LOOKS_SECRET.match(values.strip()) else None
+    else:
+        is_number = isinstance(values, int | float) and not isinstance(values, bool)
+        return where if is_named and is_number else None
+    return next((place for place in found if place is not None), None)
+
+
+def _names_secret(key: str) -> bool:
+    words = [word.casefold() for word in _WORDS.findall(key)]
+    before, last = (words[-2] if len(words) > 1 else ""), (words[-1] if words else "")
+    return (
+        not _SECRET_WORDS.isdisjoint(words)
+        or (last == "token" and before not in _OF_A_TEXT)
+        or (last == "key" and (not before or before in _OF_A_LOCK))
+    )

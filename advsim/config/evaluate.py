@@ -6,7 +6,19 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from advsim.config.base import CountOrZero, Cpus, Flag, Gpus, Mib, Replicas, Seconds, Section, Seed, Tokens
+from advsim.config.base import (
+    CountOrZero,
+    Cpus,
+    Flag,
+    Gpus,
+    Mib,
+    Replicas,
+    Seconds,
+    Section,
+    Seed,
+    Tokens,
+    secret_place,
+)
 from advsim.config.model import EngineConfig
 from advsim.config.paths import check_web_address
 from advsim.config.resources import PoolConfig
@@ -111,6 +123,12 @@ class JudgeConfig(Section):
         return self
 
     def _check_address(self) -> None:
+        if place := secret_place(self.extra_body, where="extra_body"):
+            raise ValueError(
+                f"{place} is a secret, and what stands here is kept with the evaluation; put its value into an "
+                "environment variable, take it out here, and set api_key_env to the variable's name: it is sent as "
+                "Authorization: Bearer"
+            )
         own = [key for key in self.extra_body if key in _OF_THE_REQUEST]
         if own:
             raise ValueError(f"extra_body: got {own[0]}, which the judge sets itself; leave it out")

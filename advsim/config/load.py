@@ -127,6 +127,8 @@ def explain(detail: Any, kind: type[BaseModel] = Config) -> str:
             hint = f"valid: {', '.join(valid)}"
         return f"unknown key {key}: {hint}"
     message = detail["msg"].removeprefix("Value error, ")
+    if any(str(part).endswith("_env") for part in location):  # what stands there may be the secret itself
+        return f"{key}: expected the NAME of an environment variable (letters, digits, _), never what is in it"
     if location and not isinstance(detail["input"], dict):
         got = repr(detail["input"])
         shown = got if len(got) <= 200 else f"{got[:120]}... ({len(got):,} characters)"

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 import jmespath
 from pydantic import Field, field_validator, model_validator
 
-from advsim.config.base import Count, DisplayName, Flag, Seconds, Section
+from advsim.config.base import Count, DisplayName, Flag, Seconds, Section, secret_place
 from advsim.config.model import ModelConfig, SamplingConfig
 from advsim.config.paths import check_web_address
 
@@ -97,6 +97,9 @@ class _Address(Section):
     """Further headers. Secrets do not belong here: what stands here is kept with the run."""
     headers_env: dict[str, EnvironmentName] = Field(default_factory=dict)
     """Headers by the NAME of the environment variable that holds their value, for example ``{X-Api-Key: BOT_KEY}``."""
+    body_env: dict[str, EnvironmentName] = Field(default_factory=dict)
+    """Keys of each request by the NAME of the environment variable that holds their value, for example ``{api_key:
+    BOT_KEY}``; dots reach into mappings: ``{auth.token: BOT_TOKEN}``."""
 
     @model_validator(mode="after")
     def _headers_can_be_sent(self) -> _Address:
@@ -110,7 +113,7 @@ class _Address(Section):
         if doubled:
             raise ValueError(f"headers: got {doubled[0]} twice, in headers or headers_env; leave one out")
         for name, value in self.headers.items():
-            if _SECRET.search(name):
+            if _SECRET.search(name) or secret_place(value, where=name):
                 raise ValueError(
                     f"headers: {name} is a secret, and what stands here is kept with the run; put its value into an "
                     "environment variable and the variable's name into headers_env, or a bearer key's into api_key_env"
@@ -118,6 +121,22 @@ class _Address(Section):
             if not value.isprintable() or not value.isascii():
                 raise ValueError(f"headers: the value of {name} holds characters that cannot be sent")
         return self
+
+    def _check_body(self, body: Mapping[str, Any], *, key: str) -> Mapping[str, Any]:
+        """What each request holds, secrets by the names of their variables.
+
+        Raises:
+            ValueError: a secret stands in it, or a key of ``body_env`` fits in no place of it.
+        """
+        place = secret_place(body, where=key)
+        if place is not None:
+            name = place.removeprefix(f"{key}.")
+            raise ValueError(
+                f"{place} is a secret, and what stands here is kept with the run; put its value into an environment "
+                f"variable, take it out here, and name the variable in body_env, as in {{{name}: NAME}} (or in "
+                "api_key_env or headers_env, where the server takes it as a header)"
+            )
+        return with_keys(body, self.body_env)
 
 
 class ChatEndpointConfig(_Address):
@@ -143,9 +162,12 @@ class ChatEndpointConfig(_Address):
             allow_http=self.allow_http,
             allow_key="endpoint.allow_http",
         )
-        own = [key for key in (*self.extra_body, self.session_field) if key in _OF_THE_BODY or key == "model"]
+        body = self._check_body(self.extra_body, key="extra_body")
+        own = [key for key in (*body, self.session_field) if key in _OF_THE_BODY or key == "model"]
         if own:
-            raise ValueError(f"got the key {own[0]} in extra_body or session_field, which each request has of its own")
+            raise ValueError(
+                f"got the key {own[0]} in extra_body, body_env or session_field, which each request has of its own"
+            )
         return self
 
 
@@ -191,9 +213,33 @@ class HttpApiConfig(_Address):
                     f"{key}: there is no {{{unknown[0]}}} to put in, expected some of "
                     f"{', '.join(f'{{{name}}}' for name in sorted(known))}; write {{{{{unknown[0]}}}}} for the braces"
                 )
+        self._check_body(self.body, key="body")
+        if place := secret_place(self.turn, where="turn"):
+            raise ValueError(f"{place} is a secret, and what stands here is kept with the run; put it into body_env")
         if not places_in(self.body) & {"message", "messages"}:
             raise ValueError("body: got neither {message} nor {messages}, so the chatbot would never hear the user")
         return self
+
+
+def with_keys(body: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    """A request with further keys; dots in their names reach into mappings, which are made where they are not there.
+
+    Raises:
+        ValueError: a key is there already, is empty, or reaches into what is no mapping.
+    """
+    filled = dict(body)
+    for name, value in values.items():
+        inside = filled
+        *way, last = name.split(".")
+        for part in way:
+            nested = inside.get(part, {})
+            if not part or not isinstance(nested, Mapping):
+                raise ValueError(f"body_env: {name} reaches into {part!r}, which is no mapping in the request")
+            inside[part] = inside = dict(nested)
+        if not last or last in inside:
+            raise ValueError(f"body_env: {name} is in the request already, or is no key; leave it out in one place")
+        inside[last] = value
+    return filled
 
 
 def places_in(template: Any) -> set[str]:

@@ -48,7 +48,7 @@ def read_dialogues(path: str | Path, corpus: CorpusConfig | None = None) -> Dial
         update={
             "path": str(file),
             "source": source,
-            "columns": _columns(file, given) if source == "parquet" else given.columns,
+            "columns": _columns(file, given, is_parquet=source == "parquet"),
             "validation_fraction": 0.0,
             "test_fraction": 0.0,
             "merge_consecutive": True,
@@ -63,8 +63,11 @@ def read_dialogues(path: str | Path, corpus: CorpusConfig | None = None) -> Dial
     )
 
 
-def _columns(file: Path, corpus: CorpusConfig) -> ColumnsConfig:
-    if corpus.preset is not None or corpus.columns.maps_lines:
-        return corpus.columns
+def _columns(file: Path, corpus: CorpusConfig, *, is_parquet: bool) -> ColumnsConfig:
+    """The mapping; a split that it does not name is left unused on purpose, for it means nothing here."""
+    columns = corpus.columns
+    unused = {} if "split" in columns.model_fields_set else {"split": None}
+    if not is_parquet or corpus.preset is not None or columns.maps_lines:
+        return columns.model_copy(update=unused)
     present = parquet_columns(file)
-    return corpus.columns.model_copy(update={name: name for name in ("id", "user_id", "chatbot") if name in present})
+    return columns.model_copy(update=unused | {name: name for name in ("id", "user_id", "chatbot") if name in present})

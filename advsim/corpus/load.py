@@ -23,9 +23,10 @@ from advsim.corpus.rows import (
     line_from_esconv,
     lines_from_empathetic_dialogues,
     needed_columns,
+    unsaid_columns,
 )
 from advsim.corpus.schema import parse_dialogue
-from advsim.corpus.sources import PARQUET_REVISION, read_hub, read_jsonl, read_parquet, sample_files
+from advsim.corpus.sources import PARQUET_REVISION, parquet_columns, read_hub, read_jsonl, read_parquet, sample_files
 from advsim.corpus.split import choose_dialogues, keep_equal_together, num_repeats
 from advsim.corpus.turns import num_dropped_turns
 from advsim.errors import CorpusError
@@ -170,7 +171,8 @@ def _rows(config: CorpusConfig) -> Iterator[Row]:
         return read_jsonl(path)
     needed = needed_columns(config.columns) if config.preset is None else PRESET_COLUMNS[config.preset]
     if config.source == "parquet":
-        return read_parquet(path, needed)
+        unsaid = () if config.preset else unsaid_columns(parquet_columns(path), config.columns)
+        return read_parquet(path, [*needed, *unsaid])
     consists_of_script = config.preset == "empathetic_dialogues" and not path.exists()
     return read_hub(
         config.path,
@@ -189,14 +191,15 @@ def _lines(rows: Iterator[Row], config: CorpusConfig) -> Iterator[Row]:
         return _number_repeats(_converted(row, line_from_esconv) for row in rows)
     if config.source == "sample" or (config.source == "jsonl" and not config.columns.maps_lines):
         return rows
-    lines = (_converted(row, partial(_mapped, config=config)) for row in rows)
+    lines = (_converted(row, partial(line_from_columns, columns=config.columns)) for row in _decided(rows, config))
     return _number_repeats(lines) if config.columns.id is None else lines
 
 
-def _mapped(row: Mapping[str, Any], config: CorpusConfig) -> Mapping[str, Any]:
-    if config.source == "jsonl":
-        check_nothing_unsaid(row, config.columns)
-    return line_from_columns(row, config.columns)
+def _decided(rows: Iterable[Row], config: CorpusConfig) -> Iterator[Row]:
+    """The rows; the first that holds what the mapping should name ends the reading: it is no defect of a row."""
+    for row in rows:
+        check_nothing_unsaid(row, unsaid_columns(row.values, config.columns))
+        yield row
 
 
 def _converted(row: Row, convert: Callable[[Mapping[str, Any]], Mapping[str, Any]]) -> Row:

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import groupby
 from typing import Any
 
 from advsim.config import ColumnsConfig
-from advsim.corpus.identity import content_id, is_missing
+from advsim.corpus.identity import content_id, plain_id
 from advsim.corpus.schema import PROFILE_KEYS, describe, plain_text
 from advsim.errors import CorpusError
+
+_SHORT_NAMES = {"id": "id", "uid": "user_id"}
+_LONG_NAMES = ("user_id", "split", "chatbot")
+"""With ``id``, the keys of a native line that decide whose a dialogue is and where it goes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,23 +53,43 @@ def check_columns(present: Sequence[str], needed: Sequence[str], *, where: str) 
         )
 
 
-def check_nothing_unsaid(row: Mapping[str, Any], columns: ColumnsConfig) -> None:
-    """Refuse keys of a mapped line that mean something in an unmapped one and that the mapping says nothing of.
+def unsaid_columns(present: Iterable[str], columns: ColumnsConfig) -> dict[str, str]:
+    """Columns that mean something by their name and of which the mapping says nothing: ``{"userid": "user_id"}``.
 
-    Null says that a key is ignored on purpose. A configuration that spells out all older keys is one that a run wrote.
+    Null says that one is ignored on purpose. A configuration that spells out all older keys is one that a run wrote.
 
-    Raises:
-        CorpusError: there is an ``id``, ``user_id`` or ``split`` that nobody decided about.
+    Args:
+        present: names of the columns, or of the keys of a mapped line.
+        columns: the mapping.
+
+    Returns:
+        The key of ``corpus.columns`` that each of them could be, by its name; those of exactly that name first.
     """
     said = columns.model_fields_set
     if said >= type(columns).model_fields.keys() - {"split"}:
-        return
+        return {}
     read = needed_columns(columns)
-    for key in ("id", "user_id", "split"):
-        if key not in said and key not in read and not is_missing(row.get(key)):
+    meant = {name: key for name in present if name not in read and (key := _key_meant(name)) and key not in said}
+    return dict(sorted(meant.items(), key=lambda item: item[0] != item[1]))
+
+
+def check_nothing_unsaid(row: Row, unsaid: Mapping[str, str]) -> None:
+    """Refuse a table whose ids, users, chatbots or splits would be left unused without a word.
+
+    Args:
+        row: of the table, or a mapped line.
+        unsaid: see :func:`unsaid_columns`.
+
+    Raises:
+        CorpusError: the row has a value of which nobody decided.
+    """
+    for name, key in unsaid.items():
+        value = row.values.get(name)
+        if isinstance(value, str | int | float) and plain_id(value) is not None:
+            likely = "" if name == key else f", and looks like {key}"
             raise CorpusError(
-                f"key {key}: is there, but corpus.columns maps this file and does not name it; set "
-                f"corpus.columns.{key} to {key} to use it, or to null to ignore it"
+                f"{row.where}: key {name}: is there{likely}, but corpus.columns maps this file and does not name "
+                f"it; set corpus.columns.{key} to {name} to use it, or to null to ignore it"
             )
 
 
@@ -227,6 +253,16 @@ def _esconv_turn(entry: Any, index: int) -> dict[str, Any]:
         raise CorpusError(f"dialog[{index}].speaker: got {speaker!r}, expected 'usr' or 'sys'; check corpus.preset")
     labels = {key: entry[key] for key in ("strategy", "feedback") if entry.get(key) is not None}
     return {"speaker": "user" if speaker == "usr" else "chatbot", "text": entry.get("text"), "labels": labels}
+
+
+@lru_cache(maxsize=4096)
+def _key_meant(name: str) -> str | None:
+    """The key of the mapping that a column's name is, or is nearest to. ``id`` is too short to be near to."""
+    letters = "".join(filter(str.isalpha, name.casefold()))
+    if letters in _SHORT_NAMES:
+        return _SHORT_NAMES[letters]
+    near = difflib.get_close_matches(name.casefold(), _LONG_NAMES, n=1, cutoff=0.7)
+    return near[0] if near else None
 
 
 def _required(row: Row, name: str) -> Any:

@@ -68,13 +68,13 @@ def any_counts(
 
     As in a failure rate of any mode, a message counts only where each of ``judged_modes`` has a verdict. How many of
     the failing messages are found depends on which modes they show: the count holds for the labelled mix. A message
-    that shows only modes that the detector does not judge is one that it misses.
+    that shows no other modes than those that do not count is none that fails, as in the rate.
 
     Args:
         assessments: as for :func:`detector_counts`.
         labelled: the messages, of one kind of text.
         text: that kind.
-        judged_modes: those that the detector can judge (``detector.modes``).
+        judged_modes: those that count: any failure is any of these.
 
     Raises:
         CorpusError: as :func:`detector_counts`.
@@ -82,10 +82,12 @@ def any_counts(
     assessed = _assessed(assessments, labelled, sorted({mode for message in labelled for mode in message.modes}))
     scope = frozenset(judged_modes)
     verdicts = [
-        None if assessment.error or scope & frozenset(assessment.abstained) else bool(assessment.labels)
+        None
+        if assessment.error or scope & frozenset(assessment.abstained)
+        else any(label.mode in scope for label in assessment.labels)
         for assessment in assessed
     ]
-    shown = [bool(message.modes) for message in labelled]
+    shown = [bool(scope & message.modes) for message in labelled]
     return two_by_two("any", text, list(zip(shown, verdicts, strict=True)))
 
 

@@ -16,7 +16,7 @@ from advsim.config.paths import local_path
 from advsim.detectors.accuracy import by_message, verdict
 from advsim.detectors.protocol import Detector
 from advsim.detectors.whole_dialogues import LabelledDialogue
-from advsim.errors import ConfigError
+from advsim.errors import ConfigError, one_line
 from advsim.runtime.progress import Reporter
 
 SHIPPED = "shipped"
@@ -166,8 +166,10 @@ def load_findings(
     now = settings or {}
     other = [key for key, value in findings.settings.items() if key in now and now[key] != value]
     if other:
-        got = ", ".join(f"{key} {findings.settings[key]}" for key in other)
-        expected = ", ".join(f"{key} {now[key]}" for key in other)
+        got, expected = (
+            one_line(", ".join(f"{key} {values[key]}" for key in other), max_characters=200)
+            for values in (findings.settings, now)
+        )
         raise ConfigError(
             f"worth {source}: got findings of {detector} with {got}, expected them with {expected}; measure it as it "
             "is now: advsim detectors measure --save FILE"

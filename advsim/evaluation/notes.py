@@ -14,6 +14,7 @@ from advsim.detectors.worth import MIN_PRECISION, Worth
 from advsim.evaluation.calibration import Calibration
 from advsim.evaluation.inputs import GroupInput
 from advsim.evaluation.results import Group
+from advsim.prompts.thoughts import RAISE_LIMIT
 from advsim.records import Assessment, chatbot_turns
 from advsim.validity.by_chatbot import ByChatbot
 
@@ -177,7 +178,7 @@ def reply_notes(groups: Sequence[Group]) -> list[str]:
         if group.num_cut:
             notes.append(
                 f"{group.name}: {_messages(group.num_cut)} ended at the chatbot's token limit and may break off in a "
-                "sentence; raise its sampling.max_tokens."
+                f"sentence; {RAISE_LIMIT}."
             )
     return notes
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -62,21 +62,7 @@ def read_logs(
         raise ConfigError(f"--chatbot {unknown[0]}: was not predicted; expected some of {', '.join(predicted)}")
     wanted = [name for name in predicted if not only or name in only]
     files = [(path, read_dialogues(path, corpus)) for path in paths]
-    by_id: dict[str, tuple[str, Dialogue]] = {}
-    for path, file in files:
-        for dialogue in file.dialogues:
-            earlier = by_id.get(dialogue.id)
-            if earlier is None:
-                by_id[dialogue.id] = (path, dialogue)
-            elif earlier[1].turns == dialogue.turns:
-                raise CorpusError(
-                    f"{path}: dialogue {dialogue.id!r} is in {earlier[0]} too, with the same turns, and would count "
-                    "twice; give each dialogue once"
-                )
-            else:  # files of several months may number their dialogues anew
-                unique = f"{path}: {dialogue.id}"
-                by_id[unique] = (path, dataclasses.replace(dialogue, id=unique))
-    everything = [dialogue for _, dialogue in by_id.values()]
+    everything = _with_unique_ids([(path, file.dialogues) for path, file in files])
     names = Counter(dialogue.chatbot for dialogue in everything if dialogue.chatbot is not None)
     _check_chatbots(wanted, names, ", ".join(paths))
     return LiveLogs(
@@ -87,6 +73,30 @@ def read_logs(
         num_bad=sum(file.num_left_out for _, file in files),
         not_scored=tuple(name for name in predicted if name not in wanted),
     )
+
+
+def _with_unique_ids(files: Sequence[tuple[str, Sequence[Dialogue]]]) -> list[Dialogue]:
+    """All dialogues; an id that an earlier file has is told apart, for files of several months may number anew.
+
+    Raises:
+        CorpusError: a dialogue is given twice.
+    """
+    holders: dict[str, list[tuple[str, Dialogue]]] = defaultdict(list)
+    by_id: dict[str, Dialogue] = {}
+    for path, dialogues in files:
+        for dialogue in dialogues:
+            for earlier, other in holders[dialogue.id]:
+                if other.turns == dialogue.turns:
+                    raise CorpusError(
+                        f"{path}: dialogue {dialogue.id!r} is in {earlier} too, with the same turns, and would count "
+                        "twice; give each dialogue once"
+                    )
+            holders[dialogue.id].append((path, dialogue))
+            unique = dialogue.id
+            while unique in by_id:
+                unique = f"{path}: {unique}"
+            by_id[unique] = dataclasses.replace(dialogue, id=unique)
+    return list(by_id.values())
 
 
 def _check_chatbots(wanted: Sequence[str], there: Mapping[str, int], where: str) -> None:

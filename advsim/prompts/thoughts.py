@@ -6,10 +6,13 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-UNCLOSED_THOUGHT = "the chatbot's thought did not end, so that it said nothing to the user; raise its max_tokens"
+RAISE_LIMIT = "raise its token limit (sampling.max_tokens; of an endpoint, endpoint.extra_body.max_tokens)"
+"""What to do about a chatbot's replies that were cut."""
+
+UNCLOSED_THOUGHT = f"the chatbot's thought did not end, so that it said nothing to the user; {RAISE_LIMIT}"
 """Why a reply that ends within a thought has failed."""
 
-ONLY_A_THOUGHT = "the chatbot thought and said nothing to the user; raise its max_tokens, or turn its thinking off"
+ONLY_A_THOUGHT = f"the chatbot thought and said nothing to the user; {RAISE_LIMIT}, or turn its thinking off"
 """Why a reply that is a thought and nothing else has failed."""
 
 _NAME = (

@@ -12,7 +12,7 @@ import secrets
 import sys
 from typing import Any
 
-from advsim.errors import ConfigError
+from advsim.errors import ConfigError, RunError, one_line
 
 _TOKEN = "RAY_AUTH_TOKEN"
 _ENVIRONMENT = {
@@ -43,26 +43,33 @@ def start_local_ray(*, num_cpus: int, object_store_mib: int, **options: Any) -> 
 
     Raises:
         ConfigError: it would be open to everybody.
+        RunError: it did not start.
     """
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
-    import ray
-
     _before.update({name: os.environ.pop(name, None) for name in _SECRETS})
     os.environ[_TOKEN] = secrets.token_hex(32)
     _forget_token()
     try:
-        ray.init(
-            address="local",  # whatever Ray somebody else has started on this machine
-            num_cpus=num_cpus,
-            object_store_memory=object_store_mib * 2**20,
-            include_dashboard=False,
-            **options,
-        )
+        _init(num_cpus=num_cpus, object_store_memory=object_store_mib * 2**20, **options)
         _check_closed()
     except BaseException:
         stop_ray()
         raise
+
+
+def _init(**options: Any) -> None:
+    import ray
+
+    try:
+        # "local": whatever Ray somebody else has started on this machine
+        ray.init(address="local", include_dashboard=False, **options)
+    except Exception as error:  # Ray raises bare ones, as where its processes are not up after 30 seconds
+        raise RunError(
+            f"Ray did not start on this machine ({one_line(str(error), max_characters=300)}). Mostly the machine is "
+            "too busy or short of memory: end other work, or wait until it is done, and give the same command again; "
+            "Ray's own logs are in session_latest/logs of its folder in the temporary folder"
+        ) from error
 
 
 def stop_ray() -> None:

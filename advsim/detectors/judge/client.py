@@ -70,7 +70,12 @@ class OpenAIJudgeClient:
             max_answer_bytes=config.max_answer_bytes,
         )
         self._completions = ChatCompletions(
-            endpoint, key, base_url=config.base_url, settings=_SETTINGS, whose="The judge's endpoint"
+            endpoint,
+            key,
+            base_url=config.base_url,
+            settings=_SETTINGS,
+            limit_key=f"{_SETTINGS}.max_tokens",
+            whose="The judge's endpoint",
         )
         self._request: dict[str, Any] = {
             "model": config.model,

@@ -13,6 +13,8 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import hashlib
+import json
 import math
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -45,7 +47,9 @@ from advsim.records import Assessment, FailureLabel, HasTurns, chatbot_turns
 NO_VERDICT = "Why messages got no verdict of the judge: "
 """Begins the note with the reasons."""
 _MAX_REASONS = 3
-_SETTINGS = ("model", "scope", "num_votes", "min_agreement", "temperature", "num_examples", "max_context_turns")
+_SETTINGS = (
+    "model", "scope", "num_votes", "min_agreement", "temperature", "max_tokens", "num_examples", "max_context_turns",
+)  # fmt: skip
 
 
 Question: TypeAlias = tuple[str, ...]
@@ -111,8 +115,14 @@ class Judge:
 
     @property
     def settings(self) -> Mapping[str, Setting]:
-        """What its verdicts hang on: the model, and how it is asked."""
-        return {key: getattr(self._config, key) for key in _SETTINGS}
+        """What its verdicts hang on: the model, how it is asked, and the rubric."""
+        rubric = "\n\n".join(system.content for system, _ in self._questions.values())
+        return {
+            **{key: getattr(self._config, key) for key in _SETTINGS},
+            "revision": self._config.engines.revision,
+            "extra_body": json.dumps(self._config.extra_body, sort_keys=True),
+            "rubric_sha256": hashlib.sha256(rubric.encode()).hexdigest(),
+        }
 
     @property
     def use(self) -> JudgeUse:

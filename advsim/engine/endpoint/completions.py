@@ -91,6 +91,7 @@ class ChatCompletions:
         settings: name of the section whose keys remedies name, for example ``evaluate.judge``.
         whose: begins the notes: ``The judge's endpoint``.
         adapts: False: a refused request fails as it is, because with other keys it would be another one's answer.
+        limit_key: configuration key of the answer's token limit, for remedies.
     """
 
     def __init__(
@@ -100,10 +101,12 @@ class ChatCompletions:
         *,
         base_url: str,
         settings: str,
+        limit_key: str,
         whose: str = "The endpoint",
         adapts: bool = True,
     ) -> None:
         self._adapts = adapts
+        self._limit_key = limit_key
         self._endpoint = endpoint
         self._key = key
         self._base_url = base_url
@@ -165,8 +168,7 @@ class ChatCompletions:
         try:
             answer = await self._endpoint.post(request)
         except NoAnswerError as error:
-            fault = CallFault.ENDPOINT if error.is_lasting else CallFault.TRANSIENT
-            raise CallError(self._key.shortened(str(error)), fault=fault, may_be_taken=error.may_be_taken) from None
+            raise call_error_of(error, self._key) from None
         content = answer.json()
         if not answer.is_success or (isinstance(content, dict) and content.get("error") and not content.get("choices")):
             raise self._refusal(answer, request)
@@ -207,11 +209,17 @@ class ChatCompletions:
             text=self._key.masked(text),
             why_empty=""
             if text.strip()
-            else self._key.shortened(_why_empty(choice, message, thoughts, self._settings)),
+            else self._key.shortened(_why_empty(choice, message, thoughts, self._limit_key)),
             is_cut=choice.get("finish_reason") == "length",
             num_prompt_tokens=_count(counts.get("prompt_tokens")),
             num_completion_tokens=_count(counts.get("completion_tokens")),
         )
+
+
+def call_error_of(error: NoAnswerError, key: EndpointKey) -> CallError:
+    """What it means that a request got no answer; ``key`` is masked in the reason."""
+    fault = CallFault.ENDPOINT if error.is_lasting else CallFault.TRANSIENT
+    return CallError(key.shortened(str(error)), fault=fault, may_be_taken=error.may_be_taken)
 
 
 def refusal_of(answer: HttpAnswer, key: EndpointKey, *, url_key: str) -> CallError:
@@ -267,13 +275,13 @@ def _text_of(content: object) -> str:
     return "".join(part["text"] for part in parts if part.get("type") == "text" and isinstance(part.get("text"), str))
 
 
-def _why_empty(choice: Mapping[str, Any], message: Mapping[str, Any], thoughts: str, settings: str) -> str:
+def _why_empty(choice: Mapping[str, Any], message: Mapping[str, Any], thoughts: str, limit_key: str) -> str:
     """Why a completion has no text, as far as the server shows it."""
     if isinstance(message.get("refusal"), str):
         return f"the model refuses: {message['refusal']}"
     if thoughts or choice.get("finish_reason") == "length":
         what = "thoughts and no answer" if thoughts else "no answer before its token limit"
-        return f"the model gave {what}; raise {settings}.max_tokens, which counts thoughts too, or turn them off"
+        return f"the model gave {what}; raise {limit_key}, which counts thoughts too, or turn them off"
     if choice.get("finish_reason") == "content_filter":
         return "the endpoint's content filter took the answer"
     return ""

@@ -10,7 +10,8 @@ from email.utils import formatdate
 from pathlib import Path
 
 import pytest
-from chatbot_server import MISBEHAVIOURS, ChatbotServer, Sends, completion, serve_chatbot
+from chatbot_server import MISBEHAVIOURS, Sends, completion, serve_chatbot
+from loopback_server import LoopbackServer
 
 from advsim.chatbots.called import CalledChatbot
 from advsim.chatbots.caller import called_chatbot
@@ -34,7 +35,7 @@ DIALOGUE = (user("hi"), bot("hello"), user("i feel low"))
 
 
 def endpoint(
-    server: ChatbotServer, *, calls: dict | None = None, keys: dict | None = None, **more: object
+    server: LoopbackServer, *, calls: dict | None = None, keys: dict | None = None, **more: object
 ) -> CalledChatbot:
     config = ChatbotConfig.model_validate(
         {
@@ -47,7 +48,7 @@ def endpoint(
     return called_chatbot(config, folder="")
 
 
-def http(server: ChatbotServer, *, calls: dict | None = None, **keys: object) -> CalledChatbot:
+def http(server: LoopbackServer, *, calls: dict | None = None, **keys: object) -> CalledChatbot:
     config = ChatbotConfig.model_validate(
         {"kind": "http", "http": {"url": f"{server.url}/chat", **keys}, "calls": {**FAST, **(calls or {})}}
     )
@@ -221,6 +222,29 @@ def test_a_key_is_sent_and_shown_nowhere_and_its_variable_is_named(monkeypatch: 
     ):
         endpoint(server, keys=keys)
     assert "secret" not in str(caught.value)
+
+
+def test_a_secret_key_of_the_request_is_sent_and_shown_nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MY_TOKEN", "hush-hush-3")
+    keys = {"body_env": {"login.token": "MY_TOKEN", "top": "MY_TOKEN"}}
+    with serve_chatbot(lambda got: Sends(status=401, body="hush-hush-3 is wrong")) as server:
+        assert "[key] is wrong" in failure_of(endpoint(server, keys={**keys, "extra_body": {"login": {"user": "a"}}}))
+        server.answer = lambda got: Sends(body=json.dumps({"reply": "your key is hush-hush-3"}))
+        assert text_of(http(server, body={"text": "{message}", "login": {"user": "a"}}, **keys)) == "your key is [key]"
+    for got in server.requests:
+        assert got.body["login"] == {"user": "a", "token": "hush-hush-3"} and got.body["top"] == "hush-hush-3"
+    monkeypatch.delenv("MY_TOKEN")
+    with pytest.raises(
+        ConfigError, match=r"http\.body_env\.login\.token: the environment variable MY_TOKEN is not set"
+    ):
+        http(server, body={"text": "{message}"}, **keys)
+
+
+def test_the_remedy_for_a_reply_without_text_is_a_key_that_an_endpoint_has() -> None:
+    empty = completion("", finish_reason="length")
+    with serve_chatbot(lambda got: Sends(body=empty)) as server:
+        assert "raise endpoint.extra_body.max_tokens" in failure_of(endpoint(server))
+        endpoint(server, keys={"extra_body": {"max_tokens": 7}})  # there it is
 
 
 def test_calls_are_repeated_and_a_wait_that_the_server_asks_for_is_kept() -> None:

@@ -44,3 +44,18 @@ def test_json_of_an_evaluation_is_alone_on_standard_output(
     assert main(["evaluate", "runs/x", "--json"]) == 0
     said = capsys.readouterr()
     assert json.loads(said.out) == {"groups": []} and "(raylet)" in said.err
+
+
+@pytest.mark.parametrize("error", [ValueError("x\x1b[2J"), KeyError("mode"), RecursionError(), SyntaxError("no")])
+def test_a_fault_of_advsim_itself_has_an_exit_code_that_is_no_verdict(
+    error: Exception, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(options: object) -> None:
+        raise error
+
+    monkeypatch.setattr("advsim.commands.predictions.gate.run", fail)
+    assert main(["gate", "s", "--baseline", "a", "--candidate", "b", "--max-increase", "2"]) == 70
+    said = capsys.readouterr()
+    assert "Traceback" in said.err and not said.out and "\x1b" not in said.err
+    last = said.err.splitlines()[-1]
+    assert last.startswith(f"advsim: unexpected {type(error).__name__}: ") and "report it" in last

@@ -119,6 +119,52 @@ def test_file_to_look_at_gives_id_user_and_chatbot_where_the_columns_are_there(t
     assert (unnamed.user_id, unnamed.chatbot) == (None, None)
 
 
+@pytest.mark.parametrize("source", ["parquet", "hub"])
+@pytest.mark.parametrize(
+    ("name", "key"),
+    [
+        ("id", "id"), ("user_id", "user_id"), ("split", "split"), ("chatbot", "chatbot"),
+        ("ID", "id"), ("_id", "id"), ("uid", "user_id"), ("userId", "user_id"), ("usr_id", "user_id"),
+        ("splits", "split"), ("chat_bot", "chatbot"),
+    ],
+)  # fmt: skip
+def test_column_that_decides_something_is_not_left_unused_without_a_word(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str, name: str, key: str
+) -> None:
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    (tmp_path / "set").mkdir()
+    rows = [{name: None, "turns": ["hi", "hello"]}, {name: "train", "turns": ["hey", "hello"]}]
+    path = parquet(tmp_path / "set" / "train.parquet", rows)
+    place = path if source == "parquet" else path.parent
+    # however many dialogues may be bad: that nobody decided is no defect of a row
+    with pytest.raises(
+        CorpusError, match=rf"row 2: key {name}: .*corpus\.columns\.{key} to {name} to use it, or to nu"
+    ):
+        load(place, source=source, max_bad_dialogues=1)
+    assert len(load(place, source=source, columns={key: None})) == 2
+    used = load(place, source=source, columns={key: name}, max_bad_dialogues=1)[-1]
+    assert {"id": used.id, "user_id": used.user_id, "split": used.split, "chatbot": used.chatbot}[key] == "train"
+
+
+@pytest.mark.parametrize("name", ["idx", "title", "uuid", "split_reason", "age"])
+def test_other_columns_are_left_unused(tmp_path: Path, name: str) -> None:
+    assert load(parquet(tmp_path / "a.parquet", [{name: "x", "turns": ["hi", "hello"]}]))
+
+
+def test_column_without_a_value_is_no_id(tmp_path: Path) -> None:
+    rows = [{"user_id": missing, "turns": ["hi", "hello"]} for missing in ("", "nan", None)]
+    assert len(load(parquet(tmp_path / "a.parquet", rows))) == 3
+
+
+def test_file_to_look_at_needs_no_word_on_its_split_but_on_a_misspelt_user(tmp_path: Path) -> None:
+    turns = [{"speaker": "user", "text": "hi"}, {"speaker": "chatbot", "text": "hello"}]
+    assert read_dialogues(parquet(tmp_path / "a.parquet", [{"split": "test", "turns": turns}])).dialogues
+    mapped = CorpusConfig(columns=ColumnsConfig(turns="log"))
+    assert read_dialogues(parquet(tmp_path / "b.parquet", [{"split": "test", "log": turns}]), mapped).dialogues
+    with pytest.raises(CorpusError, match=r"key userid: is there, and looks like user_id, .*corpus\.columns\.user_id"):
+        read_dialogues(parquet(tmp_path / "c.parquet", [{"userid": "u", "turns": turns}]))
+
+
 def test_parquet_folder_is_read_whole(tmp_path: Path) -> None:
     for number, row in enumerate(CHATS):
         parquet(tmp_path / f"{number}.parquet", [row])

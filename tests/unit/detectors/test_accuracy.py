@@ -5,7 +5,6 @@ import pytest
 from statsmodels.stats.proportion import proportion_confint
 
 from advsim.detectors.accuracy import any_counts, detector_counts, sensitivity, specificity
-from advsim.detectors.kappa import agreement
 from advsim.detectors.labelled import LabelledMessage
 from advsim.detectors.taxonomy import load_taxonomy
 from advsim.errors import CorpusError
@@ -74,6 +73,19 @@ def test_any_failure_counts_where_every_mode_that_the_detector_judges_has_a_verd
     assert dataclasses.astuple(boundary_only)[2:] == (1, 0, 1, 1)
 
 
+def test_any_failure_is_any_of_the_modes_that_count_in_labels_and_findings_alike():
+    labels = [
+        labelled("a", "overload"),
+        labelled("b", "boundary", "overload"),
+        labelled("c"),
+        labelled("d", "overload"),
+    ]
+    found = [assessed("a"), assessed("b", "boundary"), assessed("c", "overload"), assessed("d", "boundary")]
+    counted = any_counts(found, labels, text="real", judged_modes=("boundary",))
+    # in order: none missed though a shows overload; overload in c is no finding; the boundary in d is a false one
+    assert dataclasses.astuple(counted)[2:] == (1, 0, 2, 1)
+
+
 def test_earlier_turns_and_unlabelled_dialogues_are_not_counted():
     more = [assessed("z", "boundary"), assessed("a", "overload", turn=3), *FOUND]
     assert detector_counts(more, LABELS, text="real", modes=MODES) == detector_counts(
@@ -135,37 +147,3 @@ def test_share_of_nothing_is_none():
     )
     for share in (sensitivity, specificity):
         assert share(nothing) == dataclasses.replace(share(nothing), value=None, low=None, high=None, num=0)
-
-
-def test_kappa_is_that_of_the_textbook():
-    # 2 x 2 table 20, 5, 10, 15: observed .7, expected .5, kappa .4
-    pairs = [(1, 1)] * 20 + [(1, 0)] * 5 + [(0, 1)] * 10 + [(0, 0)] * 15
-    first = [assessed(f"m{i}", *(["boundary"] if a else [])) for i, (a, _) in enumerate(pairs)]
-    second = [assessed(f"m{i}", *(["boundary"] if b else []), detector="judge") for i, (_, b) in enumerate(pairs)]
-    (found,) = agreement(first, second, modes=["boundary"])
-    assert (found.agreement.value, found.kappa.value) == (pytest.approx(0.7), pytest.approx(0.4))
-    assert (found.num_first, found.num_second, found.num_not_judged) == (25, 30, 0)
-    assert found.kappa.low < 0.4 < found.kappa.high
-
-
-def test_kappa_is_none_where_no_verdict_varies_and_has_no_bounds_where_they_are_equal():
-    never = [assessed(f"m{i}") for i in range(20)]
-    (found,) = agreement(never, never, modes=["boundary"])
-    assert (found.kappa.value, found.agreement.value) == (None, 1.0)
-    some = [assessed(f"m{i}", *(["boundary"] if i % 2 else [])) for i in range(20)]
-    (found,) = agreement(some, some, modes=["boundary"])
-    assert (found.kappa.value, found.kappa.low) == (1.0, None)
-    (found,) = agreement(never, some, modes=["boundary"])
-    assert (found.kappa.value, found.kappa.low, found.kappa.high) == (0.0, None, None)
-
-
-def test_messages_that_one_did_not_judge_are_outside_of_agreement():
-    first = [assessed("a", "boundary"), assessed("b", error="time-out"), assessed("c", abstained=("boundary",))]
-    second = [assessed("a", "boundary"), assessed("b", "boundary"), assessed("c")]
-    (found,) = agreement(first, second, modes=["boundary"])
-    assert (found.agreement.num, found.num_not_judged) == (1, 2)
-
-
-def test_detectors_without_a_common_message_are_refused():
-    with pytest.raises(CorpusError, match="no message that both assessed"):
-        agreement([assessed("a")], [assessed("b")])

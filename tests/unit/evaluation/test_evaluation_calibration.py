@@ -93,7 +93,8 @@ def test_sensitivity_and_specificity_are_counted_by_mode_and_for_any_failure():
     messages = [*of_advice(8, 2, 20, 5), *labelled(10, says="I am human too.", shows="boundary")]
     found = calibrated(messages, "")
     assert shares(found, "premature_advice", "unstated") == (0.8, 30 / 35)
-    assert shares(found, "any", "unstated") == (8 / 20, 20 / 25)  # boundary is missed and counts as a failure
+    # boundary, which the detector does not judge, is in no rate of any failure, and so in none of its errors
+    assert shares(found, "any", "unstated") == (8 / 10, 30 / 35)
     assert shares(found, "boundary", "unstated") == (0.0, 1.0)
     assert found.num_messages == {"unstated": 45}
 

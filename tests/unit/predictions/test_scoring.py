@@ -9,7 +9,7 @@ from made_up_sweep import messages, write_sweep
 from advsim.cli import main
 from advsim.config import CorpusConfig, EvaluateConfig
 from advsim.detectors.rules import RulesDetector
-from advsim.errors import ConfigError
+from advsim.errors import ConfigError, CorpusError
 from advsim.predictions.live import LiveLogs, live_outcomes, read_logs
 from advsim.predictions.prediction import FrozenPrediction, predict
 from advsim.predictions.scoring import score
@@ -181,6 +181,24 @@ def test_a_dialogue_given_twice_is_refused_and_numbers_that_begin_anew_are_not(t
     assert "would count twice" in refused(capsys, "score", prediction, first, first)
     logs = read_logs([first, second], ["calm"], corpus=CorpusConfig())
     assert len({one.id for one in logs.dialogues}) == len(logs.dialogues) == 80
+
+
+def test_a_dialogue_is_given_twice_whichever_of_several_files_has_it(tmp_path):
+    files = [
+        write_logs(tmp_path / f"{name}.jsonl", {"calm": count}) for name, count in (("a", 4), ("b", 80), ("c", 80))
+    ]
+    with pytest.raises(CorpusError, match=r"c\.jsonl: dialogue .* is in .*b\.jsonl too.*would count twice"):
+        read_logs(files, ["calm"], corpus=CorpusConfig())
+
+
+def test_every_dialogue_keeps_an_id_of_its_own_whatever_the_ids_are(tmp_path):
+    paths = [tmp_path / f"{name}.jsonl" for name in "abc"]
+    taken = f"{paths[1]}: 1"  # what the second file's dialogue would be called
+    for path, ids in zip(paths, ((1, taken), (1,), (1, taken)), strict=True):
+        lines = [{**dialogue(0, "calm", [f"{path.name} {number}"]), "id": str(number)} for number in ids]
+        path.write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+    logs = read_logs([str(path) for path in paths], ["calm"], corpus=CorpusConfig())
+    assert len({one.id for one in logs.dialogues}) == len({str(one.turns) for one in logs.dialogues}) == 5
 
 
 def test_only_the_modes_that_were_predicted_count(tmp_path, capsys):

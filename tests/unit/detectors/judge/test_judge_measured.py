@@ -120,3 +120,47 @@ def test_mode_of_ones_own_that_nobody_labelled_is_not_said_to_be_found_wrongly(t
         command = ["detectors", "measure", "--detector", "judge", *judge(server), "-o", f"evaluate.taxonomy={own}"]
         assert main([*command, "--save", str(path)]) == 0
     assert "jokes" not in load_findings(str(path), "judge").modes
+
+
+OWN_TEXT = "modes: {sycophancy: {definition: It agrees with everything.}}"
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("extra_body", "{top_p: 0.5}"),
+        ("extra_body", "{chat_template_kwargs: {enable_thinking: false}}"),
+        ("max_tokens", 512),
+        ("modes", "[sycophancy, boundary]"),
+        ("num_examples", 0),
+    ],
+)
+def test_a_judge_that_is_asked_otherwise_is_another_judge(measured, tmp_path, capsys, key, value):
+    texts = write(tmp_path / "a.jsonl")
+    with serve(lambda request: Answer(content=verdict())) as server:
+        asked = judge(server, **{key: value})
+        command = ["evaluate", "--conversations", str(texts), "--out", str(tmp_path / "out"), "--detector", "judge"]
+        assert main([*command, *asked, "-o", f"evaluate.worth={measured[0]}"]) == 2
+    assert "got findings of judge with " in (said := capsys.readouterr().err) and "measure it as it is now" in said
+    assert ("rubric_sha256" if key == "modes" else key) in said and not server.requests
+
+
+def test_a_judge_with_another_taxonomy_is_another_judge(measured, tmp_path, capsys):
+    own = tmp_path / "own.yaml"
+    own.write_text(OWN_TEXT)
+    texts = write(tmp_path / "a.jsonl")
+    with serve(lambda request: Answer(content=verdict())) as server:
+        command = ["evaluate", "--conversations", str(texts), "--out", str(tmp_path / "out"), "--detector", "judge"]
+        with_own = [*command, *judge(server), "-o", f"evaluate.taxonomy={own}", "-o", f"evaluate.worth={measured[0]}"]
+        assert main(with_own) == 2
+        assert "rubric_sha256" in capsys.readouterr().err
+        own.write_text("modes: {}")  # says nothing new
+        assert main(with_own) == 0
+
+
+def test_findings_of_a_version_that_kept_fewer_settings_are_still_read(measured, tmp_path):
+    old = json.loads(measured[0].read_text())
+    del old["settings"]["extra_body"], old["settings"]["rubric_sha256"], old["settings"]["max_tokens"]
+    path = tmp_path / "old.json"
+    path.write_text(json.dumps(old))
+    assert load_findings(str(path), "judge", settings={"model": "m", "extra_body": "{}", "max_tokens": 7}) is not None
