@@ -240,8 +240,8 @@ def keep_settings(sweep_plan: SweepPlan) -> None:
 
 
 def _what_it_says(chatbot: ChatbotConfig) -> dict[str, Any]:
-    """What decides what a chatbot says, and not how fast it is called."""
-    return chatbot.model_dump(mode="json", exclude={"calls"})
+    """What decides what a chatbot says, and not how fast it is called or what it costs."""
+    return chatbot.model_dump(mode="json", exclude={"calls", "price"})
 
 
 def describe_work(sweep_plan: SweepPlan, *, tokens_per_s: float) -> str:
