@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from rich.table import Table
 
 from advsim.commands.options import only_figures_on_stdout
-from advsim.commands.show import console_on
+from advsim.commands.show import console_on, money
 from advsim.config import SweepConfig, load_section
 from advsim.errors import ConfigError, one_line
 from advsim.evaluation.instruments import build_instruments
@@ -102,7 +102,19 @@ def print_results(study: SweepPlan, results: Sequence[Result]) -> None:
 
 def service_table(services: Sequence[ChatbotService]) -> Table:
     """How the chatbots answered, a row each."""
-    headings = ("chatbot", "kind", "replies", "failed", "median s", "95 % s", "slowest s", "tokens in", "tokens out")
+    headings: tuple[str, ...] = (
+        "chatbot",
+        "kind",
+        "replies",
+        "failed",
+        "median s",
+        "95 % s",
+        "slowest s",
+        "tokens in",
+        "tokens out",
+    )
+    has_price = any(service.cost is not None for service in services)
+    headings += ("cost",) if has_price else ()
     table = Table(*headings, title="How the chatbots answered; what failed is in no rate")
     for service in services:
         times = (service.seconds_p50, service.seconds_p95, service.seconds_max)
@@ -115,6 +127,7 @@ def service_table(services: Sequence[ChatbotService]) -> Table:
             str(service.num_failed),
             *("-" if seconds is None else f"{seconds:.2f}" for seconds in times),
             *("-" if count is None else f"{count:,}" for count in tokens),
+            *([money(service.cost)] if has_price else []),
         )
     return table
 

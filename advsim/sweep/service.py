@@ -8,7 +8,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from advsim.records import Conversation, StopReason, chatbot_turns
+from advsim.chatbots.cost import Cost, replies_cost
+from advsim.config import PriceConfig
+from advsim.records import Conversation, Effort, StopReason, chatbot_turns
 from advsim.rollout.replay import ReplayedReply
 from advsim.sweep.plan import SweepPlan, replay_file
 from advsim.sweep.replay import read_replies
@@ -33,7 +35,8 @@ class ChatbotService:
         seconds_max: the slowest reply.
         num_prompt_tokens: as the chatbot told them.
         num_output_tokens: likewise.
-        num_without_tokens: replies whose tokens it did not tell; the two counts lack them.
+        num_without_tokens: replies whose tokens it did not tell; the two counts and the cost lack them.
+        cost: of the replies; None without a price, or where no tokens were told.
     """
 
     chatbot: str
@@ -47,6 +50,7 @@ class ChatbotService:
     num_prompt_tokens: int
     num_output_tokens: int
     num_without_tokens: int
+    cost: Cost | None
 
 
 def services(study: SweepPlan, conversations: Mapping[str, Sequence[Conversation]]) -> list[ChatbotService]:
@@ -62,34 +66,49 @@ def services(study: SweepPlan, conversations: Mapping[str, Sequence[Conversation
             chatbot.kind,
             conversations.get(chatbot.name, ()),
             read_replies(study.output, replay_file(chatbot.name)),
+            price=chatbot.price,
         )
         for chatbot in study.chatbots
     ]
 
 
 def service(
-    chatbot: str, kind: str, conversations: Sequence[Conversation], replays: Sequence[ReplayedReply]
+    chatbot: str,
+    kind: str,
+    conversations: Sequence[Conversation],
+    replays: Sequence[ReplayedReply],
+    *,
+    price: PriceConfig | None = None,
 ) -> ChatbotService:
     """How one chatbot served; turns of which nothing is known, such as a real opening, are not counted."""
     efforts = [turn.effort for talk in conversations for _, turn in chatbot_turns(talk) if turn.effort is not None]
     answered = [reply for reply in replays if not reply.error]
     times = [effort.seconds for effort in efforts] + [r.seconds for r in answered if r.seconds is not None]
-    tokens = [(effort.num_prompt_tokens, effort.num_output_tokens) for effort in efforts]
-    tokens += [(r.num_prompt_tokens, r.num_output_tokens or None) for r in answered]  # a reply has at least one
-    told = [(before or 0, after) for before, after in tokens if after is not None]
+    efforts += map(_effort_of, answered)
+    told = [effort for effort in efforts if effort.num_output_tokens is not None]
     failed = [talk.error or "no reason given" for talk in conversations if talk.stop_reason is StopReason.ERROR]
     failed += [reply.error for reply in replays if reply.error]
     p50, p95, longest = np.percentile(times, [50, 95, 100]).tolist() if times else (None, None, None)
     return ChatbotService(
         chatbot=chatbot,
         kind=kind,
-        num_replies=len(tokens),
+        num_replies=len(efforts),
         num_failed=len(failed),
         reasons=dict(Counter(failed).most_common(_MAX_REASONS)),
         seconds_p50=p50,
         seconds_p95=p95 if len(times) >= _MIN_FOR_TAIL else None,
         seconds_max=longest,
-        num_prompt_tokens=sum(before for before, _ in told),
-        num_output_tokens=sum(after for _, after in told),
-        num_without_tokens=len(tokens) - len(told),
+        num_prompt_tokens=sum(effort.num_prompt_tokens or 0 for effort in told),
+        num_output_tokens=sum(effort.num_output_tokens or 0 for effort in told),
+        num_without_tokens=len(efforts) - len(told),
+        cost=replies_cost(told, price) if told else None,
+    )
+
+
+def _effort_of(reply: ReplayedReply) -> Effort:
+    """What a replay took; a count of 0 was not told, as a prompt and a reply have at least one token."""
+    return Effort(
+        seconds=reply.seconds or 0.0,
+        num_prompt_tokens=reply.num_prompt_tokens or None,
+        num_output_tokens=reply.num_output_tokens or None,
     )
