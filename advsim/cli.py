@@ -228,6 +228,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="KEY=VALUE",
         help="how the logs are read, for example -o corpus.columns.chatbot=variant",
     )
+    score.add_argument("--out", metavar="FOLDER", help="also write score.json and a page, score.html, there")
     score.add_argument("--json", action="store_true", help="print all figures as JSON instead of the tables")
 
     gate = _command(

@@ -8,6 +8,7 @@ import os
 from dataclasses import dataclass
 
 from advsim.chatbots.caller import TRIAL_MESSAGE, answer_to, called_chatbot
+from advsim.chatbots.cost import Cost, replies_cost
 from advsim.chatbots.protocol import Utterance
 from advsim.config import ChatbotConfig
 from advsim.errors import ConfigError
@@ -16,11 +17,12 @@ from advsim.records import Effort
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trial:
-    """A message and what a chatbot answered to it."""
+    """A message and what a chatbot answered to it; ``cost`` is None without a price, or where no tokens were told."""
 
     message: str
     reply: str
     effort: Effort
+    cost: Cost | None
 
 
 def try_chatbot(config: ChatbotConfig) -> Trial:
@@ -45,7 +47,8 @@ def try_chatbot(config: ChatbotConfig) -> Trial:
         said = asyncio.run(ask())
     except ConfigError as error:
         raise ConfigError(f"{error}, or check without a message to it (--no-call)") from None
-    return Trial(message=TRIAL_MESSAGE, reply=said.text, effort=said.effort or Effort(seconds=0.0))
+    effort = said.effort or Effort(seconds=0.0)
+    return Trial(message=TRIAL_MESSAGE, reply=said.text, effort=effort, cost=replies_cost([effort], config.price))
 
 
 def trial_json(trial: Trial | None) -> dict[str, object] | None:

@@ -15,7 +15,7 @@ from rich.text import Text
 from advsim.chatbots.load import check_called_chatbots, load_chatbots
 from advsim.chatbots.trial import Trial, trial_json, try_chatbot
 from advsim.commands.options import config_of, only_figures_on_stdout
-from advsim.commands.show import console_on, print_json
+from advsim.commands.show import console_on, money, print_json
 from advsim.config import ChatbotConfig, Config, read_yaml
 from advsim.errors import one_line
 from advsim.records import Split
@@ -89,6 +89,9 @@ def _print_trial(chatbot: ChatbotConfig, trial: Trial | None) -> None:
         told = [trial.effort.num_prompt_tokens, trial.effort.num_output_tokens]
         tokens = f"; {told[0]} tokens in, {told[1]} out" if None not in told else ""
         console.print(f"  time         {trial.effort.seconds:.2f} s{tokens}", highlight=False)
+        if chatbot.price is not None:
+            cost = money(trial.cost) if trial.cost is not None else "not known: the chatbot tells no tokens"
+            console.print(f"  cost         {cost}", highlight=False)
     elif chatbot.is_called:
         console.print("  answer       not asked for (--no-call)", highlight=False)
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from rich.table import Table
 
 from advsim.commands.options import only_figures_on_stdout
-from advsim.commands.show import console_on
+from advsim.commands.show import console_on, money
 from advsim.config import CorpusConfig, SweepConfig, load_section
 from advsim.corpus.load import Corpus
 from advsim.errors import ConfigError, one_line
@@ -180,7 +180,19 @@ def _notes(result: Result) -> list[str]:
 
 def service_table(services: Sequence[ChatbotService]) -> Table:
     """How the chatbots answered, a row each."""
-    headings = ("chatbot", "kind", "replies", "failed", "median s", "95 % s", "slowest s", "tokens in", "tokens out")
+    headings: tuple[str, ...] = (
+        "chatbot",
+        "kind",
+        "replies",
+        "failed",
+        "median s",
+        "95 % s",
+        "slowest s",
+        "tokens in",
+        "tokens out",
+    )
+    has_price = any(service.cost is not None for service in services)
+    headings += ("cost",) if has_price else ()
     table = Table(*headings, title="How the chatbots answered; what failed is in no rate")
     for service in services:
         times = (service.seconds_p50, service.seconds_p95, service.seconds_max)
@@ -193,6 +205,7 @@ def service_table(services: Sequence[ChatbotService]) -> Table:
             str(service.num_failed),
             *("-" if seconds is None else f"{seconds:.2f}" for seconds in times),
             *("-" if count is None else f"{count:,}" for count in tokens),
+            *([money(service.cost)] if has_price else []),
         )
     return table
 

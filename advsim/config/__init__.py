@@ -20,6 +20,7 @@ from advsim.config.rollout import (
     ChatEndpointConfig,
     ExampleConfig,
     HttpApiConfig,
+    PriceConfig,
     PromptConfig,
     RolloutConfig,
 )
@@ -60,6 +61,7 @@ __all__ = [
     "ModelConfig",
     "PoolConfig",
     "PreferenceConfig",
+    "PriceConfig",
     "PromptConfig",
     "ResourcesConfig",
     "RolloutConfig",

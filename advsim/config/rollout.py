@@ -86,6 +86,17 @@ class CallsConfig(Section):
     """Messages in a row without a reply after which the chatbot is not asked again within this piece of work."""
 
 
+class PriceConfig(Section):
+    """What the tokens of a chatbot cost. Both prices have to be given; what is free costs 0."""
+
+    per_million_prompt_tokens: Annotated[float, Field(ge=0.0, le=1e9, strict=True)]
+    """Money for a million tokens that the chatbot reads."""
+    per_million_output_tokens: Annotated[float, Field(ge=0.0, le=1e9, strict=True)]
+    """Money for a million tokens that it writes."""
+    currency: Annotated[str, Field(pattern=r"^[A-Za-z]{1,12}$")] = "USD"
+    """A word that is shown behind every cost; nothing is converted."""
+
+
 class _Address(Section):
     """An address that dialogues are sent to, and what lets them in."""
 
@@ -279,6 +290,8 @@ class ChatbotConfig(Section):
     its ``reply`` gets the new message alone. It runs in the chatbot actors, with the rights of who started them."""
     calls: CallsConfig = CallsConfig()
     """Of the kinds ``endpoint``, ``http`` and ``python``."""
+    price: PriceConfig | None = None
+    """What its tokens cost, of every kind but ``scripted``; None: no cost is shown. Decides nothing that is said."""
 
     @property
     def is_called(self) -> bool:
@@ -303,6 +316,10 @@ class ChatbotConfig(Section):
             )
         if not all(reply.strip() for reply in self.replies):
             raise ValueError("chatbot.replies: got an empty reply, expected text in each")
+        if self.kind == "scripted" and self.price is not None:
+            raise ValueError(
+                "chatbot.price does nothing with chatbot.kind scripted, whose replies are free; leave it out"
+            )
         return self
 
     @model_validator(mode="after")

@@ -9,7 +9,9 @@ from typing import cast
 
 import numpy as np
 
-from advsim.records import Conversation, StopReason, chatbot_turns
+from advsim.chatbots.cost import Cost, replies_cost
+from advsim.config import PriceConfig
+from advsim.records import Conversation, Effort, StopReason, chatbot_turns
 from advsim.rollout.replay import ReplayedReply
 from advsim.sweep.items import Design
 from advsim.sweep.plan import SweepPlan
@@ -35,7 +37,8 @@ class ChatbotService:
         seconds_max: the slowest reply.
         num_prompt_tokens: as the chatbot told them.
         num_output_tokens: likewise.
-        num_without_tokens: replies whose tokens it did not tell; the two counts lack them.
+        num_without_tokens: replies whose tokens it did not tell; the two counts and the cost lack them.
+        cost: of the replies; None without a price, or where no tokens were told.
     """
 
     chatbot: str
@@ -49,6 +52,7 @@ class ChatbotService:
     num_prompt_tokens: int
     num_output_tokens: int
     num_without_tokens: int
+    cost: Cost | None
 
 
 def services(study: SweepPlan) -> list[ChatbotService]:
@@ -66,40 +70,56 @@ def services(study: SweepPlan) -> list[ChatbotService]:
             chatbot.kind,
             cast(Iterator[Conversation], said(chatbot.name, {Design.FREE})),
             cast(Iterator[ReplayedReply], said(chatbot.name, {Design.REPLAY, Design.PAIRED})),
+            price=chatbot.price,
         )
         for chatbot in study.chatbots
     ]
 
 
 def service(
-    chatbot: str, kind: str, conversations: Iterable[Conversation], replays: Iterable[ReplayedReply]
+    chatbot: str,
+    kind: str,
+    conversations: Iterable[Conversation],
+    replays: Iterable[ReplayedReply],
+    *,
+    price: PriceConfig | None = None,
 ) -> ChatbotService:
     """How one chatbot served; turns of which nothing is known, such as a real opening, are not counted."""
     times: list[float] = []
-    tokens: list[tuple[int | None, int | None]] = []
+    efforts: list[Effort] = []
     failed: Counter[str] = Counter()
     for talk in conversations:
-        efforts = [turn.effort for _, turn in chatbot_turns(talk) if turn.effort is not None]
-        times += [effort.seconds for effort in efforts]
-        tokens += [(effort.num_prompt_tokens, effort.num_output_tokens) for effort in efforts]
+        of_talk = [turn.effort for _, turn in chatbot_turns(talk) if turn.effort is not None]
+        times += [effort.seconds for effort in of_talk]
+        efforts += of_talk
         failed.update([talk.error or "no reason given"] if talk.stop_reason is StopReason.ERROR else [])
     for reply in replays:
         failed.update([reply.error] if reply.error else [])
         if not reply.error:
             times += [] if reply.seconds is None else [reply.seconds]
-            tokens.append((reply.num_prompt_tokens, reply.num_output_tokens or None))  # a reply has at least one
-    told = [(before or 0, after) for before, after in tokens if after is not None]
+            efforts.append(_effort_of(reply))
+    told = [effort for effort in efforts if effort.num_output_tokens is not None]
     p50, p95, longest = np.percentile(times, [50, 95, 100]).tolist() if times else (None, None, None)
     return ChatbotService(
         chatbot=chatbot,
         kind=kind,
-        num_replies=len(tokens),
+        num_replies=len(efforts),
         num_failed=failed.total(),
         reasons=dict(failed.most_common(_MAX_REASONS)),
         seconds_p50=p50,
         seconds_p95=p95 if len(times) >= _MIN_FOR_TAIL else None,
         seconds_max=longest,
-        num_prompt_tokens=sum(before for before, _ in told),
-        num_output_tokens=sum(after for _, after in told),
-        num_without_tokens=len(tokens) - len(told),
+        num_prompt_tokens=sum(effort.num_prompt_tokens or 0 for effort in told),
+        num_output_tokens=sum(effort.num_output_tokens or 0 for effort in told),
+        num_without_tokens=len(efforts) - len(told),
+        cost=replies_cost(told, price) if told else None,
+    )
+
+
+def _effort_of(reply: ReplayedReply) -> Effort:
+    """What a replay took; a count of 0 was not told, as a prompt and a reply have at least one token."""
+    return Effort(
+        seconds=reply.seconds or 0.0,
+        num_prompt_tokens=reply.num_prompt_tokens or None,
+        num_output_tokens=reply.num_output_tokens or None,
     )

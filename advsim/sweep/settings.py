@@ -76,5 +76,5 @@ def _with_both(settings: dict[str, Any], other: dict[str, Any]) -> dict[str, Any
 
 
 def _what_it_says(chatbot: ChatbotConfig) -> dict[str, Any]:
-    """What decides what a chatbot says, and not how fast it is called."""
-    return chatbot.model_dump(mode="json", exclude={"calls"})
+    """What decides what a chatbot says, and not how fast it is called or what it costs."""
+    return chatbot.model_dump(mode="json", exclude={"calls", "price"})

@@ -33,6 +33,7 @@ _FREE_TO_CHANGE = (
     "rollout.max_concurrent",
     "discriminator.scoring_batch_size",
     "chatbot.calls.",
+    "chatbot.price",  # None until it is given
     "output_dir",
     "evaluate.",
     "corpus.columns.",  # what they make of the file is in the hash of the corpus, which is held against the run's

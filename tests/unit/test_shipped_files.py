@@ -187,6 +187,39 @@ def test_printed_commands_are_taken_by_the_command_line_and_their_keys_by_the_co
         evaluation_config(None, [*flags, *options.overrides])
 
 
+def workflow_steps(values: object) -> list[str]:
+    """What the steps of a printed workflow, or of a part of one, run."""
+    if isinstance(values, dict):
+        own = [values["run"]] if isinstance(values.get("run"), str) else []
+        return own + [step for value in values.values() for step in workflow_steps(value)]
+    return [step for value in values for step in workflow_steps(value)] if isinstance(values, list) else []
+
+
+WORKFLOW_STEPS = [
+    (name, step)
+    for name in DOCUMENTS
+    for block in fenced(name, "yml")
+    for step in workflow_steps(yaml.safe_load(block))
+]
+
+
+@pytest.mark.parametrize(("name", "step"), WORKFLOW_STEPS, ids=lambda value: value[:40])
+def test_steps_of_printed_workflows_are_taken_by_the_command_line(name: str, step: str) -> None:
+    words = shlex.split(step.split("||")[0])
+    if words[0] == "advsim":
+        _parser().parse_args(words[1:])
+
+
+def test_a_printed_workflow_sweeps_and_gates() -> None:
+    [workflow] = [yaml.safe_load(block) for block in fenced("docs/gate.md", "yml") if "jobs:" in block]
+    (job,) = workflow["jobs"].values()
+    assert job["timeout-minutes"] > 0
+    assert [step["run"].split()[:2] for step in job["steps"] if "run" in step] == [
+        ["advsim", "sweep"],
+        ["advsim", "gate"],
+    ]
+
+
 @pytest.mark.parametrize("name", DOCUMENTS)
 def test_printed_settings_are_a_valid_configuration_or_chatbot(name: str) -> None:
     for block in fenced(name, "yaml"):

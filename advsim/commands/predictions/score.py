@@ -8,25 +8,38 @@ import sys
 from advsim.commands.options import only_figures_on_stdout
 from advsim.commands.show import print_json, print_parts, say
 from advsim.config import parse_config
+from advsim.config.paths import check_storage
 from advsim.errors import ConfigError
 from advsim.predictions.live import detector_of, live_outcomes, read_logs
 from advsim.predictions.prediction import read_prediction
 from advsim.predictions.scoring import Score, score, summary_sentence
 from advsim.report.chatbots.predictions import score_tables
+from advsim.report.chatbots.score_page import render_score
 from advsim.report.evaluation.tables import figure_tables
+from advsim.run_folder.folder import RunDir
 from advsim.run_folder.results import plain_values
 from advsim.runtime.progress import Reporter
 
+PAGE = "score.html"
+FIGURES = "score.json"
+
 
 def run(options: argparse.Namespace) -> None:
-    """Hold a prediction against logs and print how far it was off.
+    """Hold a prediction against logs, print how far it was off, and with ``--out`` write it there.
 
     Raises:
-        ConfigError: the prediction was edited, or its detector is not there as it was.
+        ConfigError: the prediction was edited, its detector is not there as it was, or ``--out`` can name no folder.
         CorpusError: the logs cannot be read, or lack a chatbot that is predicted.
+        RunError: the folder cannot be written.
     """
+    if options.out is not None:
+        check_storage(options.out, key="--out")
     with only_figures_on_stdout():
         found = score_files(options)
+        if options.out is not None:
+            folder = RunDir(options.out)
+            folder.write_bytes(PAGE, render_score(found).encode())
+            folder.write_json(FIGURES, found)
     if options.json:
         print_json(plain_values(found))
         return
@@ -34,6 +47,8 @@ def run(options: argparse.Namespace) -> None:
     for line in (found.sentence, summary_sentence("Mode by mode", found.by_mode), *found.notes):
         say(line)
     say(f"prediction of {found.predicted_at}, SHA-256 {found.prediction_sha256}")
+    if options.out is not None:
+        say(f"report: {options.out.rstrip('/')}/{PAGE}")
 
 
 def score_files(options: argparse.Namespace) -> Score:

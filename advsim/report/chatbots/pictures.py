@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -32,6 +33,14 @@ _CORNERS = ((1, 1), (-1, 1), (1, -1), (-1, -1))
 _Box = tuple[float, float, float, float]  # left, right, bottom, top
 
 
+@contextmanager
+def drawing() -> Iterator[None]:
+    """The style of the pages; a name can hold letters that matplotlib's own font lacks, and the page's fonts have."""
+    with rc_context(STYLE), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing from")
+        yield
+
+
 def draw_chatbots(by_chatbot: ByChatbot, *, simulated: str, real: str | None) -> tuple[Picture, ...]:
     """Every picture that there are figures for.
 
@@ -40,9 +49,7 @@ def draw_chatbots(by_chatbot: ByChatbot, *, simulated: str, real: str | None) ->
         simulated: name of the conversations.
         real: name of the real dialogues; None: there are none.
     """
-    with rc_context(STYLE), warnings.catch_warnings():
-        # A name can hold letters that matplotlib's own font lacks; the page's fonts have them.
-        warnings.filterwarnings("ignore", message="Glyph .* missing from")
+    with drawing():
         drawn = (
             _scatter(by_chatbot, simulated, real)
             if by_chatbot.validity is not None and real is not None
@@ -53,11 +60,31 @@ def draw_chatbots(by_chatbot: ByChatbot, *, simulated: str, real: str | None) ->
 
 
 def _scatter(by_chatbot: ByChatbot, simulated: str, real: str) -> Picture | None:
-    points = [
-        (rates.chatbot, rates.real[ANY], rates.simulated[ANY])
-        for rates in by_chatbot.chatbots
-        if _estimate(rates.real) is not None and _estimate(rates.simulated) is not None
-    ]
+    return rates_against_rates(
+        [
+            (rates.chatbot, rates.real[ANY], rates.simulated[ANY])
+            for rates in by_chatbot.chatbots
+            if ANY in rates.real and ANY in rates.simulated
+        ],
+        sides=(real, simulated),
+        title="Failure rate by chatbot, simulated against real",
+    )
+
+
+def rates_against_rates(
+    rates: Sequence[tuple[str, Rate, Rate]], *, sides: tuple[str, str], title: str
+) -> Picture | None:
+    """Two rates of each chatbot as a mark with both intervals, and the line where both are equal.
+
+    Args:
+        rates: name, rate along the level axis, rate along the upright one; without one of these there is no mark.
+        sides: what both axes are of.
+        title: of the picture.
+
+    Returns:
+        None where there is no mark.
+    """
+    points = [(name, x, y) for name, x, y in rates if x.estimate is not None and y.estimate is not None]
     if not points:
         return None
     bounds = [
@@ -70,9 +97,9 @@ def _scatter(by_chatbot: ByChatbot, simulated: str, real: str) -> Picture | None
     margin = 0.06 * (max(bounds) - min(bounds)) or 1.0
     limits = (min(bounds) - margin, max(bounds) + margin)
     shown = short_names((name for name, _, _ in points), most=MAX_NAME)
-    sides = short_names((real, simulated), most=_MAX_AXIS_NAME)
+    written = short_names(sides, most=_MAX_AXIS_NAME)
     in_full = {text: name for name, text in shown.items()}
-    in_full |= {_axis(text): _axis(name) for name, text in sides.items()}
+    in_full |= {_axis(text): _axis(name) for name, text in written.items()}
     figure, axes = panel(4.5)
     axes.plot(limits, limits, color=INK, linewidth=1, linestyle=(0, (4, 3)), zorder=1)
     for _, x, y in points:
@@ -83,13 +110,12 @@ def _scatter(by_chatbot: ByChatbot, simulated: str, real: str) -> Picture | None
     axes.set_xlim(*limits)
     axes.set_ylim(*limits)
     axes.set_aspect("equal")
-    axes.set_xlabel(_axis(sides[real]))
-    axes.set_ylabel(_axis(sides[simulated]))
+    axes.set_xlabel(_axis(written[sides[0]]))
+    axes.set_ylabel(_axis(written[sides[1]]))
     axes.grid(color=RULE, linewidth=0.6)
     axes.tick_params(labelcolor=MUTED)
     axes.set_axisbelow(True)
-    said = "; ".join(f"{name}: {real} {_said(x)}, {simulated} {_said(y)}" for name, x, y in points)
-    title = "Failure rate by chatbot, simulated against real"
+    said = "; ".join(f"{name}: {sides[0]} {_said(x)}, {sides[1]} {_said(y)}" for name, x, y in points)
     return Picture(
         name="chatbots",
         title=title,

@@ -56,11 +56,21 @@ def test_check_sends_a_chatbot_one_message_and_shows_its_answer_and_time(capsys,
         assert main(["check", str(file), "--json"]) == 0
         answer = json.loads(capsys.readouterr().out)["chatbot_answer"]
         assert answer["reply"] == "What happened today?" and answer["effort"]["seconds"] > 0
+        assert answer["cost"] is None and "cost" not in printed
+        priced = ["-o", "price={per_million_prompt_tokens: 2.0, per_million_output_tokens: 6.0, currency: EUR}"]
+        assert main(["check", str(file), *priced]) == 0
+        assert "0.000040 EUR" in capsys.readouterr().out  # 11 tokens in, 3 out
+        assert main(["check", str(file), *priced, "--json"]) == 0
+        assert json.loads(capsys.readouterr().out)["chatbot_answer"]["cost"] == {"amount": 4e-05, "currency": "EUR"}
+        server.answer = lambda got: Sends(body=completion("Yes?", usage=False))
+        assert main(["check", str(file), *priced]) == 0
+        assert "the chatbot tells no tokens" in capsys.readouterr().out
+        server.answer = lambda got: Sends(body=completion("What happened today?"))
         assert main(["check", write_config(tmp_path, chatbot=chatbot)]) == 0
         assert "What happened today?" in capsys.readouterr().out
-        assert len(server.requests) == 3
+        assert len(server.requests) == 6
         assert main(["check", str(file), "--no-call"]) == 0
-        assert len(server.requests) == 3
+        assert len(server.requests) == 6
         server.answer = lambda got: Sends(status=500, body="db down")
         assert "chatbot bot (endpoint) does not answer: HTTP 500: db down" in refusal(capsys, "check", str(file))
     assert "no connection to" in refusal(capsys, "check", str(file))
@@ -106,6 +116,9 @@ def test_changed_config_on_resume_is_refused_with_the_difference(tmp_path, tiny_
     check_unchanged(run, changed, corpus, tiny_model, allow_changed=["dpo.beta"])
     more_rounds = parse_config(config.model_dump(mode="json"), ["stop.max_rounds=9", "resources.scorer.num_cpus=2"])
     check_unchanged(run, more_rounds, corpus, tiny_model, allow_changed=[])
+    price = "chatbot.price={per_million_prompt_tokens: 1.0, per_million_output_tokens: 2.0}"
+    priced = parse_config(config.model_dump(mode="json"), [price])
+    check_unchanged(run, priced, corpus, tiny_model, allow_changed=[])
 
 
 def test_run_of_an_older_version_resumes_where_keys_came_since_and_not_where_keys_are_gone(tmp_path, tiny_model):

@@ -11,6 +11,7 @@ from advsim.runtime.placement import caller_request, colocated, pool_requests
 
 ENDPOINT = {"base_url": "https://host/v1", "model": "m"}
 HTTP = {"url": "https://host/chat"}
+PRICE = {"per_million_prompt_tokens": 0.15, "per_million_output_tokens": 0.6}
 
 
 @pytest.mark.parametrize(
@@ -23,6 +24,7 @@ HTTP = {"url": "https://host/chat"}
         {"kind": "python", "function": "package.module:name"},
         {"kind": "python", "function": "./bots.py:Bot", "calls": {"max_per_minute": 60.0}},
         {"kind": "scripted", "replies": ["x"]},
+        {"price": {"per_million_prompt_tokens": 0.15, "per_million_output_tokens": 1, "currency": "EUR"}},
         {},
     ],
 )
@@ -56,6 +58,10 @@ def test_what_is_called_has_no_system_prompt_of_ours() -> None:
         ({"kind": "endpoint", "endpoint": {**ENDPOINT, "extra_body": {"stream": True}}}, "stream"),
         ({"kind": "endpoint", "endpoint": {**ENDPOINT, "api_key_env": "sk-123"}}, "api_key_env"),
         ({"kind": "http", "http": {**HTTP, "reply": "a["}}, "no JMESPath"),
+        ({"price": {"per_million_prompt_tokens": 1.0}}, "per_million_output_tokens"),
+        ({"price": {**PRICE, "per_million_prompt_tokens": -1.0}}, "greater than or equal to 0"),
+        ({"price": {**PRICE, "currency": "US $"}}, "currency"),
+        ({"kind": "scripted", "replies": ["x"], "price": PRICE}, "chatbot.price does nothing"),
         ({"kind": "http", "http": {**HTTP, "body": {"q": "{massage}"}}}, r"there is no {massage}"),
         ({"kind": "http", "http": {**HTTP, "body": {"q": "hello"}}}, "never hear the user"),
     ],

@@ -126,6 +126,17 @@ def test_the_table_shows_both_rates_and_the_error(tmp_path, capsys):
     assert "75.0" in said and "30.0" in said and "2.50x" in said and "beyond chance" in said
 
 
+def test_figures_and_page_are_written_where_asked_and_the_json_is_the_same(tmp_path, capsys):
+    prediction = prediction_of(tmp_path, {"calm": 12})
+    logs = write_logs(tmp_path / "logs.jsonl", {"calm": 8})
+    found = scored(capsys, prediction, logs, "--out", tmp_path / "march")
+    assert json.loads((tmp_path / "march" / "score.json").read_text()) == found
+    assert found["prediction_sha256"] in (tmp_path / "march" / "score.html").read_text()
+    assert main(["score", prediction, logs, "--out", f"{tmp_path}/march/"]) == 0
+    assert f"report: {tmp_path}/march/score.html" in capsys.readouterr().out
+    assert "--out" in refused(capsys, "score", prediction, logs, "--out", "ftp://host/x")
+
+
 def test_logs_without_the_chatbots_predicted_are_refused_by_name(tmp_path, capsys):
     prediction = prediction_of(tmp_path, {"calm": 12, "loud": 36})
     other = write_logs(tmp_path / "other.jsonl", {"shy": 8})

@@ -3,12 +3,14 @@
 import contextlib
 import dataclasses
 import time
+from pathlib import Path
 
 import pytest
 
+from advsim.chatbots.cost import Cost
 from advsim.commands import sweep as sweep_command
-from advsim.commands.sweep import sweep
-from advsim.config import SweepConfig, parse_config
+from advsim.commands.sweep import service_table, sweep
+from advsim.config import PriceConfig, SweepConfig, parse_config
 from advsim.corpus.load import load_corpus
 from advsim.corpus.prefixes import user_of
 from advsim.detectors.rules import RulesDetector
@@ -472,8 +474,34 @@ def test_how_a_chatbot_served_is_told_by_its_replies_and_its_failures():
     assert list(told.reasons.items()) == [("HTTP 500", 2), ("no answer", 1)]
     assert (told.seconds_p50, told.seconds_p95, told.seconds_max) == (2.0, None, 3.0)
     assert (told.num_prompt_tokens, told.num_output_tokens, told.num_without_tokens) == (15, 6, 1)
-    nothing = service("b", "http", [], [])
+    assert told.cost is None
+    price = PriceConfig(per_million_prompt_tokens=2.0, per_million_output_tokens=1.0)
+    priced = service("b", "http", talks, [reply(2.0), reply(None, error="no answer")], price=price)
+    assert priced.cost == Cost(amount=pytest.approx((15 * 2.0 + 6 * 1.0) / 1e6), currency="USD")
+    assert priced.num_without_tokens == 1  # the cost lacks it too
+    nothing = service("b", "http", [], [], price=price)
+    assert nothing.cost is None
     assert (nothing.seconds_p50, nothing.num_replies) == (None, 0)
+
+
+def test_the_table_of_chatbots_has_a_cost_where_one_is_known():
+    free = service("free", "http", [], [])
+    talk = ReplayedReply(
+        dialogue_id="d", turn=1, chatbot="paid", text="y", num_prompt_tokens=1_000_000, num_output_tokens=1, seconds=1.0
+    )
+    price = PriceConfig(per_million_prompt_tokens=2.0, per_million_output_tokens=0.0)
+    assert [column.header for column in service_table([free]).columns][-1] == "tokens out"
+    table = service_table([free, service("paid", "http", [], [talk], price=price)])
+    assert table.columns[-1].header == "cost" and list(table.columns[-1].cells) == ["-", "2.00 USD"]
+
+
+def test_a_price_may_be_given_or_changed_when_a_sweep_goes_on(settings):
+    planned(settings)
+    file = Path(settings["chatbots"][0])
+    for amount in (1.0, 2.0):
+        price = f"price: {{per_million_prompt_tokens: {amount}, per_million_output_tokens: 0.0}}"
+        file.write_text(f"{CHATBOTS.format(name='calm')}\n{price}")
+        assert planned(settings).chatbots[0].price.per_million_prompt_tokens == amount
 
 
 @pytest.mark.parametrize("damaged", [[], None, {}, {"adapters": 7}, {"engine": 7, "adapters": {}, "chatbots": {}}])
