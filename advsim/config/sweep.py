@@ -58,6 +58,9 @@ class CapsConfig(Section):
 
     max_minutes: Annotated[float, Field(ge=0.01, le=1e6, strict=True)] | None = None
     """Minutes of simulating and replaying in one call of the command; None: no limit."""
+    max_cost: Annotated[float, Field(gt=0.0, le=1e9, strict=True)] | None = None
+    """Money for the chatbots' tokens in one call of the command, by their prices; None: no limit. Calls that are under
+    way are still paid, and what a chatbot does not tell cannot be counted."""
     max_dialogues: Count | None = None
     """Conversations and replies in one call of the command; None: no limit."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from advsim.chatbots.cost import tokens_cost
 from advsim.sweep.items import Cell, Design
 from advsim.sweep.plan import SweepPlan
 
@@ -23,6 +24,7 @@ class Estimate:
         num_messages: of both speakers.
         num_tokens: written, roughly.
         minutes: at ``tokens_per_s``.
+        cost: of the chatbots that have a price, roughly, by currency; a system prompt or a long persona comes on top.
     """
 
     num_conversations: int
@@ -31,6 +33,7 @@ class Estimate:
     num_messages: int
     num_tokens: int
     minutes: float
+    cost: Mapping[str, float]
 
 
 def estimate(study: SweepPlan, open_shards: Mapping[tuple[Cell, int], int]) -> Estimate:
@@ -47,7 +50,24 @@ def estimate(study: SweepPlan, open_shards: Mapping[tuple[Cell, int], int]) -> E
         num_messages=num_messages,
         num_tokens=num_tokens,
         minutes=round(num_tokens / study.settings.tokens_per_s / 60, 1),
+        cost=_cost(study, open_shards),
     )
+
+
+def _cost(study: SweepPlan, open_shards: Mapping[tuple[Cell, int], int]) -> dict[str, float]:
+    """A reply reads all messages before it, and each is of the same length here."""
+    turns = study.config.rollout.max_user_turns
+    read = {Design.FREE: turns**2, Design.REPLAY: turns, Design.PAIRED: turns}  # 1 + 3 + 5 + ... messages
+    written = {Design.FREE: turns, Design.REPLAY: 1, Design.PAIRED: 1}
+    prices = {chatbot.name: chatbot.price for chatbot in study.chatbots}
+    costs: dict[str, float] = {}
+    for (cell, _), count in open_shards.items():
+        price = prices[cell.chatbot]
+        num_read, num_written = (count * TOKENS_A_MESSAGE * each[cell.design] for each in (read, written))
+        cost = tokens_cost(num_read, num_written, price)
+        if cost is not None:
+            costs[cost.currency] = costs.get(cost.currency, 0.0) + cost.amount
+    return {currency: round(amount, 4) for currency, amount in sorted(costs.items())}
 
 
 def describe_work(study: SweepPlan, todo: Estimate) -> str:
@@ -63,8 +83,9 @@ def describe_work(study: SweepPlan, todo: Estimate) -> str:
         parts.append(f"{len(study.chatbots)} x {len(study.prefixes)} replays")
     if Design.PAIRED in study.designs:
         parts.append(f"{len(study.speaking)} x {len(study.chatbots)} x {len(study.prefixes)} paired replays")
+    costs = "".join(f", {amount:.2f} {currency}" for currency, amount in todo.cost.items())
     return (
         f"{', '.join(parts)}. To do: {todo.num_conversations:,} conversations and {todo.num_replies:,} replies "
         f"({todo.num_done:,} are there), at most {todo.num_messages:,} messages; about {todo.num_tokens:,} tokens, "
-        f"{todo.minutes:.0f} min at {settings.tokens_per_s:g} tokens/s (less where conversations end early)"
+        f"{todo.minutes:.0f} min at {settings.tokens_per_s:g} tokens/s{costs} (less where conversations end early)"
     )

@@ -162,6 +162,7 @@ def plan(settings: SweepConfig, *, corpus_of: CorpusOf | None = None) -> SweepPl
         output=RunDir(where),
     )
     _check_names(planned)
+    _check_caps(planned)
     return planned
 
 
@@ -213,3 +214,16 @@ def _check_names(sweep_plan: SweepPlan) -> None:
     served = [chatbot for chatbot in sweep_plan.chatbots if chatbot.kind == "model"]
     if served and sweep_plan.settings.run is None and sweep_plan.config.chatbot.kind != "model":
         raise ConfigError(f"chatbot {served[0].name} speaks through a model, but there is no engine for one here")
+
+
+def _check_caps(sweep_plan: SweepPlan) -> None:
+    """A cap on cost can be kept where there are prices, in one currency."""
+    if sweep_plan.settings.caps.max_cost is None:
+        return
+    currencies = sorted({chatbot.price.currency for chatbot in sweep_plan.chatbots if chatbot.price is not None})
+    if not currencies:
+        raise ConfigError("caps.max_cost: no chatbot of the sweep has a price; give one a price, or leave the cap out")
+    if len(currencies) > 1:
+        raise ConfigError(
+            f"caps.max_cost: prices are in {' and '.join(currencies)}, which cannot be added; give all in one currency"
+        )

@@ -31,6 +31,7 @@ from advsim.run_folder.events import record_event
 from advsim.run_folder.layout import LOGS
 from advsim.runtime.placement import running_ray
 from advsim.runtime.progress import Reporter, Stage
+from advsim.sweep.caps import Meter
 from advsim.sweep.items import Cell, Design, Item
 from advsim.sweep.plan import SweepPlan
 from advsim.sweep.replay import with_last_turn
@@ -46,33 +47,9 @@ from advsim.sweep.shards import (
 from advsim.sweep.simulators import Simulator, delivery
 
 _UNITS = {Design.FREE: "dialogue", Design.REPLAY: "message", Design.PAIRED: "message"}
+_NOTE_EVERY_S = 2.0
 Decide = Callable[[Simulator, int], Sequence[str]]
 """Chatbots that need not be asked any more, once the first so many shards of all of them are there."""
-
-
-class Caps:
-    """Whether a cap of the sweep is reached; counts what is asked for."""
-
-    def __init__(self, study: SweepPlan) -> None:
-        self._caps = study.settings.caps
-        self._started = time.monotonic()
-        self._num_asked = 0
-
-    def take(self) -> bool:
-        """Whether one more item may be asked for; counts it."""
-        if self.reached():
-            return False
-        self._num_asked += 1
-        return True
-
-    def reached(self) -> str:
-        """The cap that is reached, in words; empty while none is."""
-        caps = self._caps
-        if caps.max_dialogues is not None and self._num_asked >= caps.max_dialogues:
-            return f"caps.max_dialogues ({caps.max_dialogues})"
-        if caps.max_minutes is not None and time.monotonic() - self._started >= 60 * caps.max_minutes:
-            return f"caps.max_minutes ({caps.max_minutes:g})"
-        return ""
 
 
 @dataclass(slots=True, eq=False)
@@ -155,15 +132,15 @@ def work(study: SweepPlan, reporter: Reporter, *, decide: Decide | None = None) 
     open_shards = missing(study)
     if not open_shards:
         return ""
-    caps = Caps(study)
+    meter = Meter(study.settings, study.chatbots)
     with engines(study, reporter) as rollouts:
         if Design.REPLAY in study.designs:
             cells = study.cells(Design.REPLAY)
             with _stage(reporter, "replay", cells, open_shards) as stage:
-                fill(study, rollouts, _of(open_shards, cells), stage, caps)
+                fill(study, rollouts, _of(open_shards, cells), stage, meter)
         for simulator in study.speaking:
-            _simulate(study, rollouts, simulator, open_shards, reporter, caps, decide)
-    return caps.reached()
+            _simulate(study, rollouts, simulator, open_shards, reporter, meter, decide)
+    return meter.reached()
 
 
 def _simulate(
@@ -172,7 +149,7 @@ def _simulate(
     simulator: Simulator,
     open_shards: dict[tuple[Cell, int], int],
     reporter: Reporter,
-    caps: Caps,
+    meter: Meter,
     decide: Decide | None,
 ) -> None:
     cells = {
@@ -180,7 +157,7 @@ def _simulate(
         for design in (Design.FREE, Design.PAIRED)
         if design in study.designs
     }
-    if caps.reached() or not any(_of(open_shards, of_design) for of_design in cells.values()):
+    if meter.reached() or not any(_of(open_shards, of_design) for of_design in cells.values()):
         return
     if simulator.adapter is not None:
         rollouts.push(delivery(simulator, study.run, None if study.run is None else canary(study)))
@@ -188,14 +165,14 @@ def _simulate(
     if free:
         with _stage(reporter, f"conversations, {simulator.name}", free, open_shards) as stage:
             if decide is None:
-                fill(study, rollouts, _of(open_shards, free), stage, caps)
+                fill(study, rollouts, _of(open_shards, free), stage, meter)
             else:
-                _fill_until_decided(study, rollouts, simulator, free, open_shards, stage, caps, decide)
+                _fill_until_decided(study, rollouts, simulator, free, open_shards, stage, meter, decide)
     paired = cells.get(Design.PAIRED, [])
-    if paired and not caps.reached():
+    if paired and not meter.reached():
         write_turns_of(study, rollouts, simulator, reporter)
         with _stage(reporter, f"paired replay, {simulator.name}", paired, open_shards) as stage:
-            fill(study, rollouts, _of(open_shards, paired), stage, caps)
+            fill(study, rollouts, _of(open_shards, paired), stage, meter)
 
 
 def _fill_until_decided(
@@ -205,18 +182,20 @@ def _fill_until_decided(
     cells: Sequence[Cell],
     open_shards: dict[tuple[Cell, int], int],
     stage: Stage,
-    caps: Caps,
+    meter: Meter,
     decide: Decide,
 ) -> None:
     for number in range(study.num_shards(Design.FREE)):
         done = set(decide(simulator, number)) if number else set()
         wave = [(cell, number) for cell in cells if cell.chatbot not in done and (cell, number) in open_shards]
-        if done >= set(study.names) - {study.settings.baseline} or caps.reached():
+        if done >= set(study.names) - {study.settings.baseline} or meter.reached():
             return
-        fill(study, rollouts, wave, stage, caps)
+        fill(study, rollouts, wave, stage, meter)
 
 
-def fill(study: SweepPlan, rollouts: RolloutPool, shards: Sequence[tuple[Cell, int]], stage: Stage, caps: Caps) -> None:
+def fill(
+    study: SweepPlan, rollouts: RolloutPool, shards: Sequence[tuple[Cell, int]], stage: Stage, meter: Meter
+) -> None:
     """Ask for what shards of one design miss, and write it."""
     filling = _Filling(study=study)
 
@@ -229,19 +208,25 @@ def fill(study: SweepPlan, rollouts: RolloutPool, shards: Sequence[tuple[Cell, i
             done = {name: each for name, each in kept.items() if name in ids and not has_failed(each)}
             shard = _Open(cell=cell, number=number, num_items=len(every), said=done, num_asked=len(wanted))
             for item in wanted:
-                if not caps.take():
+                if not meter.take():
                     return
                 filling.place[item.id] = shard
                 yield item
 
     if not shards:
         return
+    noted_at = time.monotonic()
     try:
         for said in _ask(study, rollouts, shards[0][0].design, items()):
             filling.take(said)
+            meter.add(said)
             stage.advance()
+            if time.monotonic() >= noted_at + _NOTE_EVERY_S:
+                noted_at = time.monotonic()
+                stage.note(meter.note)
     finally:
         filling.write_all()
+        stage.note(meter.note)
 
 
 def _ask(study: SweepPlan, rollouts: RolloutPool, design: Design, items: Iterator[Item]) -> Iterator[Said]:

@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import time
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,8 @@ from advsim.rollout.replay import ReplayedReply
 from advsim.run_folder.folder import RunDir
 from advsim.runtime.progress import Reporter
 from advsim.sweep import work as sweep_work
+from advsim.sweep.early import Deciding
+from advsim.sweep.estimate import estimate
 from advsim.sweep.items import Cell, Design
 from advsim.sweep.judge import judge_all, read_judged
 from advsim.sweep.measure import all_sides, measure
@@ -262,6 +265,31 @@ def test_a_cap_stops_cleanly_and_a_higher_one_goes_on(settings, worked):
         planned({**settings, "shard_size": 3})
 
 
+def test_a_cap_on_cost_stops_once_it_is_spent_and_needs_one_price(settings, worked, tmp_path):
+    class Costs(Answers):
+        def replay(self, requests):
+            for reply in super().replay(requests):
+                yield dataclasses.replace(reply, num_prompt_tokens=1_000_000, num_output_tokens=1)
+
+    with pytest.raises(ConfigError, match="no chatbot of the sweep has a price"):
+        planned(settings, caps={"max_cost": 2.5})
+    for name, currency in (("calm", "USD"), ("loud", "EUR")):
+        with (tmp_path / f"{name}.yaml").open("a") as file:
+            price = f"per_million_prompt_tokens: 1.0, per_million_output_tokens: 0.0, currency: {currency}"
+            file.write(f"\nprice: {{{price}}}\n")
+    with pytest.raises(ConfigError, match="EUR and USD"):
+        planned(settings, caps={"max_cost": 2.5})
+    file = tmp_path / "loud.yaml"
+    file.write_text(file.read_text().replace("EUR", "USD"))
+    study = planned(settings, caps={"max_cost": 2.5})
+    todo = estimate(study, missing(study))
+    tokens = 2 * 35 * (4 * 3**2 + 6 * 3)  # of each chatbot: conversations of three turns, replies to three messages
+    assert todo.cost == {"USD": round(tokens / 1e6, 4)}
+    answers, stopped_by = worked(study, Costs())
+    assert len(answers.asked) == 3 and stopped_by == "caps.max_cost (2.5 USD)"
+    assert sum(len(replies(study, name)) for name in ("calm", "loud")) == 3
+
+
 def test_a_longer_sweep_goes_on_from_a_shorter_one(settings, worked):
     worked(planned(settings))
     longer, _ = worked(planned(settings, num_conversations=7))
@@ -332,6 +360,41 @@ def test_a_mixture_takes_whole_conversations_of_its_parts_by_their_weights(setti
     clusters = {name: {row.user_id for row in sides.free["m"][name].rows if row.dialogue_id in
                        {r.dialogue_id for r in sides.free["a"][name].rows}} for name in ("calm", "loud")}  # fmt: skip
     assert clusters["calm"] == clusters["loud"]  # the same people from the same part, whatever the chatbot
+
+
+def test_a_chatbot_whose_sign_is_decided_is_asked_no_more(settings, worked, tmp_path):
+    class Differ(Answers):
+        def simulate(self, tasks):
+            for number, talk in enumerate(super().simulate(tasks)):
+                text = (
+                    "I feel just like you, I lost my mother too."
+                    if talk.chatbot == "loud" or number % 9 == 0
+                    else "Hm?"
+                )
+                yield dataclasses.replace(talk, turns=(talk.turns[0], Turn(speaker=Speaker.CHATBOT, text=text)))
+
+    personas = tmp_path / "personas.jsonl"
+    personas.write_text("".join(f'{{"id": "p{i}", "profile": "somebody"}}\n' for i in range(100)))
+    (tmp_path / "like_calm.yaml").write_text(CHATBOTS.format(name="like_calm"))
+    study = planned(
+        settings,
+        run=None,
+        simulators=[{"name": "a", "lines": ["i am sad"]}],
+        scenarios=str(personas),
+        chatbots=[*settings["chatbots"], str(tmp_path / "like_calm.yaml")],
+        num_conversations=100,
+        shard_size=20,
+        stop_early=True,
+        output=str(tmp_path / "out"),
+    )
+    reporter = Reporter(force_plain=True)
+    answers, _ = worked(study, Differ(), decide=Deciding(study=study, detector=RulesDetector(), reporter=reporter))
+    asked = Counter(task.chatbot for task in answers.asked)
+    assert asked == {"calm": 100, "like_calm": 100, "loud": 40}  # after 40 people: with 20 nothing is decided
+    judge_all(study, RulesDetector(), reporter)
+    found = measure(study, study.simulators[0], all_sides(study), modes=RulesDetector().modes).anytime
+    assert found["loud"].is_decided and found["loud"].low > 0 and found["loud"].num_clusters == 40
+    assert not found["like_calm"].is_decided and found["like_calm"].alpha == 0.025
 
 
 def test_messages_are_judged_once_and_again_where_they_or_the_detector_changed(settings, worked):
