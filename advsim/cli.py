@@ -29,7 +29,7 @@ advsim learns realistic users from real chats and lets chatbot variants meet tho
   advsim lab configs/lab.yaml                 do the estimators find truths that are known? no model needed
   advsim detectors measure                    how often are a detector's findings right?
   advsim corpus stats chats.jsonl.gz          counts, lengths and typing habits of dialogues
-  advsim submit configs/paper.yaml --address http://head:8265   train on a Ray cluster
+  advsim submit configs/paper.yaml --address http://head:8265   train, or sweep, on a Ray cluster
 
 Exit code 0: done; 2: the input must be changed; 3: the run failed; what is finished is kept; 70: advsim itself failed.
 Of 'advsim gate' also 1: the candidate is worse; 4: not enough evidence.
@@ -97,7 +97,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     train.add_argument("--json", action="store_true", help="print the metrics of all rounds as JSON at the end")
 
-    submit = _command(commands, "submit", "run 'advsim train' on a Ray cluster as a job")
+    submit = _command(commands, "submit", "run 'advsim train' or 'advsim sweep' on a Ray cluster as a job")
     _config_arguments(submit)
     submit.add_argument(
         "--address", required=True, help="job address of the cluster's head, for example http://127.0.0.1:8265"

@@ -1,23 +1,29 @@
-"""``advsim submit``: a training run as a Ray job."""
+"""``advsim submit``: a training run or a sweep as a Ray job."""
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
+from typing import Any
 
 from advsim.commands.options import config_of
-from advsim.config import Config, ModelConfig
+from advsim.config import Config, ModelConfig, SweepConfig, load_section, read_yaml
 from advsim.config.paths import check_storage, local_path
-from advsim.runtime.submit import submit_training
+from advsim.errors import ConfigError
+from advsim.runtime.submit import submit_sweep, submit_training
 
 
 def run(options: argparse.Namespace) -> None:
-    """Submit a training run to a cluster and, unless told not to, follow its output.
+    """Submit a training run or a sweep to a cluster and, unless told not to, follow its output.
 
     Raises:
         ConfigError: the configuration, or what would have to travel with it.
         CorpusError: the dialogues that would travel cannot be read.
         RunError: the cluster fell silent, or the job failed.
     """
+    if is_sweep(read_yaml(options.config)):
+        _submit_sweep(options)
+        return
     config = config_of(options)
     check_before_submit(config)
     submit_training(
@@ -27,6 +33,39 @@ def run(options: argparse.Namespace) -> None:
         allow_changed=options.allow_changed,
         allow_open_head=options.allow_open_head,
     )
+
+
+def is_sweep(values: Mapping[str, Any]) -> bool:
+    """Whether a file is a sweep's: it has keys that only a sweep has, and none that only a run has."""
+    run, sweep = set(Config.model_fields), set(SweepConfig.model_fields)
+    return bool(values.keys() & (sweep - run)) and not values.keys() & (run - sweep)
+
+
+def _submit_sweep(options: argparse.Namespace) -> None:
+    from advsim.chatbots.load import load_chatbots
+    from advsim.sweep.plan import plan
+
+    settings = load_section(SweepConfig, options.config, options.overrides)
+    if options.allow_changed:
+        raise ConfigError("--allow-changed: is of training runs; a sweep that changed needs another output folder")
+    corpus = None
+    if _can_be_planned(settings):  # what can be known here is known before anything is sent
+        study = plan(settings)
+        corpus = None if study.run is None else study.config.corpus
+    submit_sweep(
+        settings,
+        load_chatbots(*settings.chatbots),
+        corpus,
+        address=options.address,
+        wait=not options.no_wait,
+        allow_open_head=options.allow_open_head,
+    )
+
+
+def _can_be_planned(settings: SweepConfig) -> bool:
+    """Whether the run can be read from here: one on the cluster's own disk cannot."""
+    run = settings.run
+    return run is None or "://" in run or local_path(run, key="run").is_dir()
 
 
 def check_before_submit(config: Config) -> None:

@@ -1,4 +1,4 @@
-"""Submission of a training run to a Ray cluster as a job."""
+"""Submission of a training run or a sweep to a Ray cluster as a job."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ import shutil
 import tempfile
 import urllib.error
 import urllib.request
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import yaml
 from tenacity import Retrying, retry_if_exception_message, stop_after_delay, wait_fixed
 
-from advsim.config import Config
+from advsim.config import ChatbotConfig, Config, CorpusConfig, SweepConfig
 from advsim.config.paths import local_path
 from advsim.errors import ConfigError, one_line
 from advsim.runtime.follow import follow_job
@@ -53,17 +53,81 @@ def submit_training(
         RunError: the job failed, or the head fell silent.
         KeyboardInterrupt: with a message that says what becomes of the job.
     """
+
+    def fill(folder: Path) -> None:
+        shipped = _shipped(config, folder)
+        (folder / "config.yaml").write_text(
+            yaml.safe_dump(shipped.model_dump(mode="json"), sort_keys=False), encoding="utf-8"
+        )
+
+    return _submit(
+        fill,
+        entrypoint=_entrypoint(allow_changed),
+        name=config.name,
+        address=address,
+        wait=wait,
+        is_private=_ships_dialogues(config.corpus) and not allow_open_head,
+    )
+
+
+def submit_sweep(
+    settings: SweepConfig,
+    chatbots: Sequence[ChatbotConfig],
+    corpus: CorpusConfig | None,
+    *,
+    address: str,
+    wait: bool,
+    allow_open_head: bool = False,
+) -> str:
+    """Submit ``advsim sweep`` with these settings and follow its output.
+
+    Chatbots' files and the code they name, scenarios, and the dialogues of the run travel with the job; the run, the
+    output folder and models must be reachable from the cluster.
+
+    Args:
+        settings: the sweep, overrides applied.
+        chatbots: of its files.
+        corpus: of its run; None where it has no run.
+        address: job address of the cluster's head, ``http://host:port``.
+        wait: follow the job's output until it ends.
+        allow_open_head: send chats also to a head that asks nobody for a token.
+
+    Returns:
+        The job's id.
+
+    Raises:
+        ConfigError, RunError, KeyboardInterrupt: see :func:`submit_training`.
+    """
+
+    def fill(folder: Path) -> None:
+        shipped = _shipped_sweep(settings, chatbots, corpus, folder)
+        (folder / "config.yaml").write_text(
+            yaml.safe_dump(shipped.model_dump(mode="json"), sort_keys=False), encoding="utf-8"
+        )
+
+    ships_people = settings.scenarios is not None or (corpus is not None and _ships_dialogues(corpus))
+    return _submit(
+        fill,
+        entrypoint=shlex.join(["python", "-m", "advsim.cli", "sweep", "config.yaml"]),
+        name="sweep",
+        address=address,
+        wait=wait,
+        is_private=ships_people and not allow_open_head,
+    )
+
+
+def _submit(
+    fill: Callable[[Path], None], *, entrypoint: str, name: str, address: str, wait: bool, is_private: bool
+) -> str:
+    """Submit a job whose folder ``fill`` fills; what is private goes to a head alone that asks for a token."""
     from ray.exceptions import AuthenticationError
     from ray.job_submission import JobSubmissionClient
 
     with tempfile.TemporaryDirectory(prefix="advsim-job-") as scratch:
         working_dir = Path(scratch)
-        shipped = _shipped(config, working_dir)
-        if _ships_dialogues(config) and not allow_open_head:
+        fill(working_dir)
+        if is_private:
             _check_closed(address)
-        (working_dir / "config.yaml").write_text(
-            yaml.safe_dump(shipped.model_dump(mode="json"), sort_keys=False), encoding="utf-8"
-        )
         try:
             client = JobSubmissionClient(address)
             # A head that has just started answers for some seconds before it can run a job.
@@ -75,9 +139,9 @@ def submit_training(
             )
             job_id = patient(
                 client.submit_job,
-                entrypoint=_entrypoint(allow_changed),
+                entrypoint=entrypoint,
                 runtime_env={"working_dir": str(working_dir)},
-                metadata={"advsim_run": config.name},
+                metadata={"advsim_run": name},
             )
         except (AuthenticationError, ConnectionError, RuntimeError, ValueError) as error:
             reason = one_line(str(error), max_characters=400)
@@ -102,8 +166,8 @@ def _entrypoint(allow_changed: Sequence[str]) -> str:
     return shlex.join(["python", "-m", "advsim.cli", "train", "config.yaml", *allowed])
 
 
-def _ships_dialogues(config: Config) -> bool:
-    return bool(config.corpus.path) and config.corpus.source in ("jsonl", "parquet")
+def _ships_dialogues(corpus: CorpusConfig) -> bool:
+    return bool(corpus.path) and corpus.source in ("jsonl", "parquet")
 
 
 def _check_closed(address: str) -> None:
@@ -148,15 +212,62 @@ def _shipped(config: Config, working_dir: Path) -> Config:
     updates: dict[str, object] = {}
     if "://" not in config.output_dir:
         updates["output_dir"] = str(local_path(config.output_dir, key="output_dir").resolve())
-    if _ships_dialogues(config):
+    if _ships_dialogues(config.corpus):
         assert config.corpus.path is not None, "it is what ships"
         name = _ship(config.corpus.path, working_dir, key="corpus.path")
         updates["corpus"] = config.corpus.model_copy(update={"path": name})
-    place, _, function = (config.chatbot.function or "").rpartition(":")
-    if place.endswith(".py"):
-        name = _ship(place, working_dir, key="chatbot.function")
-        updates["chatbot"] = config.chatbot.model_copy(update={"function": f"{name}:{function}"})
+    updates["chatbot"] = _shipped_chatbot(config.chatbot, working_dir)
     return config.model_copy(update=updates)
+
+
+def _shipped_chatbot(chatbot: ChatbotConfig, working_dir: Path) -> ChatbotConfig:
+    """The chatbot as the job will read it: its code beside the configuration."""
+    place, _, function = (chatbot.function or "").rpartition(":")
+    if not place.endswith(".py"):
+        return chatbot
+    name = _ship(place, working_dir, key="chatbot.function")
+    return chatbot.model_copy(update={"function": f"{name}:{function}"})
+
+
+def _shipped_sweep(
+    settings: SweepConfig, chatbots: Sequence[ChatbotConfig], corpus: CorpusConfig | None, working_dir: Path
+) -> SweepConfig:
+    """The sweep as the job will read it: its folders absolute, all that it reads beside it."""
+    for chatbot in chatbots:
+        values = _shipped_chatbot(chatbot, working_dir).model_dump(mode="json", exclude_defaults=True)
+        file = working_dir / "chatbots" / f"{chatbot.name}.yaml"
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(yaml.safe_dump({"name": chatbot.name, **values}, sort_keys=False), encoding="utf-8")
+    updates: dict[str, object] = {"chatbots": ("chatbots",)}
+    for key in ("run", "output"):
+        folder = getattr(settings, key)
+        if folder is not None and "://" not in folder:
+            updates[key] = str(local_path(folder, key=key).resolve())
+    if settings.scenarios is not None:
+        updates["scenarios"] = _ship(settings.scenarios, working_dir, key="scenarios")
+    if corpus is not None and _ships_dialogues(corpus):
+        assert corpus.path is not None, "it is what ships"
+        name = _ship(corpus.path, working_dir, key="corpus.path")
+        updates["run_overrides"] = (*settings.run_overrides, f"corpus.path={name}")
+    evaluate = {
+        key: _ship(str(value), working_dir, key=f"evaluate.{key}")
+        for key in ("weights", "taxonomy", "worth", "calibration")
+        if (value := getattr(settings.evaluate, key)) is not None and value != "shipped"
+    }
+    updates["evaluate"] = settings.evaluate.model_copy(update=evaluate)
+    updates["simulators"] = tuple(
+        each
+        if isinstance(each, str)
+        else each.model_copy(
+            update={
+                key: str(local_path(value, key=f"simulators.{key}").resolve())
+                for key in ("run", "adapter")
+                if (value := getattr(each, key)) is not None and "://" not in value
+            }
+        )
+        for each in settings.simulators
+    )
+    return settings.model_copy(update=updates)
 
 
 def _ship(text: str, working_dir: Path, *, key: str) -> str:

@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from advsim.run_folder.reader import load_run
+from advsim.sweep.outcomes import read_sweep
 
 pytestmark = pytest.mark.slow
 
@@ -99,3 +100,34 @@ def test_job_trains_on_an_authenticated_cluster_and_is_refused_without_token(hea
     written = [path for path in (tmp_path / "runs").rglob("*") if path.is_file()]
     assert written
     assert not [path for path in written if token.encode() in path.read_bytes()]
+
+
+def test_a_sweep_travels_with_its_chatbots_and_scenarios(head, tiny_model, tmp_path, monkeypatch):
+    address, environment = head
+    here = tmp_path / "here"
+    here.mkdir()
+    monkeypatch.chdir(here)
+    Path("bot.py").write_text("def reply(turns):\n    return 'Tell me more.'\n")
+    Path("bot.yaml").write_text("{kind: python, function: 'bot.py:reply'}")
+    Path("fixed.yaml").write_text("{kind: scripted, replies: ['You should run.']}")
+    Path("people.jsonl").write_text("".join(f'{{"id": "p{i}", "profile": "somebody"}}\n' for i in range(5)))
+    Path("sweep.yaml").write_text(
+        yaml.safe_dump(
+            {
+                "simulators": [{"name": "lines", "lines": ["i am sad", "idk"]}],
+                "chatbots": ["bot.yaml", "fixed.yaml"],
+                "scenarios": "people.jsonl",
+                "baseline": "bot",
+                "num_conversations": 5,
+                "max_user_turns": 2,
+                "output": str(tmp_path / "swept"),
+                "evaluate": {"detector": "rules"},
+                "run_overrides": [f"model.path={tiny_model}"],
+            }
+        )
+    )
+    done = submit(Path("sweep.yaml"), address, environment)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "all figures" in done.stdout
+    finished = read_sweep(str(tmp_path / "swept"))
+    assert {name: len(rows) for name, rows in finished.sides["lines"].items()} == {"bot": 10, "fixed": 10}

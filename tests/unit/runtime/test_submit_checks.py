@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from advsim.chatbots.load import load_chatbots
 from advsim.cli import main
-from advsim.config import Config, parse_config
+from advsim.config import ChatbotConfig, Config, SweepConfig, parse_config
 from advsim.errors import ConfigError
 from advsim.runtime import submit
 
@@ -143,3 +144,32 @@ def test_nothing_is_sent_where_the_dialogues_cannot_be_read(
     settings.write_text(f"corpus: {{source: jsonl, path: {tmp_path / 'chats.jsonl'}}}\n")
     assert main(["submit", str(settings), "--address", head.address]) == 2
     assert "chats.jsonl line 1" in capsys.readouterr().err
+
+
+def test_a_sweep_travels_with_all_that_it_reads_and_its_folders_become_absolute(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    job = tmp_path / "job"
+    job.mkdir()
+    for name in ("people.jsonl", "worth.json", "chats.jsonl", "bot.py"):
+        (tmp_path / name).write_text("x")
+    settings = SweepConfig(
+        run="runs/r",
+        chatbots=("a.yaml", "folder"),
+        scenarios="people.jsonl",
+        simulators=("sft", {"name": "other", "run": "runs/o"}, {"name": "lora", "adapter": "adapters/x"}),
+        evaluate={"worth": "worth.json"},
+        output="out",
+    )
+    chatbots = [ChatbotConfig(name="a", kind="python", function="bot.py:reply", price=None), ChatbotConfig(name="b")]
+    shipped = submit._shipped_sweep(settings, chatbots, config("chats.jsonl").corpus, job)
+    assert (shipped.run, shipped.output) == (str(tmp_path / "runs/r"), str(tmp_path / "out"))
+    assert [each if isinstance(each, str) else each.run or each.adapter for each in shipped.simulators] == [
+        "sft",
+        str(tmp_path / "runs/o"),
+        str(tmp_path / "adapters/x"),
+    ]
+    assert shipped.run_overrides == ("corpus.path=chats.jsonl",) and shipped.chatbots == ("chatbots",)
+    travelled = {path.relative_to(job).as_posix() for path in job.rglob("*") if path.is_file()}
+    assert travelled == {"people.jsonl", "worth.json", "chats.jsonl", "bot.py", "chatbots/a.yaml", "chatbots/b.yaml"}
+    monkeypatch.chdir(job)
+    assert load_chatbots("chatbots") == chatbots
