@@ -138,9 +138,8 @@ def print_answer(result, run: str) -> None:
             way = "fails more often" if less.difference > 0 else "fails less often"
             is_clear = less.p_adjusted is not None and less.p_adjusted < 0.05
             verdict = way if is_clear else "is not told apart"
-            print(
-                f"  {test.pair.a:10} {verdict}: {shown(less.difference, less.low, less.high)}, p = {less.p_adjusted:.3f}"
-            )
+            points = shown(less.difference, less.low, less.high)
+            print(f"  {test.pair.a:10} {verdict}: {points}, p = {less.p_adjusted:.3f}")
     if result.validity is not None:
         print(f"\nCan the simulated users be trusted? {result.validity.sentence}")
     print(f"\nall figures: {run}/three_bots/sweep.json")

@@ -1,12 +1,13 @@
 """``advsim check``: check a configuration, print what a run with it would use, and send its chatbot one message.
 
-A chatbot's own file is taken as well.
+A chatbot's own file, or a sweep's, is taken as well.
 """
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from rich.table import Table
@@ -14,12 +15,15 @@ from rich.text import Text
 
 from advsim.chatbots.load import check_called_chatbots, load_chatbots
 from advsim.chatbots.trial import Trial, trial_json, try_chatbot
-from advsim.commands.options import config_of, only_figures_on_stdout
+from advsim.commands.options import config_of, is_sweep, only_figures_on_stdout
 from advsim.commands.show import console_on, money, print_json
-from advsim.config import ChatbotConfig, Config, read_yaml
+from advsim.config import ChatbotConfig, Config, SweepConfig, load_section, read_yaml
 from advsim.errors import one_line
 from advsim.records import Split
 from advsim.runtime.placement import PoolRequest, colocated, pool_requests
+from advsim.sweep.estimate import describe_work, estimate
+from advsim.sweep.plan import plan
+from advsim.sweep.work import missing
 from advsim.training.check import check_inputs
 
 
@@ -33,6 +37,9 @@ def run(options: argparse.Namespace) -> None:
     values = read_yaml(options.config)
     if is_chatbot(values):
         _check_chatbot(options, values)
+        return
+    if is_sweep(values):
+        _check_sweep(options)
         return
     config = config_of(options)
     corpus = check_inputs(config)
@@ -72,6 +79,25 @@ def _check_chatbot(options: argparse.Namespace, values: Mapping[str, Any]) -> No
         return
     console_on().print(Text.assemble((chatbot.name, "bold"), f" ({chatbot.kind}): the chatbot's file is sound"))
     _print_trial(chatbot, trial)
+
+
+def _check_sweep(options: argparse.Namespace) -> None:
+    settings = load_section(SweepConfig, options.config, options.overrides)
+    with only_figures_on_stdout():
+        study = plan(settings)
+        todo = estimate(study, missing(study))
+    trials = {chatbot.name: _trial_of(chatbot, options) for chatbot in study.chatbots}
+    if options.json:
+        answers = {name: trial_json(trial) for name, trial in trials.items()}
+        print_json({"sweep": settings.model_dump(mode="json"), "to_do": asdict(todo), "chatbot_answers": answers})
+        return
+    console = console_on()
+    console.print(f"the sweep's file is sound: {describe_work(study, todo)}", highlight=False)
+    console.print(f"  output       {study.output.location}", highlight=False, soft_wrap=True)
+    console.print(f"  simulators   {', '.join(simulator.name for simulator in study.simulators)}", highlight=False)
+    for chatbot in study.chatbots:
+        console.print(Text.assemble((chatbot.name, "bold"), f" ({chatbot.kind})"))
+        _print_trial(chatbot, trials[chatbot.name])
 
 
 def _trial_of(chatbot: ChatbotConfig, options: argparse.Namespace) -> Trial | None:

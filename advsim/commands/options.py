@@ -6,9 +6,10 @@ import argparse
 import contextlib
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
-from advsim.config import Config, load_config
+from advsim.config import Config, SweepConfig, load_config
 
 
 def config_of(options: argparse.Namespace) -> Config:
@@ -18,6 +19,12 @@ def config_of(options: argparse.Namespace) -> Config:
         ConfigError: see :func:`advsim.config.load_config`.
     """
     return load_config(options.config, options.overrides)
+
+
+def is_sweep(values: Mapping[str, Any]) -> bool:
+    """Whether a file is a sweep's: it has keys that only a sweep has, and none that only a run has."""
+    run, sweep = set(Config.model_fields), set(SweepConfig.model_fields)
+    return bool(values.keys() & (sweep - run)) and not values.keys() & (run - sweep)
 
 
 @contextlib.contextmanager

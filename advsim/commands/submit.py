@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
-from typing import Any
 
-from advsim.commands.options import config_of
+from advsim.commands.options import config_of, is_sweep
 from advsim.config import Config, ModelConfig, SweepConfig, load_section, read_yaml
 from advsim.config.paths import check_storage, local_path
 from advsim.errors import ConfigError
@@ -33,12 +31,6 @@ def run(options: argparse.Namespace) -> None:
         allow_changed=options.allow_changed,
         allow_open_head=options.allow_open_head,
     )
-
-
-def is_sweep(values: Mapping[str, Any]) -> bool:
-    """Whether a file is a sweep's: it has keys that only a sweep has, and none that only a run has."""
-    run, sweep = set(Config.model_fields), set(SweepConfig.model_fields)
-    return bool(values.keys() & (sweep - run)) and not values.keys() & (run - sweep)
 
 
 def _submit_sweep(options: argparse.Namespace) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from advsim.chatbots.load import check_called_chatbots, load_chatbots
+from advsim.chatbots.load import check_called_chatbots, check_named_chatbots, load_chatbots
 from advsim.config import ChatbotConfig, Config, CorpusConfig, SweepConfig, parse_config
 from advsim.corpus.load import Corpus, load_corpus
 from advsim.corpus.prefixes import Prefix
@@ -141,6 +141,7 @@ def plan(settings: SweepConfig, *, corpus_of: CorpusOf | None = None) -> SweepPl
     chatbots = tuple(load_chatbots(*settings.chatbots))
     check_called_chatbots(chatbots)
     config = _config(settings, run)
+    check_named_chatbots(chatbots, config)
     corpus = None if run is None else _corpus(settings, run, config, corpus_of)
     held_out = () if corpus is None else tuple(d for d in corpus.dialogues if d.split is not Split.TRAIN)
     order = held_out_order(held_out, settings.seed)
@@ -211,9 +212,6 @@ def _check_names(sweep_plan: SweepPlan) -> None:
     baseline = sweep_plan.settings.baseline
     if baseline not in sweep_plan.names:
         raise ConfigError(f"baseline {baseline}: no such chatbot; expected one of {', '.join(sweep_plan.names)}")
-    served = [chatbot for chatbot in sweep_plan.chatbots if chatbot.kind == "model"]
-    if served and sweep_plan.settings.run is None and sweep_plan.config.chatbot.kind != "model":
-        raise ConfigError(f"chatbot {served[0].name} speaks through a model, but there is no engine for one here")
 
 
 def _check_caps(sweep_plan: SweepPlan) -> None:

@@ -18,6 +18,7 @@ from advsim.chatbots.load import check_called_chatbots, load_chatbots
 from advsim.cli import _parser
 from advsim.commands.check import is_chatbot
 from advsim.commands.evaluate import evaluation_config
+from advsim.commands.options import is_sweep
 from advsim.config import ChatbotConfig, SweepConfig, load_config, load_section, parse_config, read_yaml
 from advsim.lab.config import LabConfig
 
@@ -176,6 +177,8 @@ def test_printed_commands_are_taken_by_the_command_line_and_their_keys_by_the_co
     options = _parser().parse_args(command)
     if options.module == "check" and is_chatbot(read_yaml(options.config)):
         load_chatbots(options.config, overrides=options.overrides)
+    elif options.module in ("check", "submit") and is_sweep(read_yaml(options.config)):
+        load_section(SweepConfig, options.config, options.overrides)
     elif options.module in ("train", "check", "submit"):
         load_config(options.config, options.overrides)
     elif options.module == "sweep":
