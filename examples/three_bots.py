@@ -38,8 +38,8 @@ def main() -> None:
     """Sweep and print."""
     parser = argparse.ArgumentParser(description="Let three kinds of chatbot meet simulated users.")
     parser.add_argument("--run", default="runs/quickstart", help="folder of a finished run")
-    parser.add_argument("--num-conversations", type=int, default=12, help="of each chatbot")
-    parser.add_argument("--num-prefixes", type=int, default=24, help="real messages that each chatbot answers")
+    parser.add_argument("--num-conversations", type=int, default=10, help="of each chatbot")
+    parser.add_argument("--num-prefixes", type=int, default=16, help="real messages that each chatbot answers")
     options = parser.parse_args()
     run = advsim.load_run(options.run)
     config = parse_config(run.config)
