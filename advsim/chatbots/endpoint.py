@@ -50,6 +50,7 @@ class ChatEndpoint:
             access,
             base_url=endpoint.base_url,
             settings=SETTINGS,
+            tokens_key=f"max_tokens in {SETTINGS}.extra_body",
             adapts=False,  # with other keys than were written it would be another chatbot
         )
 

@@ -91,6 +91,7 @@ class ChatCompletions:
         settings: name of the section whose keys remedies name, for example ``evaluate.judge``.
         whose: begins the notes: ``The judge's endpoint``.
         adapts: False: a refused request fails as it is, because with other keys it would be another one's answer.
+        tokens_key: where the token limit of an answer is set, for remedies; None: ``max_tokens`` of ``settings``.
     """
 
     def __init__(
@@ -102,8 +103,10 @@ class ChatCompletions:
         settings: str,
         whose: str = "The endpoint",
         adapts: bool = True,
+        tokens_key: str | None = None,
     ) -> None:
         self._adapts = adapts
+        self._tokens_key = tokens_key or f"{settings}.max_tokens"
         self._endpoint = endpoint
         self._key = key
         self._base_url = base_url
@@ -207,7 +210,7 @@ class ChatCompletions:
             text=self._key.masked(text),
             why_empty=""
             if text.strip()
-            else self._key.shortened(_why_empty(choice, message, thoughts, self._settings)),
+            else self._key.shortened(_why_empty(choice, message, thoughts, self._tokens_key)),
             is_cut=choice.get("finish_reason") == "length",
             num_prompt_tokens=_count(counts.get("prompt_tokens")),
             num_completion_tokens=_count(counts.get("completion_tokens")),
@@ -267,13 +270,13 @@ def _text_of(content: object) -> str:
     return "".join(part["text"] for part in parts if part.get("type") == "text" and isinstance(part.get("text"), str))
 
 
-def _why_empty(choice: Mapping[str, Any], message: Mapping[str, Any], thoughts: str, settings: str) -> str:
+def _why_empty(choice: Mapping[str, Any], message: Mapping[str, Any], thoughts: str, tokens_key: str) -> str:
     """Why a completion has no text, as far as the server shows it."""
     if isinstance(message.get("refusal"), str):
         return f"the model refuses: {message['refusal']}"
     if thoughts or choice.get("finish_reason") == "length":
         what = "thoughts and no answer" if thoughts else "no answer before its token limit"
-        return f"the model gave {what}; raise {settings}.max_tokens, which counts thoughts too, or turn them off"
+        return f"the model gave {what}; raise {tokens_key}, which counts thoughts too, or turn them off"
     if choice.get("finish_reason") == "content_filter":
         return "the endpoint's content filter took the answer"
     return ""
