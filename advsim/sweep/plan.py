@@ -12,6 +12,7 @@ from typing import Any
 
 from advsim.chatbots.load import check_called_chatbots, load_chatbots
 from advsim.config import ChatbotConfig, Config, SweepConfig, parse_config
+from advsim.config.paths import under
 from advsim.corpus.load import Corpus, load_corpus
 from advsim.corpus.prefixes import Prefix, user_of
 from advsim.errors import ConfigError
@@ -148,7 +149,9 @@ def plan(settings: SweepConfig) -> SweepPlan:
             f"{settings.run} keeps {len(order)} dialogues from training, expected enough for people to simulate and "
             "others to replay; raise corpus.validation_fraction"
         )
-    output = RunDir(settings.output or f"{settings.run.rstrip('/')}/sweep")
+    output = RunDir(settings.output or under(settings.run, "sweep"))
+    if not output.is_local:
+        output.check_writable(key="output")
     sweep_plan = SweepPlan(
         run=run,
         config=config,
