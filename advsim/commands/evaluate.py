@@ -12,7 +12,7 @@ from typing import Any
 from advsim.commands.options import corpus_override, only_figures_on_stdout
 from advsim.commands.show import print_json, print_parts, say
 from advsim.config import Config, parse_config, read_yaml
-from advsim.config.paths import local_path
+from advsim.config.paths import check_storage, under
 from advsim.detectors.judge.judge import NO_VERDICT
 from advsim.detectors.protocol import Detector
 from advsim.errors import ConfigError, RunError
@@ -90,12 +90,17 @@ def evaluate_files(
     embedder: Embedder | None = None,
 ) -> Evaluation:
     """Evaluate dialogue files; with ``out`` write what was found there; see :func:`advsim.evaluate_files`."""
+    folder = None
+    if out is not None:  # before the work, whose result would be lost
+        check_storage(str(out), key="--out")
+        folder = RunDir(str(out))
+        folder.check_writable(key="--out")
     measured = measure_files(
         conversations, reference=reference, config=config, detector=detector, reporter=reporter, embedder=embedder
     )
-    if out is not None:
+    if folder is not None:
         names = {"metrics": "metrics.json", "failures": "failures.parquet", "page": "evaluation.html"}
-        _write(RunDir(str(local_path(str(out), key="--out"))), measured, **names)
+        _write(folder, measured, **names)
     return measured.result
 
 
@@ -139,7 +144,7 @@ def _evaluate_run(options: argparse.Namespace, run_folder: str, yaml_file: str |
     run = load_run(run_folder)
     overrides = [*_flags(options), *options.overrides, *corpus_override(options)]
     config = evaluation_config(yaml_file, overrides, of_run=run)
-    return evaluate_run(run, config=config), f"{run_folder}/{EVALUATION_REPORT}"
+    return evaluate_run(run, config=config), under(run_folder, EVALUATION_REPORT)
 
 
 def _evaluate_files(options: argparse.Namespace, yaml_file: str | None) -> tuple[Evaluation, str]:
@@ -150,7 +155,7 @@ def _evaluate_files(options: argparse.Namespace, yaml_file: str | None) -> tuple
         overrides = [f"corpus.path={json.dumps(options.conversations)}", *overrides]  # what the settings are for
     config = evaluation_config(yaml_file, overrides)
     evaluation = evaluate_files(options.conversations, reference=options.reference, out=options.out, config=config)
-    return evaluation, f"{options.out}/evaluation.html" if options.out else ""
+    return evaluation, under(options.out, "evaluation.html") if options.out else ""
 
 
 def _targets(options: argparse.Namespace) -> tuple[str | None, str | None]:

@@ -14,6 +14,7 @@ from typing import TextIO
 from advsim.commands.options import config_of
 from advsim.commands.show import print_parts, say
 from advsim.config import Config
+from advsim.config.paths import under
 from advsim.corpus.load import Corpus, load_corpus
 from advsim.errors import AdvsimError, RunError
 from advsim.run_folder.folder import RunDir
@@ -32,6 +33,8 @@ def run(options: argparse.Namespace) -> None:
     config = config_of(options)
     corpus = check_inputs(config)
     folder = RunDir(config.run_path)
+    if not folder.is_local:
+        folder.check_writable(key="output_dir")
     folder.write_bytes(f"{LOGS}/README", b"Output of the driver, the engines and Ray, off the screen.\n")
     log_file = str(folder.path / LOGS / "driver.log") if folder.is_local else os.devnull
     with _output_to(log_file) as (terminal_out, terminal_err):
@@ -57,7 +60,7 @@ def run(options: argparse.Namespace) -> None:
 
             metrics = read_metrics(baseline=trained.baseline, rounds=trained.rounds)
             print_parts(round_tables(metrics), terminal_out)
-            say(f"report: {config.run_path}/{REPORT}", terminal_out)
+            say(f"report: {under(config.run_path, REPORT)}", terminal_out)
 
 
 def train(

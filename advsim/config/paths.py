@@ -24,9 +24,12 @@ def local_path(text: str, *, key: str) -> Path:
         key: that holds it, for errors.
 
     Raises:
-        ConfigError: it is empty, holds a control character or a shell variable, or ``~`` names an unknown user.
+        ConfigError: it is empty, an address, holds a control character or a shell variable, or ``~`` names an unknown
+            user.
     """
     check_path_text(text, key=key)
+    if "://" in text:
+        raise ConfigError(f"{key}: got {text!r}, an address; expected a path of this machine")
     try:
         return Path(text).expanduser()
     except RuntimeError:
@@ -59,11 +62,45 @@ def check_storage(text: str, *, key: str) -> None:
     check_path_text(text, key=key)
     if scheme not in STORAGE:
         raise ConfigError(f"{key}: got {text!r}; expected a path, or a URI that begins with {', '.join(STORAGE)}://")
+    if scheme != "file" and not rest.split("?", 1)[0].strip("/"):
+        raise ConfigError(f"{key}: got {text!r}, which names no bucket; write {scheme}://bucket/folder")
     if "@" in rest.split("/", 1)[0] or "secret_key=" in rest or "access_key=" in rest:
         raise ConfigError(
             f"{key}: the address holds a key or password; take it out and set the storage's environment variables "
             "(for s3: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY)"
         )
+
+
+def under(location: str, name: str) -> str:
+    """The address of what is called ``name`` in a folder; settings of a URI (``?region=...``) stay at its end.
+
+    Args:
+        location: a path, or a URI of storage.
+        name: relative to it, with ``/``.
+    """
+    folder, mark, settings = location.partition("?") if "://" in location else (location, "", "")
+    return f"{folder.rstrip('/')}/{name}{mark}{settings}"
+
+
+def parent_of(location: str, *, key: str) -> tuple[str, str]:
+    """The folder of a file, as an address of its own, and the file's name in it.
+
+    Args:
+        location: a path, or a URI of storage.
+        key: that holds it, for errors.
+
+    Raises:
+        ConfigError: see :func:`check_storage`; or a URI names no file.
+    """
+    check_storage(location, key=key)
+    if "://" not in location:
+        file = local_path(location, key=key)
+        return str(file.parent), file.name
+    address, mark, settings = location.partition("?")
+    folder, _, name = address.rpartition("/")
+    if not name or folder.endswith("/"):
+        raise ConfigError(f"{key}: got {location!r}, which names no file; write its folder and its name")
+    return f"{folder}{mark}{settings}", name
 
 
 def is_loopback(host: str) -> bool:

@@ -10,6 +10,7 @@ from advsim.config.base import Section, Seed
 from advsim.config.corpus import CorpusConfig
 from advsim.config.evaluate import EvaluateConfig
 from advsim.config.model import EngineConfig, LoraConfig, ModelConfig
+from advsim.config.paths import under
 from advsim.config.resources import ResourcesConfig
 from advsim.config.rollout import ChatbotConfig, PromptConfig, RolloutConfig
 from advsim.config.training import (
@@ -113,4 +114,4 @@ class Config(Section):
     @property
     def run_path(self) -> str:
         """Where the run folder is: a path or a URI."""
-        return f"{self.output_dir.rstrip('/')}/{self.name}"
+        return under(self.output_dir, self.name)

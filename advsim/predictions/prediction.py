@@ -12,8 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from advsim.config.paths import local_path
-from advsim.errors import ConfigError, RunError
+from advsim.config.paths import local_path, parent_of
+from advsim.errors import ConfigError, RunError, one_line
 from advsim.rates.ab_test import Difference
 from advsim.records import Rate
 from advsim.run_folder.folder import RunDir
@@ -141,11 +141,14 @@ def write_prediction(path: str, prediction: Prediction) -> str:
         ConfigError: the path can name no file, or there is one: a prediction is never overwritten.
         RunError: it cannot be written.
     """
-    file = local_path(path, key="--out")
-    if file.exists():
+    parent, name = parent_of(path, key="--out")
+    folder = RunDir(parent)
+    if folder.exists(name):
         raise ConfigError(f"--out {path}: is there already, and a prediction is not overwritten; give another name")
+    if not folder.is_local:
+        folder.check_writable(key="--out")
     values = frozen_values(prediction)
-    RunDir(str(file.parent)).write_json(file.name, values)
+    folder.write_json(name, values)
     return str(values["sha256"])
 
 
@@ -192,6 +195,8 @@ _RESTORE = "restore the file as 'advsim predict' wrote it"
 
 
 def _read_object(path: str) -> dict[str, Any]:
+    if "://" in path:
+        return _object_of(_bytes_of_storage(path), path)
     file = local_path(path, key="prediction file")
     try:
         if file.exists() and not file.is_file():
@@ -200,6 +205,18 @@ def _read_object(path: str) -> dict[str, Any]:
             content = stream.read(MAX_BYTES + 1)
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read ({error.strerror or error})") from None
+    return _object_of(content, path)
+
+
+def _bytes_of_storage(path: str) -> bytes:
+    parent, name = parent_of(path, key="prediction file")
+    try:
+        return RunDir(parent).read_bytes(name)
+    except RunError as error:
+        raise ConfigError(f"{path}: cannot be read ({one_line(str(error.__cause__ or error))})") from None
+
+
+def _object_of(content: bytes, path: str) -> dict[str, Any]:
     if len(content) > MAX_BYTES:
         raise ConfigError(f"{path}: has more than {MAX_BYTES:,} bytes; expected a prediction")
     try:

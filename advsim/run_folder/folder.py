@@ -21,7 +21,7 @@ import pyarrow as pa
 import pyarrow.fs
 import pyarrow.parquet
 
-from advsim.errors import RunError
+from advsim.errors import ConfigError, RunError, one_line
 from advsim.run_folder.results import plain_values
 
 TEMPORARY = ".tmp"
@@ -63,11 +63,7 @@ class RunDir:
         Raises:
             RunError: that cannot be seen, for example because a folder may not be read.
         """
-        try:
-            info = self._fs.get_file_info(self._full(name))
-        except (OSError, ValueError) as error:
-            raise RunError(f"cannot read {name} in run folder {self.location}: {error}") from error
-        return bool(info.type != pyarrow.fs.FileType.NotFound)
+        return bool(self._info(name).type != pyarrow.fs.FileType.NotFound)
 
     def write_bytes(self, name: str, content: bytes) -> None:
         """Write a file atomically.
@@ -90,6 +86,26 @@ class RunDir:
                 "folder writable, then run the same command to resume"
             ) from error
 
+    def check_writable(self, *, key: str) -> None:
+        """Write a file and take it away, before work whose result would be lost where that fails.
+
+        Args:
+            key: of the configuration, or the flag, that names this folder.
+
+        Raises:
+            ConfigError: the folder or bucket is not there, may not be written, or its storage does not answer.
+        """
+        probe = f".writable-{secrets.token_hex(4)}"
+        try:
+            self.write_bytes(probe, b"")
+            self.remove(probe)
+        except RunError as error:
+            cause = one_line(str(error.__cause__ or error), max_characters=300)
+            raise ConfigError(
+                f"{key}: {self.location} cannot be written ({cause}); name another place, or mend its address, keys "
+                "or its rights"
+            ) from None
+
     def sweep(self) -> int:
         """Take away what writers that were killed left in ``.tmp/``; returns the number of files.
 
@@ -97,7 +113,7 @@ class RunDir:
         """
         if not self.exists(TEMPORARY):
             return 0
-        left = self._fs.get_file_info(pyarrow.fs.FileSelector(self._full(TEMPORARY)))
+        left = self._infos(TEMPORARY)
         for info in left:
             with contextlib.suppress(OSError):
                 self._fs.delete_file(info.path)
@@ -109,7 +125,7 @@ class RunDir:
         Raises:
             RunError: it cannot be removed.
         """
-        kind = self._fs.get_file_info(self._full(name)).type
+        kind = self._info(name).type
         try:
             if kind == pyarrow.fs.FileType.Directory:
                 self._fs.delete_dir(self._full(name))
@@ -119,13 +135,17 @@ class RunDir:
             raise RunError(f"cannot remove {name} in run folder {self.location}: {error}") from error
 
     def files(self, name: str) -> list[str]:
-        """Files under a name: itself where it is a file, else all below it, in order; empty where nothing is there."""
-        info = self._fs.get_file_info(self._full(name))
+        """Files under a name: itself where it is a file, else all below it, in order; empty where nothing is there.
+
+        Raises:
+            RunError: that cannot be seen.
+        """
+        info = self._info(name)
         if info.type == pyarrow.fs.FileType.File:
             return [name]
         if info.type != pyarrow.fs.FileType.Directory:
             return []
-        below = self._fs.get_file_info(pyarrow.fs.FileSelector(self._full(name), recursive=True))
+        below = self._infos(name, recursive=True)
         return sorted(
             entry.path.removeprefix(f"{self._root}/") for entry in below if entry.type == pyarrow.fs.FileType.File
         )
@@ -198,12 +218,7 @@ class RunDir:
 
     def read_files(self, folder: str) -> dict[str, bytes]:
         """Names and contents of the files of a sub-folder (not deeper)."""
-        selector = pyarrow.fs.FileSelector(self._full(folder))
-        try:
-            infos = self._fs.get_file_info(selector)
-        except OSError as error:
-            raise RunError(f"cannot read {folder} in run folder {self.location}: {error}") from error
-        names = sorted(info.base_name for info in infos if info.type == pyarrow.fs.FileType.File)
+        names = sorted(info.base_name for info in self._infos(folder) if info.type == pyarrow.fs.FileType.File)
         return {name: self.read_bytes(f"{folder}/{name}") for name in names}
 
     def append_line(self, name: str, value: Any) -> None:
@@ -256,6 +271,28 @@ class RunDir:
                 "the file, or run the stage that writes it again"
             )
         return value
+
+    def _info(self, name: str) -> pyarrow.fs.FileInfo:
+        """What is at a name.
+
+        Raises:
+            RunError: that cannot be seen.
+        """
+        try:
+            return self._fs.get_file_info(self._full(name))
+        except (OSError, ValueError) as error:
+            raise RunError(f"cannot read {name} in run folder {self.location}: {error}") from error
+
+    def _infos(self, folder: str, *, recursive: bool = False) -> list[pyarrow.fs.FileInfo]:
+        """What is in a folder.
+
+        Raises:
+            RunError: that cannot be seen.
+        """
+        try:
+            return list(self._fs.get_file_info(pyarrow.fs.FileSelector(self._full(folder), recursive=recursive)))
+        except (OSError, ValueError) as error:
+            raise RunError(f"cannot read {folder} in run folder {self.location}: {error}") from error
 
     def _full(self, name: str) -> str:
         return f"{self._root}/{name}"

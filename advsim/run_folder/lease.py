@@ -8,7 +8,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from typing import Any
 
@@ -72,7 +72,8 @@ def _kept_fresh(run: RunDir) -> Iterator[None]:
 
     def keep_fresh() -> None:
         while not ended.wait(REFRESH_S):
-            run.write_json(LEASE, {**ours, "at": time.time()})
+            with suppress(RunError):  # storage that is silent for a moment is asked again, before the lease is stale
+                run.write_json(LEASE, {**ours, "at": time.time()})
 
     thread = threading.Thread(target=keep_fresh, daemon=True)
     thread.start()
@@ -81,7 +82,8 @@ def _kept_fresh(run: RunDir) -> Iterator[None]:
     finally:
         ended.set()
         thread.join()
-        run.remove(LEASE)
+        with suppress(RunError):  # the work is done; what is left is stale in five minutes
+            run.remove(LEASE)
 
 
 def _ours() -> dict[str, Any]:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from advsim.chatbots.load import check_called_chatbots, check_named_chatbots, load_chatbots
 from advsim.config import ChatbotConfig, Config, CorpusConfig, SweepConfig, parse_config
+from advsim.config.paths import under
 from advsim.corpus.load import Corpus, load_corpus
 from advsim.corpus.prefixes import Prefix
 from advsim.errors import ConfigError
@@ -149,7 +150,7 @@ def plan(settings: SweepConfig, *, corpus_of: CorpusOf | None = None) -> SweepPl
     prefixes = prefixes_of_others(order, starts, settings)
     _check_people(settings, starts, prefixes, len(order))
     simulators = choose_simulators(run, settings.simulators, config)
-    where = settings.output or f"{str(settings.run).rstrip('/')}/sweep"
+    where = settings.output or under(str(settings.run), "sweep")
     planned = SweepPlan(
         settings=settings,
         run=run,

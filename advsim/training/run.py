@@ -46,6 +46,8 @@ def run_training(
     reporter = reporter or Reporter(file=sys.stderr)
     check_corpus(corpus)
     run = RunDir(config.run_path)
+    if not run.is_local:
+        run.check_writable(key="output_dir")
     with lease(run):
         run.sweep()
         _train(run, config, corpus, allow_changed=allow_changed, reporter=reporter)

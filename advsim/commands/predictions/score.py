@@ -8,7 +8,7 @@ import sys
 from advsim.commands.options import only_figures_on_stdout
 from advsim.commands.show import print_json, print_parts, say
 from advsim.config import parse_config
-from advsim.config.paths import check_storage
+from advsim.config.paths import check_storage, under
 from advsim.errors import ConfigError
 from advsim.predictions.live import detector_of, live_outcomes, read_logs
 from advsim.predictions.prediction import read_prediction
@@ -28,12 +28,13 @@ def run(options: argparse.Namespace) -> None:
     """Hold a prediction against logs, print how far it was off, and with ``--out`` write it there.
 
     Raises:
-        ConfigError: the prediction was edited, its detector is not there as it was, or ``--out`` can name no folder.
+        ConfigError: the prediction was edited, its detector is not there as it was, or ``--out`` cannot be written.
         CorpusError: the logs cannot be read, or lack a chatbot that is predicted.
         RunError: the folder cannot be written.
     """
     if options.out is not None:
         check_storage(options.out, key="--out")
+        RunDir(options.out).check_writable(key="--out")
     with only_figures_on_stdout():
         found = score_files(options)
         if options.out is not None:
@@ -48,7 +49,7 @@ def run(options: argparse.Namespace) -> None:
         say(line)
     say(f"prediction of {found.predicted_at}, SHA-256 {found.prediction_sha256}")
     if options.out is not None:
-        say(f"report: {options.out.rstrip('/')}/{PAGE}")
+        say(f"report: {under(options.out, PAGE)}")
 
 
 def score_files(options: argparse.Namespace) -> Score:

@@ -210,7 +210,13 @@ def test_a_configuration_cannot_be_changed_after_it_was_checked() -> None:
 
 
 @pytest.mark.parametrize(
-    ("output_dir", "path"), [("runs", "runs/run"), ("runs/", "runs/run"), ("s3://bucket/x/", "s3://bucket/x/run")]
+    ("output_dir", "path"),
+    [
+        ("runs", "runs/run"),
+        ("runs/", "runs/run"),
+        ("s3://bucket/x/", "s3://bucket/x/run"),
+        ("s3://b/x?region=r&scheme=http", "s3://b/x/run?region=r&scheme=http"),
+    ],
 )
 def test_run_path_joins_folders_and_uris(output_dir: str, path: str) -> None:
     assert Config(output_dir=output_dir).run_path == path

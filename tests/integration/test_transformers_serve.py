@@ -1,0 +1,123 @@
+"""A chatbot behind ``transformers serve``, a chat server that has nothing in common with vLLM's, over real HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from advsim.chatbots.caller import CallerActor, CallerSpec
+from advsim.chatbots.protocol import Utterance
+from advsim.config import ChatbotConfig
+from advsim.errors import ChatbotError
+from advsim.records import Speaker, Turn
+
+pytestmark = pytest.mark.slow
+
+DIALOGUE = (
+    Turn(speaker=Speaker.USER, text="hi"),
+    Turn(speaker=Speaker.CHATBOT, text="Hello. What brings you here?"),
+    Turn(speaker=Speaker.USER, text="My boss yelled at me today, I felt so small."),
+)
+START_S = 120.0
+
+
+@pytest.fixture(scope="module")
+def server(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Address of a server of the tiny model."""
+    for package in ("fastapi", "uvicorn", "openai"):
+        pytest.importorskip(package, reason=f"transformers serve needs {package}")
+    command = Path(sys.executable).with_name("transformers")
+    assert command.exists() or shutil.which("transformers"), "transformers brings its command"
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    log = tmp_path_factory.mktemp("serve") / "log.txt"
+    with log.open("w") as stream:
+        process = subprocess.Popen(
+            [str(command), "serve", str(tiny_model), "--host", "127.0.0.1", "--port", str(port), "--device", "cpu"],
+            stdout=stream,
+            stderr=subprocess.STDOUT,
+            env={**os.environ, "HF_HUB_OFFLINE": "1"},
+        )
+    try:
+        address = f"http://127.0.0.1:{port}"
+        give_up_at = time.monotonic() + START_S
+        while not is_up(address):
+            assert process.poll() is None and time.monotonic() < give_up_at, log.read_text()[-2000:]
+            time.sleep(0.2)
+        yield address
+    finally:
+        process.terminate()
+        process.wait(timeout=20)
+
+
+def is_up(address: str) -> bool:
+    try:
+        return httpx.get(f"{address}/health", timeout=5.0).is_success
+    except httpx.TransportError:
+        return False
+
+
+def bot(name: str, server: str, model: Path, body: dict[str, object], **more: object) -> ChatbotConfig:
+    endpoint = {"base_url": f"{server}/v1", "model": str(model), "extra_body": body}
+    calls = {"max_attempts": 1, "timeout_s": 60.0}
+    return ChatbotConfig.model_validate(
+        {"name": name, "kind": "endpoint", "endpoint": endpoint, "calls": calls, **more}
+    )
+
+
+def said_by(*chatbots: ChatbotConfig, turns: tuple[Turn, ...] = DIALOGUE) -> dict[str, Utterance | Exception]:
+    """What each chatbot answers, or the error in its place; all are called at once."""
+
+    async def ask() -> dict[str, Utterance | Exception]:
+        actor = CallerActor(CallerSpec(chatbots=chatbots, folder="", num_callers=1))
+        names = [chatbot.name for chatbot in chatbots]
+        answers = await asyncio.gather(
+            *(actor.reply(turns, 0, name, f"session-{name}") for name in names), return_exceptions=True
+        )
+        await actor.close()
+        return dict(zip(names, answers, strict=True))
+
+    return asyncio.run(ask())
+
+
+def test_it_answers_with_text_tokens_and_where_it_was_cut(server: str, tiny_model: Path) -> None:
+    """The penalty keeps a random model from saying line feeds only, and shows that ``extra_body`` arrives."""
+    body = {"frequency_penalty": 2.0, "max_tokens": 16}
+    found = said_by(
+        bot("cut", server, tiny_model, body),
+        bot("same", server, tiny_model, body),
+        bot("prompted", server, tiny_model, body, system_prompt="Be brief."),
+    )
+    cut, same, prompted = (found[name] for name in ("cut", "same", "prompted"))
+    assert isinstance(cut, Utterance) and isinstance(same, Utterance) and isinstance(prompted, Utterance), found
+    assert cut.text.strip() and not cut.finished and cut.text == same.text
+    assert cut.effort is not None and prompted.effort is not None
+    assert cut.effort.num_output_tokens == 16 and cut.effort.seconds > 0
+    assert (prompted.effort.num_prompt_tokens or 0) > (cut.effort.num_prompt_tokens or 0) > 20  # all turns are sent
+
+
+def test_what_it_refuses_is_a_failure_with_its_words_and_does_not_stop_the_others(
+    server: str, tiny_model: Path
+) -> None:
+    found = said_by(
+        bot("odd key", server, tiny_model, {"no_such_key": 1}),
+        bot("other model", server, tiny_model.parent, {}),
+        bot("blank", server, tiny_model, {"max_tokens": 8}),
+        bot("sound", server, tiny_model, {"frequency_penalty": 2.0, "max_tokens": 16}),
+    )
+    assert isinstance(found["odd key"], ChatbotError) and "HTTP 422" in str(found["odd key"]), found
+    assert "no_such_key" in str(found["odd key"])
+    assert isinstance(found["other model"], ChatbotError) and "pinned" in str(found["other model"]), found
+    assert "raise max_tokens in endpoint.extra_body" in str(found["blank"])  # line feeds alone are no message
+    assert isinstance(found["sound"], Utterance)
