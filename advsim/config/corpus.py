@@ -84,6 +84,8 @@ class CorpusConfig(Section):
     """Share of users (or dialogues, where users are unknown) kept for the held-out realism tests of the rounds."""
     test_fraction: Fraction = 0.1
     """Share kept untouched for ``advsim evaluate``."""
+    max_turns: Annotated[int, Field(ge=1, le=10_000_000, strict=True)] = 10_000
+    """Turns of one dialogue at most; a longer one is mostly a log of many."""
     max_dialogues: Annotated[int, Field(ge=1, le=100_000_000, strict=True)] | None = None
     """Use only so many dialogues (a stable choice by hash); None uses all."""
 

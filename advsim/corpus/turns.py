@@ -14,9 +14,6 @@ from advsim.prompts.text import END_TOKEN
 from advsim.prompts.thoughts import separate_thoughts
 from advsim.records import Speaker, Turn
 
-MAX_TURNS = 10_000
-"""Turns of one dialogue; a longer one is a log of many."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RawTurn:
@@ -41,7 +38,7 @@ def checked_turns(
 
     Args:
         raw_turns: all turns of the line, in order.
-        config: says which roles are whose, which are left out, and whether turns are merged.
+        config: says which roles are whose, which are left out, whether turns are merged, and how many there may be.
         key: what the file calls its turns, for messages; ``role_key`` and ``text_key`` likewise.
         role_key: see ``key``.
         text_key: see ``key``.
@@ -50,10 +47,13 @@ def checked_turns(
 
     Raises:
         CorpusError: a role is unknown, a text is empty, nobody is the user, speakers do not alternate, or there are
-            more than :data:`MAX_TURNS`.
+            more than ``max_turns``.
     """
-    if len(raw_turns) > MAX_TURNS:
-        raise CorpusError(f"{key}: got {len(raw_turns)} turns, expected at most {MAX_TURNS}; split the dialogue")
+    if len(raw_turns) > config.max_turns:
+        raise CorpusError(
+            f"{key}: got {len(raw_turns)} turns, expected at most {config.max_turns}; split the dialogue, or raise "
+            "corpus.max_turns"
+        )
     turns: list[tuple[int, Turn]] = []
     for index, raw in enumerate(raw_turns):
         speaker = _speaker_of(raw.role, config, where=f"{key}[{index}].{role_key}")

@@ -38,6 +38,7 @@ _FREE_TO_CHANGE = (
     "evaluate.",
     "corpus.columns.",  # what they make of the file is in the hash of the corpus, which is held against the run's
     "corpus.drop_roles",
+    "corpus.max_turns",
     "held_out.num_bootstrap",  # how well an interval's width is known
 )
 

@@ -87,6 +87,19 @@ def test_a_configuration_of_an_older_run_still_reads_its_file(tmp_path):
     assert load_corpus(CorpusConfig.model_validate(values)).dialogues[0].user_id is None
 
 
+@pytest.mark.parametrize("key", ["turns", "messages", "conversations"])
+def test_turns_of_a_dialogue_have_a_bound_that_can_be_raised(tmp_path, key):
+    names = {"turns": ("speaker", "text"), "messages": ("role", "content"), "conversations": ("from", "value")}[key]
+    said = [dict(zip(names, ("user" if i % 2 == 0 else "assistant", f"{i}"), strict=True)) for i in range(12)]
+    path = write(tmp_path / "a.jsonl", {"id": "c", key: said})
+    for bound in (10_000, 12):
+        assert len(read_dialogues(path, CorpusConfig(max_turns=bound)).dialogues[0].turns) == 12
+    with pytest.raises(
+        CorpusError, match=r"dialogue c: .*got 12 turns, expected at most 11; .*raise corpus\.max_turns"
+    ):
+        read_dialogues(path, CorpusConfig(max_turns=11))
+
+
 def test_logs_of_users_alone_keep_their_turns_apart(tmp_path):
     alone = {"id": "a", "turns": [USER, {**USER, "text": "anyone?"}, {**USER, "text": "ok"}]}
     both = {"id": "b", "turns": [USER, {**USER, "text": "anyone?"}, BOT, BOT]}
