@@ -27,7 +27,8 @@ from advsim.records import AdapterRef, Candidate, Context, Conversation, NextTur
 from advsim.rollout.delivery import Acknowledgement, Delivery
 from advsim.rollout.replay import ReplayedReply, ReplayRequest, replay
 from advsim.rollout.scratch import AdapterScratch
-from advsim.rollout.turn_loop import RolloutTask, SimulatorSpeaker, simulate
+from advsim.rollout.turn_loop import RolloutTask, simulate
+from advsim.rollout.user_turn import SimulatorSpeaker, UserTurn, draw_user_turn
 from advsim.runtime.actors import redirect_output
 
 
@@ -63,6 +64,17 @@ class NextTurnRequest:
 
     scenario: Scenario
     prefix: tuple[Turn, ...]
+    sampling: SamplingConfig
+    adapter: AdapterRef | None
+    seed: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UserTurnRequest:
+    """Write the user's next turn of a dialogue that is held elsewhere."""
+
+    context: Context
+    turns: tuple[Turn, ...]  # none, or they end with the chatbot's
     sampling: SamplingConfig
     adapter: AdapterRef | None
     seed: int
@@ -175,6 +187,23 @@ class SimulatorActor(EngineActor):
             turn=len(request.prefix),
             text=strip_end(said.text)[0],
             finished=said.finished,
+        )
+
+    async def user_turn(self, request: UserTurnRequest) -> UserTurn:
+        """The user's next turn, drawn as in :meth:`simulate`.
+
+        Raises:
+            DeliveryError: this engine does not hold the adapter the request asks for.
+            ContextOverflowError: the prompt does not fit.
+        """
+        self._require(request.adapter)
+        return await draw_user_turn(
+            self._speaker(request.adapter, request.sampling),
+            request.context,
+            request.turns,
+            seed=request.seed,
+            max_regenerations=self._spec.rollout.max_regenerations,
+            instructions=self._spec.instructions,
         )
 
     async def replay(self, request: ReplayRequest) -> ReplayedReply:
