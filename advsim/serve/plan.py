@@ -13,7 +13,7 @@ from advsim.models.adapter import Canary
 from advsim.models.base import load_tokenizer, resolve_model
 from advsim.prompts.simulator import SimulatorPrompts
 from advsim.records import AdapterRef, Scenario, Split
-from advsim.rollout.delivery import canary_of
+from advsim.rollout.delivery import canary_of_run
 from advsim.rollout.simulator_actor import SimulatorSpec
 from advsim.run_folder.layout import SFT_METRICS
 from advsim.run_folder.reader import Run
@@ -70,7 +70,7 @@ def plan_serving(run: Run, config: Config, corpus: Corpus, *, at: str = NEWEST) 
         name=run.name,
         config=config,
         scenarios={d.id: d.scenario for d in corpus.dialogues if d.split is not Split.TRAIN},
-        canary=canary_of(corpus.split(Split.TRAIN), prompts),
+        canary=canary_of_run(run, corpus.split(Split.TRAIN), prompts),
         at=name,
         spec=_spec(config),
     )

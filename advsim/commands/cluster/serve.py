@@ -149,7 +149,7 @@ def started(plan: ServePlan, served: Served, *, host: str, port: int, variable: 
 
 @contextlib.contextmanager
 def _ended_by_sigterm() -> Iterator[None]:
-    """SIGTERM, which a container is stopped with, is Ctrl-C. Set after Ray started, which takes the signal for itself."""
+    """SIGTERM, which containers are stopped with, is Ctrl-C. To be set after Ray started, which takes it for itself."""
 
     def stop(number: int, frame: FrameType | None) -> None:
         raise KeyboardInterrupt
