@@ -14,8 +14,6 @@ from advsim.run_folder.layout import adapter_folder, adapter_metrics, round_fold
 from advsim.run_folder.reader import Run
 from advsim.serve.plan import ServePlan, plan_serving
 
-CANARY_TOKENS = 32
-
 
 def write_served_run(location: Path, tiny_model: Path, *, num_rounds: int = 1, **sections: Any) -> Run:
     """A run with an SFT adapter and ``num_rounds`` rounds, whose weights are a few bytes: for scripted engines."""
@@ -59,3 +57,23 @@ def scripted_plan(run: Run, *replies: str, at: str = "newest") -> ServePlan:
     plan = plan_of(run.folder, parse_config(run.config), at=at)
     engine = dataclasses.replace(plan.spec.engine, kind="scripted", replies=replies)
     return dataclasses.replace(plan, spec=dataclasses.replace(plan.spec, engine=engine))
+
+
+def add_trained_adapter(folder: RunDir, version: int, tiny_model: Path) -> None:
+    """One more round with weights that an engine can load, and what the learner says of them."""
+    from advsim.models.adapter import adapter_files, completion_logprobs, load_trainable
+
+    config = parse_config(Run(folder).config)
+    adapter = load_trainable(tiny_model, None, dtype="float32", lora=config.lora, seed=version)
+    for name, weight in adapter.named_parameters():
+        if "lora_B" in name:  # a fresh adapter changes nothing: its B is zero
+            weight.data.normal_(std=0.3)
+    files, sha256 = adapter_files(adapter)
+    folder.write_files(adapter_folder(version), files)
+    canary = plan_of(folder, config, at="zero_shot").canary
+    folder.write_json(
+        adapter_metrics(version),
+        {"adapter_sha256": sha256, "canary_logprobs": list(completion_logprobs(adapter, canary))},
+    )
+    if version:
+        folder.write_json(f"{round_folder(version)}/metrics.json", {"round": version})
