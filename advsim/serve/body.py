@@ -60,7 +60,7 @@ class TextPart(_Keys):
 
 
 class Message(BaseModel):
-    """One message of the request; its other keys must be null or empty."""
+    """One message of the request; see :func:`advsim.serve.dialogue.hear` for its other keys."""
 
     model_config = ConfigDict(extra="allow", frozen=True, strict=True)
 

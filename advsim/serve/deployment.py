@@ -43,6 +43,7 @@ class EngineReplica:
     async def __init__(self, spec: SimulatorSpec, log_dir: str) -> None:  # type: ignore[misc]  # Serve awaits it
         from ray import serve
 
+        keep_to_this_machine()
         name = f"simulator-{serve.get_replica_context().replica_id.unique_id}"
         log_file = f"{log_dir}/{name}.log" if log_dir else ""
         self._engine = SpeakingEngine(dataclasses.replace(spec, log_file=log_file), name)
@@ -150,6 +151,7 @@ class FrontReplica:
     """The front as a replica of Serve."""
 
     def __init__(self, settings: FrontSettings, engines: Any) -> None:
+        keep_to_this_machine()
         self._front = Front(settings, ReplicaEngines(engines))
 
     def __serve_build_asgi_app__(self) -> Starlette:
@@ -158,6 +160,30 @@ class FrontReplica:
     async def begin(self) -> Served:
         """Serve the first simulator; returns it once all engines speak with it."""
         return await self._front.served()
+
+
+def keep_to_this_machine() -> None:
+    """Let this replica's own port be on 127.0.0.1 where its Ray is.
+
+    Serve (2.60) gives each replica a gRPC port for calls between deployments, on all networks and without a key, and
+    unpickles what comes there: whoever reached it could run programs. No setting says otherwise, so the function that
+    binds it is replaced before it is called. The address of a cluster's replicas is the operator's matter.
+
+    Raises:
+        ConfigError: this version of Ray has no such function, and might bind the port in another way.
+    """
+    import ray
+    from ray.serve._private import replica
+
+    if ray.util.get_node_ip_address() not in ("127.0.0.1", "::1"):
+        return
+    bind = getattr(replica, "add_port_to_grpc_server", None)
+    if bind is None:
+        raise ConfigError(
+            f"Ray {ray.__version__} may open ports of its replicas to all networks: advsim knows how to close those of "
+            "the version in constraints/ alone; install that one"
+        )
+    replica.add_port_to_grpc_server = lambda server, address: bind(server, address.replace("[::]:", "127.0.0.1:"))
 
 
 @contextmanager

@@ -24,6 +24,8 @@ _SPEAKERS: dict[Roles, dict[str, Speaker]] = {
     "model": {"assistant": Speaker.USER, "user": Speaker.CHATBOT},
 }
 _SYSTEM = ("system", "developer")
+_SAYS_SOMETHING = ("tool_calls", "function_call", "audio", "refusal")
+"""Keys of a message that would be part of what was said. Others are a program's own notes, which nobody reads."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,10 +94,10 @@ def context_of(keys: ContextKeys) -> Context:
 
 
 def _check_keys(message: Message, where: str) -> None:
-    for key, value in (message.model_extra or {}).items():
-        if value not in (None, [], {}, ""):
+    for key in _SAYS_SOMETHING:
+        if (message.model_extra or {}).get(key):
             raise invalid(
-                f"{where}.{key[:60]}: a message here has a role and a text only; leave it out",
+                f"{where}.{key}: a person sees the texts of a chat alone; leave it out",
                 param="messages",
                 code="unknown_parameter",
             )

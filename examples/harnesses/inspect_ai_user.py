@@ -12,7 +12,7 @@ import json
 
 from inspect_ai import Task, eval, task
 from inspect_ai.dataset import Sample
-from inspect_ai.model import ChatMessageAssistant, ChatMessageUser, GenerateConfig, get_model
+from inspect_ai.model import ChatMessageAssistant, ChatMessageUser, GenerateConfig, ModelOutput, ModelUsage, get_model
 from inspect_ai.scorer import Score, Scorer, Target, mean, scorer
 from inspect_ai.solver import Generate, Solver, TaskState, solver
 
@@ -56,22 +56,33 @@ def num_user_turns() -> Scorer:
 @task
 def conversation(person: str, scenario: str, max_turns: int, num_people: int) -> Task:
     """Dialogues with a chatbot that greets."""
-    sample = Sample(input="Hello, what brings you here?", metadata={"scenario": scenario, "left": False})
-    return Task(dataset=[sample] * num_people, solver=meets_person(person, max_turns), scorer=num_user_turns())
+    samples = [
+        Sample(id=number, input="Hello, what brings you here?", metadata={"scenario": scenario, "left": False})
+        for number in range(num_people)
+    ]
+    return Task(dataset=samples, solver=meets_person(person, max_turns), scorer=num_user_turns())
+
+
+def listens(*_: object) -> ModelOutput:
+    """What a mock model says where no chatbot is given. With its usage, which it would fetch a tokenizer to count."""
+    output = ModelOutput.from_content("mockllm/model", "I hear you. What was it like?")
+    output.usage = ModelUsage()
+    return output
 
 
 def main() -> None:
     """Hold dialogues and print them as JSON lines."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--person", default="quickstart", help="model of the server")
-    parser.add_argument("--chatbot", default="mockllm/model", help="any model of inspect_ai")
+    parser.add_argument("--chatbot", default="", help="any model of inspect_ai; default: a mock that listens")
     parser.add_argument("--scenario", default="", help="id of a scenario of the server")
     parser.add_argument("--max-turns", type=int, default=6)
     parser.add_argument("--num-people", type=int, default=2)
     parser.add_argument("--log-dir", default="logs")
     options = parser.parse_args()
     work = conversation(options.person, options.scenario, options.max_turns, options.num_people)
-    [log] = eval(work, model=options.chatbot, log_dir=options.log_dir, display="none")
+    chatbot = options.chatbot or get_model("mockllm/model", custom_outputs=listens)
+    [log] = eval(work, model=chatbot, log_dir=options.log_dir, display="plain")
     if log.status != "success":
         raise SystemExit(f"inspect_ai: {log.status}: {log.error.message if log.error else ''}")
     for sample in log.samples or []:

@@ -99,16 +99,21 @@ def test_openais_client_reads_the_stream(scripted: Address) -> None:
 
 def test_openais_client_gets_errors_of_its_own_types(scripted: Address) -> None:
     client = scripted.client
+
+    def send(messages: list[Any]) -> None:
+        client.chat.completions.create(model="made-up", messages=messages)
+
     with pytest.raises(openai.AuthenticationError):
         client.with_options(api_key="wrong-key").models.list()
-    with pytest.raises(openai.NotFoundError, match="unknown_scenario"):
-        scripted.say(extra_body={"advsim": {"scenario": "nobody"}})
-    with pytest.raises(openai.BadRequestError, match="wrong_roles"):
-        client.chat.completions.create(model="made-up", messages=[{"role": "user", "content": "hi"}])
-    with pytest.raises(openai.BadRequestError, match="unsupported_parameter"):
-        scripted.say(n=2)
-    with pytest.raises(openai.APIStatusError, match="body_too_large"):
-        client.chat.completions.create(model="made-up", messages=[{"role": "assistant", "content": "x" * 2**21}])
+    for kind, code, ask in [
+        (openai.NotFoundError, "unknown_scenario", lambda: scripted.say(extra_body={"advsim": {"scenario": "nobody"}})),
+        (openai.BadRequestError, "unsupported_parameter", lambda: scripted.say(n=2)),
+        (openai.BadRequestError, "wrong_roles", lambda: send([{"role": "user", "content": "hi"}])),
+        (openai.APIStatusError, "body_too_large", lambda: send([{"role": "assistant", "content": "x" * 2**21}])),
+    ]:
+        with pytest.raises(kind) as refused:
+            ask()
+        assert refused.value.code == code
 
 
 def test_adapter_is_swapped_under_load_and_no_message_is_lost(scripted: Address) -> None:

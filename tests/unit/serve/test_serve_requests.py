@@ -176,7 +176,8 @@ def test_system_message_after_the_dialogue_began_is_refused() -> None:
 
 
 def test_keys_of_a_message_that_say_nothing_are_taken() -> None:
-    assert chat({**GREETING, "name": "bot", "refusal": None, "tool_calls": [], "annotations": []}).turns
+    notes = {"name": "bot", "refusal": None, "tool_calls": [], "annotations": [], "trace_id": "7f", "id": 3}
+    assert chat({**GREETING, **notes}).turns
 
 
 @pytest.mark.parametrize(
