@@ -30,6 +30,7 @@ advsim learns realistic users from real chats and lets chatbot variants meet tho
   advsim detectors measure                    how often are a detector's findings right?
   advsim corpus stats chats.jsonl.gz          counts, lengths and typing habits of dialogues
   advsim submit configs/paper.yaml --address http://head:8265   train, or sweep, on a Ray cluster
+  advsim serve runs/quickstart                the simulated person as a chat endpoint, for other programs to talk to
 
 Exit code 0: done; 2: the input must be changed; 3: the run failed; what is finished is kept; 70: advsim itself failed.
 Of 'advsim gate' also 1: the candidate is worse; 4: not enough evidence.
@@ -97,7 +98,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     train.add_argument("--json", action="store_true", help="print the metrics of all rounds as JSON at the end")
 
-    submit = _command(commands, "submit", "run 'advsim train' or 'advsim sweep' on a Ray cluster as a job")
+    submit = _command(
+        commands, "submit", "run 'advsim train' or 'advsim sweep' on a Ray cluster as a job", module="cluster.submit"
+    )
     _config_arguments(submit)
     submit.add_argument(
         "--address", required=True, help="job address of the cluster's head, for example http://127.0.0.1:8265"
@@ -109,6 +112,19 @@ def _parser() -> argparse.ArgumentParser:
         help="send dialogues also to a head that asks nobody for a token: whoever reaches it can read them",
     )
     submit.add_argument("--no-wait", action="store_true", help="return once the job is submitted")
+
+    _serve_arguments(
+        _command(
+            commands,
+            "serve",
+            "serve the simulated person of a run as an OpenAI-compatible chat endpoint",
+            module="cluster.serve",
+            ends="By default (--roles caller) a request's 'assistant' is your chatbot and 'user' the person who "
+            "answers here, as in a log of chats; --roles model is for programs that ask any model for its next answer "
+            "and call what it said before 'assistant'. The person who leaves is marked: by advsim.ended in the answer, "
+            "and by --end-text behind the message. See docs/serve.md.",
+        )
+    )
 
     report = _command(commands, "report", "write report/index.html of a run and print its table")
     report.add_argument("run_folder", metavar="RUN", help="run folder, for example runs/quickstart")
@@ -329,6 +345,53 @@ def _command(commands: Any, name: str, text: str, *, module: str = "", ends: str
     )
     parser.set_defaults(module=module or name)
     return parser
+
+
+def _serve_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("run_folder", metavar="RUN", help="run folder, for example runs/quickstart")
+    parser.add_argument(
+        "--at",
+        default="newest",
+        metavar="NAME",
+        help="newest (default), sft, round_1, ... or zero_shot, the base model",
+    )
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen at; default: this machine alone")
+    parser.add_argument("--port", type=int, default=8000, help="default: 8000; 0: a free one")
+    parser.add_argument(
+        "--replicas", type=int, metavar="N", help="engines; default: resources.simulator.num_replicas of the run"
+    )
+    parser.add_argument(
+        "--api-key-env",
+        default="ADVSIM_SERVE_KEY",
+        metavar="NAME",
+        help="environment variable with the key that callers send; default: ADVSIM_SERVE_KEY; where it is not set a "
+        "key is made and shown once",
+    )
+    parser.add_argument(
+        "--roles", choices=("caller", "model"), default="caller", help="who is 'assistant' in a request; see below"
+    )
+    parser.add_argument(
+        "--system",
+        choices=("context", "ignore"),
+        default="context",
+        help="a request's system message says who the person is (default), or is ignored",
+    )
+    parser.add_argument(
+        "--end-text",
+        default="",
+        metavar="TEXT",
+        help="put behind the last message of a person who leaves, for programs "
+        "that look for it, for example '###STOP###'",
+    )
+    parser.add_argument(
+        "-o",
+        dest="overrides",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="override a key of the run's configuration, for example -o engine.max_num_seqs=64",
+    )
+    parser.add_argument("--corpus", metavar="PATH", help=_CORPUS_HELP)
 
 
 def _sweep_arguments(parser: argparse.ArgumentParser) -> None:

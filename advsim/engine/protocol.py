@@ -47,6 +47,7 @@ class EngineSpec:
     num_gpus: float = 0.0  # 0: on CPU; more than 1: the model is split over them
     seed: int = 0
     replies: tuple[str, ...] = ()  # scripted only
+    whole_prompts: bool = False  # never split a prompt over steps: then a request's seed holds on CPU too
 
 
 class Engine(Protocol):

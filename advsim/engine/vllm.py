@@ -17,6 +17,8 @@ from advsim.records import AdapterRef
 from advsim.runtime.actors import last_error_in, output_file, size_of
 
 _LORA_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
+_BATCH_TOKENS = 4_096
+"""Tokens of a step at least, where prompts are not split over steps."""
 
 
 class VllmEngine:
@@ -53,6 +55,9 @@ class VllmEngine:
         else:
             cache_bytes = int(spec.config.kv_cache_gib * 2**30)
             arguments |= {"enforce_eager": True, "kv_cache_memory_bytes": cache_bytes}
+            if spec.whole_prompts:
+                most = max(spec.config.max_model_len, _BATCH_TOKENS)
+                arguments |= {"enable_chunked_prefill": False, "max_num_batched_tokens": most}
         self._base = resolve_model(spec.model)
         log_file = output_file()
         log_size = size_of(log_file)
@@ -93,8 +98,8 @@ class VllmEngine:
             stop=list(request.stop_texts) or None,
             include_stop_str_in_output=True,
             stop_token_ids=list(request.stop_token_ids),
-            # vLLM's CPU sampler fails on seeded requests in large batches ("CPU Generator does not use offset").
-            seed=request.seed if self._spec.num_gpus else None,
+            # On CPU vLLM dies of a seed where a prompt is split over steps ("CPU Generator does not use offset").
+            seed=request.seed if self._spec.num_gpus or self._spec.whole_prompts else None,
             output_kind=RequestOutputKind.FINAL_ONLY,
             structured_outputs=StructuredOutputsParams(json=request.json_schema) if request.json_schema else None,
         )

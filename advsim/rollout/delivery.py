@@ -9,6 +9,7 @@ from advsim.errors import DeliveryError
 from advsim.models.adapter import Canary
 from advsim.prompts.simulator import SimulatorPrompts
 from advsim.records import AdapterRef, Dialogue, user_turns
+from advsim.run_folder.layout import TOO_LONG
 from advsim.run_folder.reader import Run
 
 CANARY_TOLERANCE = 0.25
@@ -47,6 +48,18 @@ def canary_of(dialogues: Sequence[Dialogue], prompts: SimulatorPrompts) -> Canar
         prompt_ids=prompts.prompt(dialogue.context, dialogue.turns[:position]),
         completion_ids=prompts.turn_ids(turn)[:CANARY_TOKENS],
     )
+
+
+def canary_of_run(run: Run, dialogues: Sequence[Dialogue], prompts: SimulatorPrompts) -> Canary:
+    """The canary of a run's training, from the training dialogues as they are read again.
+
+    Args:
+        run: says which of them its training left out because they were too long.
+        dialogues: of the training split.
+        prompts: of the training.
+    """
+    left_out = set(run.folder.read_object(TOO_LONG).get("dropped", ())) if run.folder.exists(TOO_LONG) else set()
+    return canary_of([dialogue for dialogue in dialogues if dialogue.id not in left_out], prompts)
 
 
 def delivery_of(run: Run, version: int, canary: Canary) -> Delivery:

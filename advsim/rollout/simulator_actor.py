@@ -27,7 +27,8 @@ from advsim.records import AdapterRef, Candidate, Context, Conversation, NextTur
 from advsim.rollout.delivery import Acknowledgement, Delivery
 from advsim.rollout.replay import ReplayedReply, ReplayRequest, replay
 from advsim.rollout.scratch import AdapterScratch
-from advsim.rollout.turn_loop import RolloutTask, ScriptedSimulator, SimulatorSpeaker, simulate
+from advsim.rollout.turn_loop import RolloutTask, simulate
+from advsim.rollout.user_turn import ScriptedSimulator, SimulatorSpeaker, UserTurn, draw_user_turn
 from advsim.runtime.actors import redirect_output
 
 
@@ -67,6 +68,17 @@ class NextTurnRequest:
     adapter: AdapterRef | None
     seed: int
     lines: tuple[str, ...] = ()  # the user says these in turn, and no model is asked
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UserTurnRequest:
+    """Write the user's next turn of a dialogue that is held elsewhere."""
+
+    context: Context
+    turns: tuple[Turn, ...]  # none, or they end with the chatbot's
+    sampling: SamplingConfig
+    adapter: AdapterRef | None
+    seed: int
 
 
 class SimulatorActor(EngineActor):
@@ -178,6 +190,23 @@ class SimulatorActor(EngineActor):
             finished=said.finished,
         )
 
+    async def user_turn(self, request: UserTurnRequest) -> UserTurn:
+        """The user's next turn, drawn as in :meth:`simulate`.
+
+        Raises:
+            DeliveryError: this engine does not hold the adapter the request asks for.
+            ContextOverflowError: the prompt does not fit.
+        """
+        self._require(request.adapter)
+        return await draw_user_turn(
+            self._speaker(request.adapter, request.sampling),
+            request.context,
+            request.turns,
+            seed=request.seed,
+            max_regenerations=self._spec.rollout.max_regenerations,
+            instructions=self._spec.instructions,
+        )
+
     async def replay(self, request: ReplayRequest) -> ReplayedReply:
         """A chatbot's reply to a real prefix."""
         return await replay(
@@ -215,7 +244,9 @@ class SimulatorActor(EngineActor):
             raise ConfigError(f"no chatbot is called {name!r}, expected one of {', '.join(sorted(self._named))}")
         return speakers[seed % len(speakers)]
 
-    def _speaker(self, adapter: AdapterRef | None, sampling: SamplingConfig, lines: Sequence[str]) -> SimulatorSpeaker:
+    def _speaker(
+        self, adapter: AdapterRef | None, sampling: SamplingConfig, lines: Sequence[str] = ()
+    ) -> SimulatorSpeaker:
         if lines:
             return ScriptedSimulator(lines)
         return _EngineSimulator(self, sampling, use_adapter=adapter is not None)

@@ -9,22 +9,14 @@ import asyncio
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 from advsim.chatbots.protocol import ChatbotSpeaker, Utterance
 from advsim.config import RolloutConfig
 from advsim.errors import ChatbotError
-from advsim.prompts.text import strip_end
 from advsim.prompts.window import ContextOverflowError
-from advsim.records import AdapterRef, Context, Conversation, Scenario, Speaker, StopReason, Turn
-from advsim.rollout.faults import chatbot_turn, user_turn_fault
-
-
-class SimulatorSpeaker(Protocol):
-    """Speaks the user's part."""
-
-    async def speak(self, context: Context, turns: Sequence[Turn], *, seed: int) -> Utterance:
-        """The user's next turn; text may contain the end token."""
+from advsim.records import AdapterRef, Conversation, Scenario, Speaker, StopReason, Turn
+from advsim.rollout.faults import chatbot_turn
+from advsim.rollout.user_turn import SimulatorSpeaker, draw_user_turn
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,19 +32,6 @@ class RolloutTask:
     adapter: AdapterRef | None
     seed: int
     lines: tuple[str, ...] = ()
-
-
-class ScriptedSimulator:
-    """Speaks the user's part in fixed lines, one a user turn, begun again where they end."""
-
-    def __init__(self, lines: Sequence[str]) -> None:
-        self._lines = tuple(lines)
-
-    async def speak(self, context: Context, turns: Sequence[Turn], *, seed: int) -> Utterance:
-        """See :class:`SimulatorSpeaker`; what is said depends on the number of user turns alone."""
-        number = sum(turn.speaker is Speaker.USER for turn in turns)
-        text = self._lines[number % len(self._lines)]
-        return Utterance(text=text, token_ids=(), finished=True, num_prompt_tokens=0)
 
 
 async def simulate(
@@ -108,29 +87,26 @@ async def _converse(
     stop_reason = StopReason.MAX_TURNS
     error = ""
     while num_user_turns < config.max_user_turns:
-        fault: StopReason | None = None
-        ended = False
         try:
-            for attempt in range(config.max_regenerations + 1):
-                seed = task.seed + 1000 * attempt + len(turns)
-                said = await simulator.speak(task.scenario.context, turns, seed=seed)
-                num_prompt_tokens += said.num_prompt_tokens
-                num_output_tokens += len(said.token_ids)
-                text, ended = strip_end(said.text)
-                # A bare end token is a user who leaves without a word: no turn, no fault.
-                fault = None if ended and not text and turns else user_turn_fault(text, instructions=instructions)
-                if fault is None:
-                    break
-                num_regenerated += attempt < config.max_regenerations
+            said = await draw_user_turn(
+                simulator,
+                task.scenario.context,
+                turns,
+                seed=task.seed,
+                max_regenerations=config.max_regenerations,
+                instructions=instructions,
+            )
         except ContextOverflowError as overflow:
             stop_reason, error = StopReason.CONTEXT_OVERFLOW, str(overflow)
             break
-        if text:
-            is_cut = not said.finished
-            turns.append(Turn(speaker=Speaker.USER, text=text, token_ids=said.token_ids, is_cut=is_cut))
+        num_prompt_tokens += said.num_prompt_tokens
+        num_output_tokens += said.num_output_tokens
+        num_regenerated += said.num_regenerated
+        if said.text:
+            turns.append(Turn(speaker=Speaker.USER, text=said.text, token_ids=said.token_ids, is_cut=said.is_cut))
             num_user_turns += 1
-        if fault is not None or ended:
-            stop_reason = fault or StopReason.END_TOKEN
+        if said.fault is not None or said.ended:
+            stop_reason = said.fault or StopReason.END_TOKEN
             break
         try:
             answer = await asked(

@@ -177,9 +177,9 @@ def test_printed_commands_are_taken_by_the_command_line_and_their_keys_by_the_co
     options = _parser().parse_args(command)
     if options.module == "check" and is_chatbot(read_yaml(options.config)):
         load_chatbots(options.config, overrides=options.overrides)
-    elif options.module in ("check", "submit") and is_sweep(read_yaml(options.config)):
+    elif options.module in ("check", "cluster.submit") and is_sweep(read_yaml(options.config)):
         load_section(SweepConfig, options.config, options.overrides)
-    elif options.module in ("train", "check", "submit"):
+    elif options.module in ("train", "check", "cluster.submit"):
         load_config(options.config, options.overrides)
     elif options.module == "sweep":
         load_section(SweepConfig, options.config, options.overrides)

@@ -25,7 +25,8 @@ def test_only_commands_that_resume_say_so(
     def interrupt(options: object) -> None:
         raise KeyboardInterrupt(*(["job 7 goes on"] if command[0] == "submit" else []))
 
-    monkeypatch.setattr(f"advsim.commands.{command[0]}.run", interrupt)
+    module = "cluster.submit" if command[0] == "submit" else command[0]
+    monkeypatch.setattr(f"advsim.commands.{module}.run", interrupt)
     assert main(command) == 130
     assert capsys.readouterr().err == said
 

@@ -1,0 +1,1 @@
+"""The trained simulator as an OpenAI-compatible user on Ray Serve."""

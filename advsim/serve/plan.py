@@ -1,0 +1,119 @@
+"""What is served: a simulator of a run, its engines, and the scenarios that it can start from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from advsim.config import Config, parse_config
+from advsim.corpus.load import Corpus
+from advsim.engine.protocol import EngineSpec
+from advsim.errors import ConfigError
+from advsim.models.adapter import Canary
+from advsim.models.base import load_tokenizer, resolve_model
+from advsim.prompts.simulator import SimulatorPrompts
+from advsim.records import AdapterRef, Scenario, Split
+from advsim.rollout.delivery import canary_of_run
+from advsim.rollout.simulator_actor import SimulatorSpec
+from advsim.run_folder.layout import SFT_METRICS
+from advsim.run_folder.reader import Run
+
+NEWEST = "newest"
+ZERO_SHOT = "zero_shot"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServePlan:
+    """A run's simulator on its way to being served.
+
+    Attributes:
+        location: the run folder.
+        name: of the run, which requests give as ``model``.
+        config: the run's, with overrides.
+        scenarios: the dialogues that the run keeps from training, by id.
+        canary: on which engines prove that they speak with an adapter.
+        at: the simulator to begin with.
+        spec: of each engine.
+    """
+
+    location: str
+    name: str
+    config: Config
+    scenarios: Mapping[str, Scenario]
+    canary: Canary
+    at: str
+    spec: SimulatorSpec
+
+
+def plan_serving(run: Run, config: Config, corpus: Corpus, *, at: str = NEWEST) -> ServePlan:
+    """Read what is to be served.
+
+    Args:
+        run: finished, or still training.
+        config: its own, with overrides.
+        corpus: the dialogues that it was made on.
+        at: a simulator of the run, or :data:`NEWEST`.
+
+    Raises:
+        ConfigError: the run has no such simulator.
+        RunError: the run folder is damaged.
+    """
+    name, _ = simulator_of(run, at)
+    prompts = SimulatorPrompts(
+        load_tokenizer(resolve_model(config.model)),
+        instructions=config.prompt.instructions,
+        # of the training, whatever was overridden: another canary would not have its log-probabilities
+        budget_tokens=parse_config(run.config).prompt_budget_tokens,
+    )
+    return ServePlan(
+        location=run.folder.location,
+        name=run.name,
+        config=config,
+        scenarios={d.id: d.scenario for d in corpus.dialogues if d.split is not Split.TRAIN},
+        canary=canary_of_run(run, corpus.split(Split.TRAIN), prompts),
+        at=name,
+        spec=_spec(config),
+    )
+
+
+def simulator_of(run: Run, name: str) -> tuple[str, AdapterRef | None]:
+    """A simulator of a run by name, and its adapter; None is the base model.
+
+    Args:
+        run: finished, or still training.
+        name: ``zero_shot``, ``sft``, ``round_1``, ..., or :data:`NEWEST`, the last that is finished.
+
+    Raises:
+        ConfigError: the run has none of that name (yet).
+    """
+    versions = {ZERO_SHOT: -1}
+    if run.folder.exists(SFT_METRICS):
+        versions["sft"] = 0
+    versions |= {f"round_{number}": number for number in range(1, len(run.rounds) + 1)}
+    wanted = list(versions)[-1] if name == NEWEST else name
+    if wanted not in versions:
+        raise ConfigError(
+            f"run {run.folder.location} has no simulator {name[:60]!r}, expected {NEWEST} or one of "
+            f"{', '.join(versions)}"
+        )
+    version = versions[wanted]
+    return wanted, run.adapter(version) if version >= 0 else None
+
+
+def _spec(config: Config) -> SimulatorSpec:
+    pool = config.resources.simulator
+    return SimulatorSpec(
+        engine=EngineSpec(
+            kind="vllm",
+            config=config.engine,
+            model=config.model,
+            max_lora_rank=config.lora.r,
+            num_gpus=pool.num_gpus,
+            seed=config.seed,
+            whole_prompts=True,
+        ),
+        instructions=config.prompt.instructions,
+        budget_tokens=config.prompt_budget_tokens,
+        rollout=config.rollout,
+        chatbot=None,
+    )
