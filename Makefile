@@ -1,5 +1,5 @@
 # make setup       create .venv and install advsim (PROFILE=cpu, the default, or PROFILE=gpu)
-# make quickstart  set up and train a simulator on the embedded model and the sample dialogues
+# make quickstart  set up, train a simulator on the embedded model and the sample dialogues, and let three chatbots meet it
 # make test        set up and run all tests (CPU)
 # make check       set up and run ruff, the type checker and the import rules
 PYTHON ?= python3
@@ -16,6 +16,7 @@ $(STAMP): pyproject.toml $(wildcard constraints/*.txt) constraints/install.sh
 
 quickstart: setup
 	$(BIN)/advsim train configs/quickstart.yaml
+	$(BIN)/python examples/three_bots.py
 
 test: setup
 	$(BIN)/python -m pytest

@@ -57,3 +57,14 @@ def test_compare_two_chatbots_prints_both_rates_of_both_and_the_verdict(trained:
             assert re.search(rf"^  {chatbot} +{users} +\d+\.\d%", printed, re.MULTILINE), printed
     verdict = "Can the simulated users be trusted? Not enough evidence: two configurations always lie on a line"
     assert verdict in printed
+
+
+def test_three_bots_prints_the_rates_of_a_model_an_endpoint_and_a_function(trained: tuple[Path, str]) -> None:
+    folder, _ = trained
+    arguments = ["--run", "runs/example", "--num-conversations", "3", "--num-prefixes", "3"]
+    printed = run_example("three_bots.py", *arguments, folder=folder)
+    for chatbot in ("assistant", "endpoint", "function"):
+        for users in ("simulated users", "real messages"):
+            assert re.search(rf"^  {chatbot} +{users} +(\d+\.\d%|nothing)", printed, re.MULTILINE), printed
+    assert "Can the simulated users be trusted? Not enough evidence" in printed
+    assert (folder / "runs" / "example" / "three_bots" / "sweep.json").is_file()
