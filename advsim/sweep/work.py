@@ -185,10 +185,11 @@ def _fill_until_decided(
     meter: Meter,
     decide: Decide,
 ) -> None:
+    others = set(study.names) - {study.settings.baseline}
     for number in range(study.num_shards(Design.FREE)):
         done = set(decide(simulator, number)) if number else set()
         wave = [(cell, number) for cell in cells if cell.chatbot not in done and (cell, number) in open_shards]
-        if done >= set(study.names) - {study.settings.baseline} or meter.reached():
+        if (others and done >= others) or meter.reached():
             return
         fill(study, rollouts, wave, stage, meter)
 
