@@ -28,6 +28,8 @@ class ChatbotService:
         chatbot: its name.
         kind: of its configuration.
         num_replies: messages that came.
+        num_from_cache: of these, those without a call (``calls.cache``); they took no time and no tokens, and are in no
+            figure below.
         num_failed: messages that did not; they are in no failure rate.
         reasons: why not, the most frequent first, with how often.
         seconds_p50: median time to a reply; None where no time is known.
@@ -42,6 +44,7 @@ class ChatbotService:
     chatbot: str
     kind: str
     num_replies: int
+    num_from_cache: int
     num_failed: int
     reasons: Mapping[str, int]
     seconds_p50: float | None
@@ -81,10 +84,12 @@ def service(
     price: PriceConfig | None = None,
 ) -> ChatbotService:
     """How one chatbot served; turns of which nothing is known, such as a real opening, are not counted."""
-    efforts = [turn.effort for talk in conversations for _, turn in chatbot_turns(talk) if turn.effort is not None]
+    replies = [turn.effort for talk in conversations for _, turn in chatbot_turns(talk) if turn.effort is not None]
+    efforts = [effort for effort in replies if not effort.is_from_cache]
     answered = [reply for reply in replays if not reply.error]
-    times = [effort.seconds for effort in efforts] + [r.seconds for r in answered if r.seconds is not None]
-    efforts += map(_effort_of, answered)
+    called = [reply for reply in answered if reply.seconds != 0.0]  # 0 from the cache, None in files of older versions
+    times = [effort.seconds for effort in efforts] + [r.seconds for r in called if r.seconds is not None]
+    efforts += map(_effort_of, called)
     told = [effort for effort in efforts if effort.num_output_tokens is not None]
     failed = [talk.error or "no reason given" for talk in conversations if talk.stop_reason is StopReason.ERROR]
     failed += [reply.error for reply in replays if reply.error]
@@ -92,7 +97,8 @@ def service(
     return ChatbotService(
         chatbot=chatbot,
         kind=kind,
-        num_replies=len(efforts),
+        num_replies=len(replies) + len(answered),
+        num_from_cache=len(replies) + len(answered) - len(efforts),
         num_failed=len(failed),
         reasons=dict(Counter(failed).most_common(_MAX_REASONS)),
         seconds_p50=p50,
