@@ -51,11 +51,19 @@ class Context:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Effort:
-    """What a chatbot's reply took. Token counts are None where the chatbot does not tell them."""
+    """What a chatbot's reply took. Token counts are None where the chatbot does not tell them.
 
-    seconds: float  # from the call to the whole reply; of repeated calls the last one
+    A reply without a call, because an equal request was answered before (``calls.cache``), took nothing: all is 0.
+    """
+
+    seconds: float  # from the call to the whole reply; of repeated calls the last one; 0 only without a call
     num_prompt_tokens: int | None = None
     num_output_tokens: int | None = None
+
+    @property
+    def is_from_cache(self) -> bool:
+        """Whether there was no call."""
+        return self.seconds == 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

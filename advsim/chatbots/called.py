@@ -11,9 +11,12 @@ ends the conversation with its reason.
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import json
 import random
 import re
 import time
+from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -21,10 +24,14 @@ from typing import Protocol
 from advsim.chatbots.protocol import Utterance
 from advsim.config import CallsConfig
 from advsim.engine.endpoint.completions import CallError, CallFault
-from advsim.errors import ChatbotError, printable
+from advsim.errors import ChatbotError, ConfigError, printable
 from advsim.prompts.window import ContextOverflowError
 from advsim.records import Effort, Speaker, Turn
 
+MAX_CACHED = 10_000
+"""Answers that are kept of a chatbot with ``calls.cache``; the one that was wanted least lately goes first."""
+
+_SHORTEST_S = 1e-9
 _PAGE = re.compile(r"\s*<(?:!doctype\s+html|html|head|body)\b", re.IGNORECASE)
 
 
@@ -66,10 +73,21 @@ class CalledChatbot:
         callee: what is called.
         calls: the bounds.
         share: of how many equal ones this is; each keeps to its part of the bounds that hold for all.
+        settings: all that decides what is called, as text; part of what is kept answers are found by.
+
+    Raises:
+        ConfigError: answers are to be kept of a chatbot that keeps the dialogue itself.
     """
 
-    def __init__(self, callee: Callee, calls: CallsConfig, *, share: int = 1) -> None:
+    def __init__(self, callee: Callee, calls: CallsConfig, *, share: int = 1, settings: str = "") -> None:
+        if calls.cache and callee.keeps_dialogue:
+            raise ConfigError(
+                "calls.cache is for chatbots whose answer hangs on the turns alone, but this one keeps the dialogue "
+                "itself; set it to false, or use a function of all turns"
+            )
         self._callee = callee
+        self._settings = settings
+        self._answers: OrderedDict[str, Said] = OrderedDict()  # by request, of a chatbot with calls.cache
         self._calls = calls
         self._places = asyncio.Semaphore(max(1, calls.max_concurrency // share))
         self._pace = _Pace(interval_s=60.0 * share / calls.max_per_minute if calls.max_per_minute else 0.0)
@@ -93,6 +111,11 @@ class CalledChatbot:
             ChatbotError: there is no reply, or the chatbot has been given up.
             ContextOverflowError: the dialogue is too long for it.
         """
+        request = request_sha256(self._settings, turns) if self._calls.cache else ""
+        if request in self._answers:
+            self._answers.move_to_end(request)
+            kept = self._answers[request]
+            return _utterance(Said(text=kept.text, is_cut=kept.is_cut, num_prompt_tokens=0, num_output_tokens=0), 0.0)
         try:
             for heard in self._parts(turns, session):
                 said, seconds = await self._ask_until_answered(heard, session)
@@ -102,17 +125,11 @@ class CalledChatbot:
                 raise ContextOverflowError(f"the chatbot finds the dialogue too long: {error}") from None
             raise ChatbotError(self._failed(str(error))) from None
         self._num_failures = 0
-        return Utterance(
-            text=said.text,
-            token_ids=(),
-            finished=not said.is_cut,
-            num_prompt_tokens=said.num_prompt_tokens or 0,
-            effort=Effort(
-                seconds=seconds,
-                num_prompt_tokens=said.num_prompt_tokens,
-                num_output_tokens=said.num_output_tokens,
-            ),
-        )
+        if request:
+            self._answers[request] = said
+            while len(self._answers) > MAX_CACHED:
+                self._answers.popitem(last=False)
+        return _utterance(said, seconds)
 
     async def end(self, session: str) -> None:
         """Forget a conversation."""
@@ -160,7 +177,7 @@ class CalledChatbot:
             except TimeoutError:
                 reason = f"no answer within {self._calls.timeout_s:g} s"
                 raise CallError(reason, fault=CallFault.TRANSIENT) from None
-            seconds = time.monotonic() - started
+            seconds = max(time.monotonic() - started, _SHORTEST_S)  # 0 would say that there was no call
         self._check_text(said.text)
         return Said(
             text=printable(said.text),
@@ -199,6 +216,29 @@ class CalledChatbot:
                 f"(calls.max_failures_in_a_row); the last: {reason}"
             )
         return reason
+
+
+def request_sha256(settings: str, turns: Sequence[Turn]) -> str:
+    """SHA-256 of all that a chatbot which does not keep the dialogue is asked with.
+
+    Args:
+        settings: of the chatbot, as text.
+        turns: the dialogue so far.
+    """
+    said = [[turn.speaker.value, turn.text] for turn in turns]
+    return hashlib.sha256(json.dumps([settings, said]).encode()).hexdigest()
+
+
+def _utterance(said: Said, seconds: float) -> Utterance:
+    return Utterance(
+        text=said.text,
+        token_ids=(),
+        finished=not said.is_cut,
+        num_prompt_tokens=said.num_prompt_tokens or 0,
+        effort=Effort(
+            seconds=seconds, num_prompt_tokens=said.num_prompt_tokens, num_output_tokens=said.num_output_tokens
+        ),
+    )
 
 
 class _Pace:

@@ -103,7 +103,8 @@ def called_chatbot(config: ChatbotConfig, *, folder: str, share: int = 1) -> Cal
         share: of how many equal ones this is.
 
     Raises:
-        ConfigError: an environment variable of a secret is not set, or Python code cannot be loaded.
+        ConfigError: an environment variable of a secret is not set, Python code cannot be loaded, or answers are to be
+            kept of a class, which keeps the dialogue.
     """
     callee: Callee
     if config.endpoint is not None:
@@ -113,4 +114,4 @@ def called_chatbot(config: ChatbotConfig, *, folder: str, share: int = 1) -> Cal
     else:
         assert config.function is not None, "the configuration sees to it"
         callee = PythonCode(config.function, folder=folder)
-    return CalledChatbot(callee, config.calls, share=share)
+    return CalledChatbot(callee, config.calls, share=share, settings=config.model_dump_json())

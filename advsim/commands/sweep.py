@@ -193,10 +193,12 @@ def service_table(services: Sequence[ChatbotService]) -> Table:
     )
     has_price = any(service.cost is not None for service in services)
     headings += ("cost",) if has_price else ()
+    has_cache = any(service.num_from_cache for service in services)
+    headings += ("without a call",) if has_cache else ()
     table = Table(*headings, title="How the chatbots answered; what failed is in no rate")
     for service in services:
         times = (service.seconds_p50, service.seconds_p95, service.seconds_max)
-        is_told = service.num_replies > service.num_without_tokens
+        is_told = service.num_replies - service.num_from_cache > service.num_without_tokens
         tokens = (service.num_prompt_tokens, service.num_output_tokens) if is_told else (None, None)
         table.add_row(
             service.chatbot,
@@ -206,6 +208,7 @@ def service_table(services: Sequence[ChatbotService]) -> Table:
             *("-" if seconds is None else f"{seconds:.2f}" for seconds in times),
             *("-" if count is None else f"{count:,}" for count in tokens),
             *([money(service.cost)] if has_price else []),
+            *([str(service.num_from_cache)] if has_cache else []),
         )
     return table
 

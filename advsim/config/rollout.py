@@ -84,6 +84,9 @@ class CallsConfig(Section):
     """Of one message; a longer one is no message, and would fill every prompt after it."""
     max_failures_in_a_row: Annotated[int, Field(ge=1, le=1_000_000, strict=True)] = 10
     """Messages in a row without a reply after which the chatbot is not asked again within this piece of work."""
+    cache: Flag = False
+    """For a chatbot that always answers the same to the same turns: an equal request gets the answer that it got
+    before, without a call, as long as the calling actor lives. Not for one that keeps the dialogue."""
 
 
 class PriceConfig(Section):
@@ -352,6 +355,14 @@ class ChatbotConfig(Section):
                     else "its prompt is its own"
                 )
                 raise ValueError(f"chatbot.{key} does nothing with chatbot.kind {self.kind}; leave it out, {hint}")
+        is_told_session = (self.endpoint is not None and self.endpoint.session_field is not None) or (
+            self.http is not None and "session" in places_in(self.http.body)
+        )
+        if self.calls.cache and is_told_session:
+            raise ValueError(
+                "chatbot.calls.cache is for chatbots whose answer hangs on the turns alone, but this one is told the "
+                "conversation's id; leave one of them out"
+            )
         if self.function is not None and not re.fullmatch(r"[^:\s][^:]*:[A-Za-z_]\w*", self.function):
             raise ValueError(
                 f"chatbot.function: got {self.function[:100]!r}, expected package.module:name or path/to/file.py:name"

@@ -100,7 +100,7 @@ class RunDir:
             self.write_bytes(probe, b"")
             self.remove(probe)
         except RunError as error:
-            cause = one_line(str(error.__cause__ or error), max_characters=300)
+            cause = one_line(str(getattr(error.__cause__, "strerror", None) or error.__cause__), max_characters=300)
             raise ConfigError(
                 f"{key}: {self.location} cannot be written ({cause}); name another place, or mend its address, keys "
                 "or its rights"

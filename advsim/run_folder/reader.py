@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from advsim.config.paths import check_storage
 from advsim.errors import ConfigError, RunError
 from advsim.records import AdapterRef, Candidate, Conversation, NextTurn, PreferencePair, ScoredTurn
 from advsim.run_folder.folder import RunDir
@@ -162,8 +163,9 @@ def load_run(location: str) -> Run:
     """Open a run folder for reading.
 
     Raises:
-        ConfigError: it is no run folder.
+        ConfigError: it is no run folder, or no address of one.
     """
+    check_storage(location, key="RUN")
     folder = RunDir(location)
     if not folder.exists(MANIFEST):
         raise ConfigError(f"{location}: no {MANIFEST} there; give the folder of a run, for example runs/quickstart")

@@ -30,6 +30,8 @@ class ChatbotService:
         chatbot: its name.
         kind: of its configuration.
         num_replies: messages that came.
+        num_from_cache: of these, those without a call (``calls.cache``); they took no time and no tokens, and are in no
+            figure below.
         num_failed: messages that did not; they are in no failure rate.
         reasons: why not, the most frequent first, with how often.
         seconds_p50: median time to a reply; None where no time is known.
@@ -44,6 +46,7 @@ class ChatbotService:
     chatbot: str
     kind: str
     num_replies: int
+    num_from_cache: int
     num_failed: int
     reasons: Mapping[str, int]
     seconds_p50: float | None
@@ -87,15 +90,22 @@ def service(
     """How one chatbot served; turns of which nothing is known, such as a real opening, are not counted."""
     times: list[float] = []
     efforts: list[Effort] = []
+    num_from_cache = 0
     failed: Counter[str] = Counter()
     for talk in conversations:
-        of_talk = [turn.effort for _, turn in chatbot_turns(talk) if turn.effort is not None]
-        times += [effort.seconds for effort in of_talk]
-        efforts += of_talk
+        for _, turn in chatbot_turns(talk):
+            if turn.effort is not None and turn.effort.is_from_cache:
+                num_from_cache += 1
+            elif turn.effort is not None:
+                times.append(turn.effort.seconds)
+                efforts.append(turn.effort)
         failed.update([talk.error or "no reason given"] if talk.stop_reason is StopReason.ERROR else [])
     for reply in replays:
-        failed.update([reply.error] if reply.error else [])
-        if not reply.error:
+        if reply.error:
+            failed.update([reply.error])
+        elif reply.seconds == 0.0:  # from the cache; None in files of older versions
+            num_from_cache += 1
+        else:
             times += [] if reply.seconds is None else [reply.seconds]
             efforts.append(_effort_of(reply))
     told = [effort for effort in efforts if effort.num_output_tokens is not None]
@@ -103,7 +113,8 @@ def service(
     return ChatbotService(
         chatbot=chatbot,
         kind=kind,
-        num_replies=len(efforts),
+        num_replies=len(efforts) + num_from_cache,
+        num_from_cache=num_from_cache,
         num_failed=failed.total(),
         reasons=dict(failed.most_common(_MAX_REASONS)),
         seconds_p50=p50,

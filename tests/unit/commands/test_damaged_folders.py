@@ -200,5 +200,6 @@ def test_evaluation_that_cannot_be_written_is_named_in_a_sentence(tmp_path, caps
     dialogues = tmp_path / "a.jsonl"
     turns = [{"speaker": "user", "text": "hi there"}, {"speaker": "chatbot", "text": "Calm down."}]
     dialogues.write_text("".join(json.dumps({"id": f"d{i}", "source": "t", "turns": turns}) + "\n" for i in range(3)))
-    assert main(["evaluate", "--conversations", str(dialogues), "--out", str(out)]) == 3
-    assert "cannot write" in capsys.readouterr().err
+    code, said = (3, "cannot write") if name else (2, "cannot be written (Not a directory)")  # seen before the work
+    assert main(["evaluate", "--conversations", str(dialogues), "--out", str(out)]) == code
+    assert said in capsys.readouterr().err

@@ -58,6 +58,14 @@ def test_what_is_called_has_no_system_prompt_of_ours() -> None:
         ({"kind": "endpoint", "endpoint": {**ENDPOINT, "extra_body": {"stream": True}}}, "stream"),
         ({"kind": "endpoint", "endpoint": {**ENDPOINT, "api_key_env": "sk-123"}}, "api_key_env"),
         ({"kind": "http", "http": {**HTTP, "reply": "a["}}, "no JMESPath"),
+        (
+            {"kind": "endpoint", "endpoint": {**ENDPOINT, "session_field": "c"}, "calls": {"cache": True}},
+            "chatbot.calls.cache is for chatbots whose answer hangs on the turns alone",
+        ),
+        (
+            {"kind": "http", "http": {**HTTP, "body": {"m": "{messages}", "s": "{session}"}}, "calls": {"cache": True}},
+            "told the conversation's id",
+        ),
         ({"price": {"per_million_prompt_tokens": 1.0}}, "per_million_output_tokens"),
         ({"price": {**PRICE, "per_million_prompt_tokens": -1.0}}, "greater than or equal to 0"),
         ({"price": {**PRICE, "currency": "US $"}}, "currency"),

@@ -547,6 +547,29 @@ def test_how_a_chatbot_served_is_told_by_its_replies_and_its_failures():
     assert (nothing.seconds_p50, nothing.num_replies) == (None, 0)
 
 
+def test_replies_without_a_call_are_counted_and_are_in_no_time_no_token_and_no_cost():
+    def reply(seconds, tokens):
+        return ReplayedReply(
+            dialogue_id="d", turn=1, chatbot="b", text="y", num_prompt_tokens=tokens, num_output_tokens=tokens,
+            seconds=seconds,
+        )  # fmt: skip
+
+    hit = Effort(seconds=0.0, num_prompt_tokens=0, num_output_tokens=0)
+    turns = [Turn(speaker=Speaker.CHATBOT, text="x", effort=effort) for effort in (hit, dataclasses.replace(hit))]
+    talk = Conversation(
+        id="c", scenario_id="s", chatbot="b", simulator_version=-1, simulator_sha256="", turns=tuple(turns),
+        stop_reason=StopReason.MAX_TURNS, num_prompt_tokens=1, num_output_tokens=1, seed=0,
+    )  # fmt: skip
+    price = PriceConfig(per_million_prompt_tokens=1e6, per_million_output_tokens=0.0)
+    told = service("b", "http", [talk], [reply(0.0, 0), reply(2.0, 5), reply(None, 5)], price=price)
+    assert (told.num_replies, told.num_from_cache, told.num_without_tokens) == (5, 3, 0)
+    assert (told.seconds_p50, told.num_prompt_tokens, told.cost.amount) == (2.0, 10, 10.0)
+    table = service_table([told, service("other", "http", [], [])])
+    assert table.columns[-1].header == "without a call" and list(table.columns[-1].cells) == ["3", "0"]
+    alone = service("b", "http", [talk], [])
+    assert alone.cost is None and (alone.seconds_p50, alone.num_without_tokens) == (None, 0)
+
+
 def test_the_table_of_chatbots_has_a_cost_where_one_is_known():
     free = service("free", "http", [], [])
     talk = ReplayedReply(
