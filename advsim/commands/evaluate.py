@@ -12,7 +12,7 @@ from typing import Any
 from advsim.commands.options import corpus_override, only_figures_on_stdout
 from advsim.commands.show import print_json, print_parts, say
 from advsim.config import Config, parse_config, read_yaml
-from advsim.config.paths import local_path
+from advsim.config.paths import check_writable, local_path
 from advsim.detectors.judge.judge import NO_VERDICT
 from advsim.detectors.protocol import Detector
 from advsim.errors import ConfigError, RunError
@@ -90,12 +90,15 @@ def evaluate_files(
     embedder: Embedder | None = None,
 ) -> Evaluation:
     """Evaluate dialogue files; with ``out`` write what was found there; see :func:`advsim.evaluate_files`."""
+    folder = None if out is None else local_path(str(out), key="--out")
+    if folder is not None:
+        check_writable(folder, key="--out", got=str(out))
     measured = measure_files(
         conversations, reference=reference, config=config, detector=detector, reporter=reporter, embedder=embedder
     )
-    if out is not None:
+    if folder is not None:
         names = {"metrics": "metrics.json", "failures": "failures.parquet", "page": "evaluation.html"}
-        _write(RunDir(str(local_path(str(out), key="--out"))), measured, **names)
+        _write(RunDir(str(folder)), measured, **names)
     return measured.result
 
 

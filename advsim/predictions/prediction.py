@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from advsim.config.paths import local_path
+from advsim.config.paths import local_path, read_file
 from advsim.errors import ConfigError, RunError
 from advsim.rates.ab_test import Difference
 from advsim.records import Rate
@@ -192,16 +192,7 @@ _RESTORE = "restore the file as 'advsim predict' wrote it"
 
 
 def _read_object(path: str) -> dict[str, Any]:
-    file = local_path(path, key="prediction file")
-    try:
-        if file.exists() and not file.is_file():
-            raise ConfigError(f"{path}: is no file; expected one that 'advsim predict' wrote")
-        with file.open("rb") as stream:
-            content = stream.read(MAX_BYTES + 1)
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read ({error.strerror or error})") from None
-    if len(content) > MAX_BYTES:
-        raise ConfigError(f"{path}: has more than {MAX_BYTES:,} bytes; expected a prediction")
+    content = read_file(local_path(path, key="prediction file"), max_bytes=MAX_BYTES, where=path)
     try:
         values = json.loads(content)
     except (ValueError, RecursionError) as error:
