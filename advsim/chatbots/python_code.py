@@ -203,7 +203,7 @@ def _in_a_thread(code: Callable[..., Any], *arguments: Any) -> concurrent.future
             traceback.print_exc()
             future.set_exception(error)
         except BaseException as error:  # sys.exit in a chatbot is no reason to wait for ever
-            future.set_exception(RuntimeError(f"{type(error).__name__}: {error}"))
+            future.set_exception(RuntimeError(f"{type(error).__name__}: {said_by(error)}"))
 
     threading.Thread(target=run, daemon=True, name="chatbot").start()
     return future
@@ -224,4 +224,12 @@ def _words_of(error: BaseException) -> str:
     frames = traceback.extract_tb(error.__traceback__)
     where = next((frame for frame in reversed(frames) if "importlib" not in frame.filename), None)
     at = f" ({Path(where.filename).name}, line {where.lineno})" if where is not None else ""
-    return one_line(f"{type(error).__name__}: {error}", max_characters=300) + at
+    return one_line(f"{type(error).__name__}: {said_by(error)}", max_characters=300) + at
+
+
+def said_by(error: BaseException) -> str:
+    """The text of an error of foreign code, which may fail to have one."""
+    try:
+        return str(error)
+    except Exception:
+        return "(an error without a text)"

@@ -13,7 +13,7 @@ from rich.table import Table
 
 from advsim.commands.evaluate import evaluation_config, no_verdict
 from advsim.commands.show import print_json, print_parts, say
-from advsim.config.paths import local_path
+from advsim.config.paths import check_writable, local_path, writable_file
 from advsim.corpus.files import read_dialogues
 from advsim.detectors.findings import Findings, find_in_labelled
 from advsim.detectors.judge.counts import JudgeUse
@@ -53,6 +53,7 @@ def _train(options: argparse.Namespace) -> None:
     folder = local_path(options.out, key="--out")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ConfigError(f"--out {options.out}: there is something already; name a new folder")
+    check_writable(folder, key="--out", got=options.out)
     taxonomy = load_taxonomy()
     copy = [dialogue for file in options.esconv for dialogue in read_dialogues(file).dialogues]
     messages = load_labelled("build", taxonomy=taxonomy)
@@ -74,13 +75,16 @@ def _measure_all(options: argparse.Namespace) -> None:
     parts = options.part or (_PARTS_OF_A_JUDGE if names == ["judge"] else ["tune"])
     if options.save is not None and len(names) > 1:
         raise ConfigError(f"--save: got {len(names)} detectors, expected one a file; give one --detector")
+    file = None if options.save is None else writable_file(options.save, key="--save")
+    if strange := [override for override in options.overrides if not override.strip().startswith("evaluate.")]:
+        raise ConfigError(f"-o {strange[0]}: has no effect on what a detector is worth, expected a key of evaluate")
     dialogues = load_whole_dialogues(*parts, copy=copy)
     if not dialogues:
         raise ConfigError(f"part {', '.join(parts)}: got no labelled dialogue with a text; give --esconv FILE")
     embedder = LazyEmbedder(None)
     measured = [_measure(name, dialogues, options.overrides, embedder) for name in names]
-    if options.save is not None:
-        measured[0].findings.save(local_path(options.save, key="--save"))
+    if file is not None:
+        measured[0].findings.save(file)
     if options.json:
         print_json({"parts": parts, "detectors": [each.plain_values() for each in measured]})
         return

@@ -81,6 +81,7 @@ def sweep(settings: SweepConfig, *, reporter: Reporter | None = None) -> SweepRe
     """Run a sweep to its end, or to a cap, and write what it found; see :func:`advsim.run_sweep`."""
     reporter = reporter or Reporter(file=sys.stderr)
     study = _plan(settings)
+    study.output.check_writable(key="output")
     with lease(study.output):
         keep_settings(study)
         instruments = build_instruments(settings.evaluate)

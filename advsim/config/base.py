@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from math import isfinite
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictBool
@@ -74,6 +75,21 @@ _LOOKS_SECRET = re.compile(
     r"(?i:bearer|basic)\s+\S{6,}|(?:sk|pk|rk|ghp|gho|xox[abp])[-_][\w-]{16,}|AKIA[0-9A-Z]{16}|eyJ[\w-]{8,}\.eyJ[\w.-]+"
 )
 _PLACE = re.compile(r"\{[A-Za-z_]+\}")
+
+
+def not_json_place(values: Any, *, where: str) -> str | None:
+    """Where a request holds what JSON cannot: infinity, NaN, dates, bytes; None where it holds nothing such."""
+    if isinstance(values, Mapping):
+        found = [
+            not_json_place(value, where=f"{where}.{key}") if isinstance(key, str) else f"{where}.{key}"
+            for key, value in values.items()
+        ]
+    elif isinstance(values, list | tuple):
+        found = [not_json_place(value, where=f"{where}[{index}]") for index, value in enumerate(values)]
+    else:
+        is_json = values is None or isinstance(values, str | int) or (isinstance(values, float) and isfinite(values))
+        return None if is_json else where
+    return next((place for place in found if place is not None), None)
 
 
 def secret_place(values: Any, *, where: str) -> str | None:

@@ -17,6 +17,7 @@ from advsim.config.base import (
     Section,
     Seed,
     Tokens,
+    not_json_place,
     secret_place,
 )
 from advsim.config.model import EngineConfig
@@ -123,6 +124,8 @@ class JudgeConfig(Section):
         return self
 
     def _check_address(self) -> None:
+        if place := not_json_place(self.extra_body, where="extra_body"):
+            raise ValueError(f"{place} is no value that JSON has; write a text, a finite number, true, false or null")
         if place := secret_place(self.extra_body, where="extra_body"):
             raise ValueError(
                 f"{place} is a secret, and what stands here is kept with the evaluation; put its value into an "

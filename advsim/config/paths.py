@@ -7,6 +7,7 @@ them, is refused.
 from __future__ import annotations
 
 import ipaddress
+import os
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -47,6 +48,64 @@ def check_path_text(text: str, *, key: str) -> None:
         raise ConfigError(f"{key}: got {text!r}, which holds a control character; write the path without it")
     if "${" in text or text.startswith("$"):
         raise ConfigError(f"{key}: got {text!r}; variables are not put in here, write the path out, or use ~")
+
+
+def read_file(file: Path, *, max_bytes: int, where: str) -> bytes:
+    """Content of a small file that somebody names.
+
+    Args:
+        file: its path.
+        max_bytes: more is not read.
+        where: begins the error.
+
+    Raises:
+        ConfigError: it is not there, is no regular file (a device never ends), cannot be read, or is larger.
+    """
+    try:
+        if file.exists() and not file.is_file():
+            raise ConfigError(f"{where}: is no file (a folder, pipe or device); name the file itself")
+        with file.open("rb") as stream:
+            content = stream.read(max_bytes + 1)
+    except OSError as error:
+        raise ConfigError(f"{where}: cannot be read: {error.strerror or error}") from None
+    if len(content) > max_bytes:
+        raise ConfigError(f"{where}: has more than {max_bytes:,} bytes; check that it is the right file")
+    return content
+
+
+def check_writable(folder: Path, *, key: str, got: str) -> None:
+    """Check that a folder can be written, or made; makes none.
+
+    Args:
+        folder: its path.
+        key: that names it, for errors.
+        got: how it was named.
+
+    Raises:
+        ConfigError: what is there is no folder or cannot be written.
+    """
+    folder = folder.absolute()
+    try:
+        there = next(part for part in (folder, *folder.parents) if part.exists())
+    except OSError as error:
+        raise ConfigError(f"{key}: {folder} cannot be looked at ({error.strerror or error})") from None
+    if not there.is_dir():
+        raise ConfigError(f"{key}: got {got!r}, but {there} is a file; name a folder")
+    if not os.access(there, os.W_OK | os.X_OK) or Path("/proc") in (there, *there.parents):
+        raise ConfigError(f"{key}: got {got!r}, but {there} cannot be written; name another folder")
+
+
+def writable_file(text: str, *, key: str) -> Path:
+    """The path of a file that will be written when the work is done: whether it can be is asked before.
+
+    Raises:
+        ConfigError: it is a folder, or its folder cannot be written or made.
+    """
+    file = local_path(text, key=key)
+    if file.is_dir():
+        raise ConfigError(f"{key}: got {text!r}, which is a folder; name a file")
+    check_writable(file.parent, key=key, got=text)
+    return file
 
 
 def check_storage(text: str, *, key: str) -> None:

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 import jmespath
 from pydantic import Field, field_validator, model_validator
 
-from advsim.config.base import Count, DisplayName, Flag, Seconds, Section, secret_place
+from advsim.config.base import Count, DisplayName, Flag, Seconds, Section, not_json_place, secret_place
 from advsim.config.model import ModelConfig, SamplingConfig
 from advsim.config.paths import check_web_address
 
@@ -142,6 +142,8 @@ class _Address(Section):
         Raises:
             ValueError: a secret stands in it, or a key of ``body_env`` fits in no place of it.
         """
+        if place := not_json_place(body, where=key):
+            raise ValueError(f"{place} is no value that JSON has; write a text, a finite number, true, false or null")
         place = secret_place(body, where=key)
         if place is not None:
             name = place.removeprefix(f"{key}.")
@@ -158,7 +160,7 @@ class ChatEndpointConfig(_Address):
 
     base_url: str
     """Up to and with ``/v1``."""
-    model: Annotated[str, Field(min_length=1)]
+    model: DisplayName
     """Name of the model or bot there."""
     extra_body: dict[str, Any] = Field(default_factory=dict)
     """Further keys of each request, for example ``{temperature: 0.7, max_tokens: 128}``; without them the server's
@@ -177,6 +179,8 @@ class ChatEndpointConfig(_Address):
             allow_key="endpoint.allow_http",
         )
         body = self._check_body(self.extra_body, key="extra_body")
+        if self.session_field in body:
+            raise ValueError(f"session_field: {self.session_field} is in extra_body or body_env too; leave one out")
         own = [key for key in (*body, self.session_field) if key in _OF_THE_BODY or key == "model"]
         if own:
             raise ValueError(
@@ -228,6 +232,12 @@ class HttpApiConfig(_Address):
                     f"{', '.join(f'{{{name}}}' for name in sorted(known))}; write {{{{{unknown[0]}}}}} for the braces"
                 )
         self._check_body(self.body, key="body")
+        if len(set(self.roles)) < 2 or not all(role.strip() for role in self.roles):
+            raise ValueError(
+                f"roles: got {list(self.roles)}, expected two names, by which the chatbot tells who speaks"
+            )
+        if "messages" in places_in(self.body) and "text" not in places_in(self.turn):
+            raise ValueError("turn: got no {text}, so the chatbot would not hear what was said")
         if place := secret_place(self.turn, where="turn"):
             raise ValueError(f"{place} is a secret, and what stands here is kept with the run; put it into body_env")
         if not places_in(self.body) & {"message", "messages"}:

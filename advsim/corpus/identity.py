@@ -5,12 +5,20 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import re
 import unicodedata
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-MISSING_TEXTS = frozenset({"", "nan", "null", "none", "<na>", "nat"})
-"""What pandas, JSON and spreadsheets write, as text, where there is no value."""
+MISSING_TEXTS = frozenset(
+    ("", "nan", "-nan", "null", "<null>", "none", "<na>", "nat", "na", "n/a", "#n/a", "#na", "nil", "undefined", "\\n")
+)
+"""What pandas, JSON, data bases and spreadsheets write, as text, where there is no value."""
+
+_MAX_EXACT = 2**53
+"""From here on a float stands for several whole numbers."""
+_UNSEEN = re.compile("[\u00ad\u200b\u200e\u200f\u202a-\u202e\u2060-\u2064\u2066-\u2069\ufeff]")
+"""Characters without a width that belong to no word; joiners, which do in some scripts, are not among them."""
 
 
 def is_missing(value: Any) -> bool:
@@ -19,19 +27,22 @@ def is_missing(value: Any) -> bool:
 
 
 def plain_id(value: Any) -> Any:
-    """An id in one spelling: stripped, in Unicode form NFC, 7.0 as 7; None where it is missing.
+    """An id in one spelling: stripped, in Unicode form NFC, no unseen characters, 7.0 as 7; None where it is missing.
 
-    What is neither text nor a number is given back as it is, for the schema to refuse.
+    What is neither text nor a number is given back as it is, for the schema to refuse; so is a float too large to be
+    one number alone, which was rounded and would make several people one.
     """
     if is_missing(value):
         return None
+    if isinstance(value, float) and abs(value) >= _MAX_EXACT:
+        return value
     if isinstance(value, float) and value.is_integer():
         return str(int(value))
     if isinstance(value, int | float) and not isinstance(value, bool):
         return str(value)
     if not isinstance(value, str):
         return value
-    text = unicodedata.normalize("NFC", value).strip()
+    text = unicodedata.normalize("NFC", _UNSEEN.sub("", value)).strip()
     return None if text.casefold() in MISSING_TEXTS else text
 
 

@@ -169,10 +169,15 @@ def _rows(config: CorpusConfig) -> Iterator[Row]:
     path = local_path(config.path, key="corpus.path")
     if config.source == "jsonl":
         return read_jsonl(path)
-    needed = needed_columns(config.columns) if config.preset is None else PRESET_COLUMNS[config.preset]
+    columns = config.columns
+
+    def needed(present: Sequence[str]) -> list[str]:
+        return needed_columns(columns, present) if config.preset is None else PRESET_COLUMNS[config.preset]
+
     if config.source == "parquet":
-        unsaid = () if config.preset else unsaid_columns(parquet_columns(path), config.columns)
-        return read_parquet(path, [*needed, *unsaid])
+        present = parquet_columns(path)
+        unsaid = () if config.preset else unsaid_columns(present, columns)
+        return read_parquet(path, [*needed(present), *unsaid])
     consists_of_script = config.preset == "empathetic_dialogues" and not path.exists()
     return read_hub(
         config.path,

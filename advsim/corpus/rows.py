@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import groupby
@@ -29,8 +29,13 @@ class Row:
     problem: str = ""
 
 
-def needed_columns(columns: ColumnsConfig) -> list[str]:
-    """Top-level columns that the mapping reads, without repeats."""
+def needed_columns(columns: ColumnsConfig, present: Collection[str] = ()) -> list[str]:
+    """Top-level columns that the mapping reads, without repeats.
+
+    Args:
+        columns: the mapping.
+        present: names of the columns that are there: one with a dot in its name is meant before a part of a struct.
+    """
     names = [
         columns.turns,
         columns.id,
@@ -40,11 +45,13 @@ def needed_columns(columns: ColumnsConfig) -> list[str]:
         *columns.profile,
         *columns.session,
     ]
-    return list(dict.fromkeys(name.partition(".")[0] for name in names if name is not None))
+    return list(dict.fromkeys(name if name in present else name.partition(".")[0] for name in names if name))
 
 
 def check_columns(present: Sequence[str], needed: Sequence[str], *, where: str) -> None:
-    """Raises :class:`CorpusError` naming the columns that are missing and those that exist."""
+    """Raises :class:`CorpusError` naming the columns that are missing or stand there twice, and those that exist."""
+    if twice := [name for name in needed if present.count(name) > 1]:
+        raise CorpusError(f"{where}: got two columns called {twice[0]}, expected one; rename one of them")
     missing = [name for name in needed if name not in present]
     if missing:
         raise CorpusError(
@@ -68,7 +75,8 @@ def unsaid_columns(present: Iterable[str], columns: ColumnsConfig) -> dict[str, 
     said = columns.model_fields_set
     if said >= type(columns).model_fields.keys() - {"split"}:
         return {}
-    read = needed_columns(columns)
+    present = list(present)
+    read = needed_columns(columns, present)
     meant = {name: key for name in present if name not in read and (key := _key_meant(name)) and key not in said}
     return dict(sorted(meant.items(), key=lambda item: item[0] != item[1]))
 
@@ -84,8 +92,7 @@ def check_nothing_unsaid(row: Row, unsaid: Mapping[str, str]) -> None:
         CorpusError: the row has a value of which nobody decided.
     """
     for name, key in unsaid.items():
-        value = row.values.get(name)
-        if isinstance(value, str | int | float) and plain_id(value) is not None:
+        if plain_id(row.values.get(name)) is not None:
             likely = "" if name == key else f", and looks like {key}"
             raise CorpusError(
                 f"{row.where}: key {name}: is there{likely}, but corpus.columns maps this file and does not name "
@@ -220,6 +227,8 @@ def _id_of_turns(turns: Sequence[Mapping[str, Any]], columns: ColumnsConfig) -> 
 
 
 def _reach(row: Mapping[str, Any], name: str) -> Any:
+    if name in row:
+        return row[name]
     value: Any = row
     for part in name.split("."):
         if not isinstance(value, Mapping) or part not in value:

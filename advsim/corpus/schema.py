@@ -16,6 +16,7 @@ that look like a mistyped key. A *ShareGPT* line (``conversations`` with ``from`
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Any
 
@@ -44,6 +45,9 @@ KNOWN_SPLITS = ("train", "validation", "test")
 OTHER_SPLITS = ("valid", "val", "dev", "eval", "training")
 """Names of splits in other data sets. No misspellings: a messages line's split is not used."""
 
+_IN_PYTHON = re.compile(r" or instance of \w+")
+"""What pydantic says of Python's types, which no file has."""
+
 OptionalId = Annotated[str | None, BeforeValidator(plain_id)]
 
 
@@ -65,13 +69,16 @@ class _NativeContext(_Part):
     session: str = ""
 
 
+_TEXT_PARTS = ("text", "input_text", "output_text")
+
+
 def _joined_parts(content: Any) -> Any:
     """The text of a list of content parts, as ``[{"type": "text", "text": ...}]``; anything else as it is."""
     if not isinstance(content, list) or not content:
         return content
     texts = []
     for index, part in enumerate(content):
-        text = part.get("text") if isinstance(part, Mapping) and part.get("type", "text") == "text" else part
+        text = part.get("text") if isinstance(part, Mapping) and part.get("type", "text") in _TEXT_PARTS else part
         if not isinstance(text, str):
             kind = part.get("type") if isinstance(part, Mapping) else type(part).__name__
             raise PydanticCustomError(
@@ -153,6 +160,8 @@ def parse_dialogue(
         CorpusError: the line breaks the schema; the message does not yet say which line it is.
     """
     try:
+        if len(kinds := [key for key in ("turns", "messages", "conversations") if not is_missing(values.get(key))]) > 1:
+            raise CorpusError(f"got {' and '.join(kinds)}, expected one of them; take out what is not the dialogue")
         if "conversations" in values and not {"turns", "messages"} & values.keys():
             values = _from_sharegpt(values)
         if "messages" in values and "turns" not in values:
@@ -299,7 +308,8 @@ def _explain(detail: Any) -> str:
         near = difflib.get_close_matches(str(location[-1]), valid, n=1)
         hint = f"did you mean {near[0]}?" if near else f"expected one of {', '.join(valid)}"
         return f"unknown key {key}: {hint}"
-    expected = detail["msg"].removeprefix("Input should ").removeprefix("be ")
+    expected = _IN_PYTHON.sub("", detail["msg"].removeprefix("Input should ").removeprefix("be "))
+    expected = expected.replace("valid dictionary", "JSON object").replace("valid tuple", "valid list")
     remedy = "rename it" if detail["type"] == "enum" else "correct it"
     return f"{key or 'line'}: got {_short(detail['input'])}, expected {expected}; {remedy}"
 

@@ -9,7 +9,7 @@ import gzip
 import json
 import stat
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib import resources
 from io import BufferedReader
@@ -117,8 +117,22 @@ def parquet_columns(path: Path) -> list[str]:
         return names
 
 
-def read_hub(name: str, *, split: str, subset: str | None, revision: str | None, needed: list[str]) -> Iterator[Row]:
+def read_hub(
+    name: str,
+    *,
+    split: str,
+    subset: str | None,
+    revision: str | None,
+    needed: Callable[[Sequence[str]], Sequence[str]],
+) -> Iterator[Row]:
     """One row a row of a hub data set (or of a local folder that ``datasets`` can read); no code of it is run.
+
+    Args:
+        name: of the data set.
+        split: of it.
+        subset: of it; None: it has none.
+        revision: of it; None: the default branch.
+        needed: which of the columns that are there must be.
 
     Raises:
         CorpusError: the data set, subset, split or revision is not found, cannot be fetched, or lacks a column.
@@ -137,7 +151,7 @@ def read_hub(name: str, *, split: str, subset: str | None, revision: str | None,
         )
         raise CorpusError(f"hub data set {name}, split {split}: {' '.join(str(error).split())}; {remedy}") from None
     where = f"{name} {split}"
-    check_columns(table.column_names, needed, where=where)
+    check_columns(table.column_names, needed(table.column_names), where=where)
     for number, values in enumerate(table, start=1):
         yield Row(where=f"{where} row {number}", values=values)
 
@@ -188,7 +202,9 @@ def _json_array(lines: gzip.GzipFile | BufferedReader, path: Path) -> list[Row] 
             "dialogue a line)"
         )
     try:
-        values = json.loads(content.decode("utf-8-sig"))
+        values = json.loads(content.decode("utf-8-sig"), object_pairs_hook=_object)
+    except _DoubleKeyError as error:
+        raise CorpusError(f"{path}: {error}") from None
     except (ValueError, RecursionError):
         return None
     if not values or not all(isinstance(value, dict) for value in values):
@@ -196,11 +212,26 @@ def _json_array(lines: gzip.GzipFile | BufferedReader, path: Path) -> list[Row] 
     return [Row(where=f"{path} entry {number}", values=value) for number, value in enumerate(values, start=1)]
 
 
+class _DoubleKeyError(ValueError):
+    """An object has a key twice: of two people or texts, one would be dropped without a word."""
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    values = dict(pairs)
+    if len(values) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise _DoubleKeyError(f"key {twice[:60]!r} stands twice in one object, expected it once; take one out")
+    return values
+
+
 def _parse_line(line: bytes, *, where: str) -> Row:
     problem = ""
     values: Any = {}
     try:
-        values = json.loads(line.decode("utf-8-sig"))
+        values = json.loads(line.decode("utf-8-sig"), object_pairs_hook=_object)
+    except _DoubleKeyError as error:
+        problem = str(error)
     except UnicodeDecodeError as error:
         problem = f"not UTF-8 (byte {error.start + 1} of the line); save the file as UTF-8"
     except json.JSONDecodeError as error:

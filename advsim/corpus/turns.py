@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -150,7 +151,7 @@ def _turn(speaker: Speaker, text: str, *, labels: Mapping[str, Any]) -> Turn:
 
 
 def _check_text(turn: Turn, *, where: str) -> None:
-    if not turn.text and not turn.thought:
+    if not turn.thought and not any(map(_can_be_seen, turn.text)):
         raise CorpusError(
             f"{where}: got an empty text, expected at least one character; write what was sent (for a picture: "
             "[picture]) or take the turn out"
@@ -160,6 +161,11 @@ def _check_text(turn: Turn, *, where: str) -> None:
             f"{where}: got {END_TOKEN} in a user's text, expected it nowhere, because it is how the simulator ends a "
             "dialogue; take it out"
         )
+
+
+def _can_be_seen(character: str) -> bool:
+    """Whether a character is more than white space, a control or a format character (zero width, direction)."""
+    return unicodedata.category(character) not in ("Cc", "Cf", "Zs", "Zl", "Zp")
 
 
 def _alternating(turns: Sequence[tuple[int, Turn]], *, key: str, merge: bool) -> tuple[Turn, ...]:

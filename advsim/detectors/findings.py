@@ -6,17 +6,19 @@ and how rates are corrected. The files of the detectors that ship are beside the
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Literal, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from advsim.config.paths import local_path
+from advsim.config.paths import local_path, read_file
 from advsim.detectors.accuracy import by_message, verdict
 from advsim.detectors.protocol import Detector
 from advsim.detectors.whole_dialogues import LabelledDialogue
 from advsim.errors import ConfigError, one_line
+from advsim.rates.rates import ANY
 from advsim.runtime.progress import Reporter
 
 SHIPPED = "shipped"
@@ -67,6 +69,26 @@ class Findings(_Section):
     parts: tuple[str, ...]
     modes: tuple[str, ...]
     dialogues: Annotated[tuple[FoundDialogue, ...], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _counts_each_once(self) -> Findings:
+        ids = [row.dialogue for row in self.dialogues]
+        for what, names in (("mode", self.modes), ("dialogue", ids)):
+            if twice := [name for name, number in Counter(names).items() if number > 1]:
+                raise ValueError(f"{what} {twice[0]!r} stands there twice")
+        if ANY in self.modes:
+            raise ValueError(f"a mode cannot be called {ANY!r}, which is any of them")
+        known = set(self.modes)
+        for row in self.dialogues:
+            turns = [message.turn for message in row.messages]
+            if len(set(turns)) < len(turns):
+                raise ValueError(f"dialogue {row.dialogue!r}: a turn stands there twice")
+            for message in row.messages:
+                if unknown := {*message.shown, *message.found, *message.not_judged} - known:
+                    raise ValueError(
+                        f"dialogue {row.dialogue!r}, turn {message.turn}: {min(unknown)!r} is none of the modes"
+                    )
+        return self
 
     def save(self, path: Path) -> None:
         """Write the file as JSON, a dialogue a line.
@@ -150,16 +172,13 @@ def load_findings(
     if source == SHIPPED and not path.is_file():
         return None
     try:
-        if path.stat().st_size > _MAX_BYTES:
-            raise ConfigError(f"worth {source}: the file has more than {_MAX_BYTES:,} bytes, expected findings")
-        findings = Findings.model_validate_json(path.read_bytes())
-    except OSError as error:
-        raise ConfigError(f"worth {source}: cannot be read: {error.strerror}") from None
+        findings = Findings.model_validate_json(read_file(path, max_bytes=_MAX_BYTES, where=f"worth {source}"))
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"])) or "the file"
+        reason = first["msg"].removeprefix("Value error, ")
         raise ConfigError(
-            f"worth {source}: {place}: {first['msg']}; expected a file of `advsim detectors measure --save`"
+            f"worth {source}: {place}: {reason}; expected a file of `advsim detectors measure --save`"
         ) from None
     if findings.detector != detector:
         raise ConfigError(f"worth {source}: got findings of {findings.detector}, expected those of {detector}")

@@ -15,6 +15,7 @@ from typing import Annotated, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
+from advsim.config.paths import read_file
 from advsim.detectors.taxonomy import Taxonomy, load_taxonomy
 from advsim.errors import ConfigError, CorpusError
 from advsim.prompts.thoughts import separate_thoughts
@@ -126,6 +127,10 @@ def load_labelled(part: Part, path: Path | None = None, *, taxonomy: Taxonomy | 
     return list(by_id.values())
 
 
+_MAX_BYTES = 512 * 2**20
+"""Of a file of labels."""
+
+
 def read_rows(path: Path, kind: type[RowT]) -> Iterator[tuple[str, RowT]]:
     """Where each line of a JSON Lines file stands, for errors about it, and the line as ``kind``.
 
@@ -133,19 +138,24 @@ def read_rows(path: Path, kind: type[RowT]) -> Iterator[tuple[str, RowT]]:
         CorpusError: the file cannot be read, or a line breaks the schema; names file, line and key.
     """
     try:
-        lines = path.read_text(encoding="utf-8").split("\n")
-    except (OSError, UnicodeDecodeError) as error:
+        lines = read_file(path, max_bytes=_MAX_BYTES, where=str(path)).decode().split("\n")
+    except UnicodeDecodeError as error:
         raise CorpusError(f"{path}: cannot be read as UTF-8 text ({error})") from None
+    except ConfigError as error:
+        raise CorpusError(str(error)) from None
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
         where = f"{path}, line {number}"
         try:
             row = kind.model_validate(json.loads(line))
-        except json.JSONDecodeError as error:
+        except (RecursionError, json.JSONDecodeError) as error:
             raise CorpusError(f"{where}: not valid JSON: {error}") from None
         except ValidationError as error:
-            details = (f"{'.'.join(map(str, it['loc'])) or '(whole line)'}: {it['msg']}" for it in error.errors())
+            details = (
+                f"{'.'.join(map(str, it['loc'])) or '(whole line)'}: {it['msg'].split(' or instance of ')[0]}"
+                for it in error.errors()
+            )
             raise CorpusError(f"{where}: {'; '.join(details)}") from None
         yield where, row
 

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, StrictBool, StringConstraints, Valid
 from advsim.config import read_yaml
 from advsim.config.paths import local_path
 from advsim.errors import ConfigError
+from advsim.rates.rates import ANY
 from advsim.records import Visibility
 
 SHIPPED_TAXONOMY = Path(__file__).with_name("taxonomy.yaml")
@@ -140,6 +141,8 @@ def _overlay(modes: Mapping[str, Mode], path: Path) -> dict[str, Mode]:
     except ValidationError as error:
         raise ConfigError(f"{path}: " + "; ".join(_explain(detail) for detail in error.errors())) from None
     merged = dict(modes)
+    if ANY in section.modes:
+        raise ConfigError(f"{path}: modes.{ANY}: in all tables {ANY!r} is any failure; call the mode otherwise")
     for id, fields in section.modes.items():
         merged[id] = _merge(id, modes.get(id), fields, modes, path)
     return merged

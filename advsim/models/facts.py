@@ -9,6 +9,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
+from advsim.config.paths import read_file
 from advsim.errors import ConfigError
 from advsim.prompts.chatbot_frames import check_chatbot_template
 from advsim.prompts.frames import NO_END_OF_TURN, template_pieces
@@ -77,11 +78,10 @@ def read_facts(folder: Path, *, key: str, is_chat: bool = True, use: Use | None 
 
 
 def _read_json(file: Path, key: str) -> dict[str, Any]:
+    content = read_file(file, max_bytes=_MAX_JSON_BYTES, where=f"{key}: {file}")
     try:
-        if file.stat().st_size > _MAX_JSON_BYTES:
-            raise ConfigError(f"{key}: {file} has {file.stat().st_size:,} bytes, expected a small JSON file")
-        loaded = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
+        loaded = json.loads(content.decode())
+    except (ValueError, RecursionError) as error:
         raise ConfigError(f"{key}: {file} cannot be read as JSON ({str(error)[:200]}); save the model again") from None
     if not isinstance(loaded, dict):
         raise ConfigError(

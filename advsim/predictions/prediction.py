@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from advsim.config.paths import local_path, parent_of
+from advsim.config.paths import local_path, parent_of, read_file
 from advsim.errors import ConfigError, RunError, one_line
 from advsim.rates.ab_test import Difference
 from advsim.records import Rate
@@ -195,16 +195,11 @@ _RESTORE = "restore the file as 'advsim predict' wrote it"
 
 
 def _read_object(path: str) -> dict[str, Any]:
-    if "://" in path:
-        return _object_of(_bytes_of_storage(path), path)
-    file = local_path(path, key="prediction file")
-    try:
-        if file.exists() and not file.is_file():
-            raise ConfigError(f"{path}: is no file; expected one that 'advsim predict' wrote")
-        with file.open("rb") as stream:
-            content = stream.read(MAX_BYTES + 1)
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read ({error.strerror or error})") from None
+    if "://" not in path:
+        return _object_of(read_file(local_path(path, key="prediction file"), max_bytes=MAX_BYTES, where=path), path)
+    content = _bytes_of_storage(path)
+    if len(content) > MAX_BYTES:
+        raise ConfigError(f"{path}: has more than {MAX_BYTES:,} bytes; expected a prediction")
     return _object_of(content, path)
 
 
@@ -217,8 +212,6 @@ def _bytes_of_storage(path: str) -> bytes:
 
 
 def _object_of(content: bytes, path: str) -> dict[str, Any]:
-    if len(content) > MAX_BYTES:
-        raise ConfigError(f"{path}: has more than {MAX_BYTES:,} bytes; expected a prediction")
     try:
         values = json.loads(content)
     except (ValueError, RecursionError) as error:

@@ -6,11 +6,10 @@ import os
 import re
 from collections import Counter
 from collections.abc import Sequence
-from pathlib import Path
 
 from advsim.chatbots.load import check_called_chatbots
 from advsim.config import Config, LoraConfig
-from advsim.config.paths import check_storage, local_path
+from advsim.config.paths import check_storage, check_writable, local_path
 from advsim.corpus.load import Corpus, load_corpus
 from advsim.errors import ConfigError, CorpusError, RunError
 from advsim.models.base import check_model
@@ -47,15 +46,7 @@ def check_run_folder(config: Config) -> None:
     check_storage(config.output_dir, key="output_dir")
     if "://" in config.output_dir:
         return
-    folder = local_path(config.run_path, key="output_dir").absolute()
-    try:
-        there = next(part for part in (folder, *folder.parents) if part.exists())
-    except OSError as error:
-        raise ConfigError(f"output_dir: {folder} cannot be looked at ({error.strerror or error})") from None
-    if not there.is_dir():
-        raise ConfigError(f"output_dir: got {config.output_dir!r}, but {there} is a file; name a folder")
-    if not os.access(there, os.W_OK | os.X_OK) or Path("/proc") in (there, *there.parents):
-        raise ConfigError(f"output_dir: got {config.output_dir!r}, but {there} cannot be written; name another folder")
+    check_writable(local_path(config.run_path, key="output_dir"), key="output_dir", got=config.output_dir)
 
 
 def check_cores(config: Config) -> None:

@@ -62,8 +62,8 @@ def read_key(variable: str | None, *, setting: str) -> EndpointKey:
     key = os.environ.get(variable, "").strip()
     if not key:
         raise ConfigError(
-            f"{setting}: the environment variable {variable} is not set; set it to the endpoint's key, or set "
-            f"{setting} to null where the endpoint needs none"
+            f"{setting}: the environment variable {variable} is not set; set it to the endpoint's key, or leave "
+            f"{setting} out where the endpoint needs none"
         )
     if not re.fullmatch(r"[!-~]+", key):
         raise ConfigError(

@@ -252,6 +252,17 @@ def test_the_remedy_for_a_reply_without_text_is_a_key_that_an_endpoint_has() -> 
         endpoint(server, keys={"extra_body": {"max_tokens": 7}})  # there it is
 
 
+def test_an_error_of_code_that_has_no_text_is_a_failure_all_the_same(tmp_path: Path) -> None:
+    code = """
+class Mute(Exception):
+    def __str__(self):
+        raise ValueError
+def reply(messages):
+    raise Mute
+"""
+    assert "it raised Mute: (an error without a text)" in failure_of(python(tmp_path, code))
+
+
 def test_calls_are_repeated_and_a_wait_that_the_server_asks_for_is_kept() -> None:
     answers = iter(
         [Sends(status=500), Sends(status=429, headers={"Retry-After": "1"}), Sends(body=completion("there"))]

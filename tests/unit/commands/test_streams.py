@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -60,3 +61,33 @@ def test_a_fault_of_advsim_itself_has_an_exit_code_that_is_no_verdict(
     assert "Traceback" in said.err and not said.out and "\x1b" not in said.err
     last = said.err.splitlines()[-1]
     assert last.startswith(f"advsim: unexpected {type(error).__name__}: ") and "report it" in last
+
+
+@pytest.mark.parametrize(
+    ("command", "key"),
+    [
+        (["evaluate", "--conversations", "FILE", "--out", "BAD"], "--out"),
+        (["detectors", "measure", "--detector", "rules", "--save", "BAD"], "--save"),
+        (["detectors", "train", "--out", "BAD"], "--out"),
+    ],
+)
+@pytest.mark.parametrize("bad", ["FILE/inside", "/proc/x/y"])
+def test_where_results_go_is_asked_before_the_work(
+    command: list[str],
+    key: str,
+    bad: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    file = tmp_path / "a.jsonl"
+    file.write_text('{"id": "c", "turns": [{"speaker": "user", "text": "hi"}]}\n')
+    for work in ("evaluate.measure_files", "detectors.load_whole_dialogues", "detectors.load_labelled"):
+        monkeypatch.setattr(f"advsim.commands.{work}", pytest.fail)
+    assert main([part.replace("BAD", bad).replace("FILE", str(file)) for part in command]) == 2
+    assert capsys.readouterr().err.startswith(f"advsim: {key}: got ")
+
+
+def test_a_key_that_says_nothing_of_a_detector_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["detectors", "measure", "--detector", "rules", "-o", "corpus.path=x"]) == 2
+    assert "corpus.path=x: has no effect" in capsys.readouterr().err

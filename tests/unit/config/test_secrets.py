@@ -131,3 +131,35 @@ def test_a_configuration_in_python_is_held_to_the_same() -> None:
     with pytest.raises(ValidationError, match="is a secret") as refused:
         ChatbotConfig.model_validate({"kind": "http", "http": {**HTTP, "body": {**MESSAGE, "token": SECRET}}})
     assert SECRET not in str(refused.value)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), b"x", {1: "a"}, [{"a": object()}]])
+def test_what_json_cannot_hold_is_refused_before_it_is_sent(value: Any) -> None:
+    for read in (
+        lambda: chatbot("endpoint", extra_body={"a": value}),
+        lambda: chatbot("http", body={**MESSAGE, "a": value}),
+        lambda: judge({"a": value}),
+    ):
+        with pytest.raises(ConfigError, match=r"body\.a.* is no value that JSON has"):
+            read()
+
+
+@pytest.mark.parametrize(
+    ("keys", "reason"),
+    [
+        ({"roles": ["a", "a"]}, "expected two names"),
+        ({"roles": ["", "a"]}, "expected two names"),
+        ({"turn": {"role": "{role}"}}, r"turn: got no \{text\}"),
+        ({"turn": {}}, r"turn: got no \{text\}"),
+    ],
+)
+def test_an_api_hears_who_said_what(keys: dict[str, Any], reason: str) -> None:
+    with pytest.raises(ConfigError, match=reason):
+        chatbot("http", **keys)
+
+
+def test_an_endpoint_has_a_model_and_one_place_for_the_session() -> None:
+    with pytest.raises(ConfigError, match=r"endpoint\.model"):
+        chatbot("endpoint", model="  ")
+    with pytest.raises(ConfigError, match="session_field: user is in extra_body or body_env too"):
+        chatbot("endpoint", session_field="user", extra_body={"user": "a"})

@@ -145,3 +145,44 @@ def test_the_command_saves_what_it_measured(tmp_path, capsys):
     assert load_findings(str(path), "rules").parts == ("tune",)
     assert main(["detectors", "measure", "--detector", "rules", "--detector", "learned", "--save", str(path)]) == 2
     assert "expected one a file" in capsys.readouterr().err
+
+
+FILE = {
+    "format": "advsim-detector-findings",
+    "detector": "rules",
+    "parts": ["tune"],
+    "modes": ["boundary"],
+    "dialogues": [{"dialogue": f"d{i}", "messages": [{"turn": 1, "found": ["boundary"]}]} for i in range(3)],
+}
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"modes": ["boundary", "boundary"]}, "mode 'boundary' stands there twice"),
+        ({"modes": ["boundary", "any"]}, "a mode cannot be called 'any'"),
+        ({"dialogues": FILE["dialogues"] * 9}, "dialogue 'd0' stands there twice"),
+        ({"dialogues": [{"dialogue": "d", "messages": [{"turn": 1}, {"turn": 1}]}]}, "a turn stands there twice"),
+        (
+            {"dialogues": [{"dialogue": "d", "messages": [{"turn": 1, "found": ["x"]}]}]},
+            "turn 1: 'x' is none of the mod",
+        ),
+        (
+            {"dialogues": [{"dialogue": "d", "messages": [{"turn": 1, "not_judged": ["x"]}]}]},
+            "'x' is none of the modes",
+        ),
+    ],
+)
+def test_findings_that_would_be_counted_twice_or_nowhere_are_refused(tmp_path, changes, said):
+    path = tmp_path / "worth.json"
+    path.write_text(json.dumps(FILE))
+    assert load_findings(str(path), "rules").modes == ("boundary",)
+    path.write_text(json.dumps({**FILE, **changes}))
+    with pytest.raises(ConfigError, match=said):
+        load_findings(str(path), "rules")
+
+
+@pytest.mark.parametrize("source", ["/dev/zero", "/"])
+def test_findings_are_read_from_a_regular_file_alone(source):
+    with pytest.raises(ConfigError, match="is no file"):
+        load_findings(source, "rules")

@@ -1,6 +1,7 @@
 import json
 from collections import Counter
 from functools import cache
+from pathlib import Path
 from statistics import median
 
 import pytest
@@ -175,3 +176,17 @@ def test_what_the_chatbot_thought_is_no_part_of_a_labelled_message(tmp_path):
     assert (labelled.context[0].text, labelled.context[0].thought) == ("Hi.", "a")
     with pytest.raises(CorpusError, match="line 1: message: got a thought and no message"):
         load_labelled("build", write(tmp_path / "b.jsonl", {**ROW, "message": "<think>he whines"}))
+
+
+@pytest.mark.parametrize("line", ["[" * 100_000, "[1]", "{", "\x00"])
+def test_labels_that_are_no_objects_are_an_error_of_their_line(tmp_path, line):
+    path = tmp_path / "labels.jsonl"
+    path.write_text(line)
+    with pytest.raises(CorpusError, match=r"labels\.jsonl, line 1") as refused:
+        load_labelled("build", path)
+    assert "instance of" not in str(refused.value)
+
+
+def test_labels_are_read_from_a_regular_file_alone():
+    with pytest.raises(CorpusError, match="/dev/zero: is no file"):
+        load_labelled("build", Path("/dev/zero"))

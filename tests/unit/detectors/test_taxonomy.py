@@ -113,3 +113,10 @@ def test_an_unknown_top_level_key_or_a_missing_file_is_an_error(tmp_path):
 def test_asking_for_an_unknown_mode_names_the_nearest():
     with pytest.raises(ConfigError, match="'sycofancy'; did you mean sycophancy"):
         load_taxonomy().mode("sycofancy")
+
+
+def test_no_mode_is_called_what_any_failure_is_called(tmp_path):
+    path = tmp_path / "own.yaml"
+    path.write_text("modes: {any: {name: All}}")
+    with pytest.raises(ConfigError, match=r"modes\.any: .*call the mode otherwise"):
+        load_taxonomy(path)
