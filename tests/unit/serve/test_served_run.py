@@ -389,10 +389,10 @@ def swap_under_load(run: Run, *, cancel_change: bool = False) -> tuple[list[str]
         if cancel_change:
             change.cancel()
         held.go.set()
-        answers = await asyncio.wait_for(asyncio.gather(*before, *after), 10)
+        answers = await asyncio.gather(*before, *after)
         return [answer.marks["simulator"] for _, answer in answers], held.loaded
 
-    return asyncio.run(scenario())
+    return asyncio.run(asyncio.wait_for(scenario(), 20))
 
 
 def test_messages_under_way_keep_their_adapter_and_those_that_wait_get_the_new_one(own_run: Run) -> None:
