@@ -126,8 +126,12 @@ def _parser() -> argparse.ArgumentParser:
         )
     )
 
-    report = _command(commands, "report", "write report/index.html of a run and print its table")
-    report.add_argument("run_folder", metavar="RUN", help="run folder, for example runs/quickstart")
+    report = _command(commands, "report", "write report/index.html of a run or a sweep and print its table")
+    report.add_argument(
+        "run_folder",
+        metavar="RUN",
+        help="folder of a run, for example runs/quickstart, or of a sweep",
+    )
     report.add_argument(
         "-o",
         dest="overrides",
@@ -137,7 +141,7 @@ def _parser() -> argparse.ArgumentParser:
         help="where the run's dialogues lie now, for example -o corpus.path=/data/chats.jsonl",
     )
     report.add_argument("--corpus", metavar="PATH", help=_CORPUS_HELP)
-    report.add_argument("--json", action="store_true", help="print baseline and rounds as JSON instead of the table")
+    report.add_argument("--json", action="store_true", help="print the figures as JSON instead of the table")
 
     verify = _command(commands, "verify", "are the files of a run those that its stages wrote? changes nothing")
     verify.add_argument("run_folder", metavar="RUN", help="run folder, for example runs/quickstart")

@@ -16,10 +16,11 @@ from rich.text import Text
 from advsim.chatbots.load import check_called_chatbots, load_chatbots
 from advsim.chatbots.trial import Trial, trial_json, try_chatbot
 from advsim.commands.options import config_of, is_sweep, only_figures_on_stdout
-from advsim.commands.show import console_on, money, print_json
+from advsim.commands.show import console_on, print_json
 from advsim.config import ChatbotConfig, Config, SweepConfig, load_section, read_yaml
 from advsim.errors import one_line
 from advsim.records import Split
+from advsim.report.page.figures import money
 from advsim.runtime.placement import PoolRequest, colocated, pool_requests
 from advsim.sweep.estimate import describe_work, estimate
 from advsim.sweep.plan import plan

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import re
 import sys
 from collections.abc import Iterable
@@ -12,7 +11,6 @@ from typing import Any, TextIO
 from rich.console import Console, ConsoleOptions, ConsoleRenderable, RenderableType, RenderHook, RenderResult
 from rich.segment import Segment
 
-from advsim.chatbots.cost import Cost
 from advsim.errors import printable
 
 _NOT_ESCAPED_BY_JSON = re.compile(r"[\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
@@ -27,14 +25,6 @@ def print_json(values: Any) -> None:
     """Print JSON on standard output: letters of all scripts as they are, what a terminal obeys by its number."""
     text = json.dumps(values, indent=2, allow_nan=False, ensure_ascii=False)
     print(_NOT_ESCAPED_BY_JSON.sub(lambda found: f"\\u{ord(found.group()):04x}", text))
-
-
-def money(cost: Cost | None) -> str:
-    """An amount with its currency: two decimals, or more where only these show two digits of it; a dash for none."""
-    if cost is None:
-        return "-"
-    digits = 2 if not 0 < cost.amount < 0.1 else 1 - math.floor(math.log10(cost.amount))
-    return f"{cost.amount:,.{digits}f} {cost.currency}"
 
 
 def console_on(file: TextIO | None = None, *, width: int = 100) -> Console:

@@ -16,15 +16,19 @@ from dataclasses import dataclass
 from rich.table import Table
 
 from advsim.commands.options import only_figures_on_stdout
-from advsim.commands.show import console_on, money
+from advsim.commands.show import console_on
 from advsim.config import CorpusConfig, SweepConfig, load_section
 from advsim.corpus.load import Corpus
 from advsim.errors import ConfigError, one_line
 from advsim.evaluation.instruments import build_instruments
 from advsim.evaluation.run_corpus import corpus_of_run
-from advsim.report.chatbots.figures import agreement_notes, chatbot_table
 from advsim.report.evaluation.tables import figure_tables
-from advsim.report.page.figures import Cell, Row, RowGroup, format_figure, format_interval
+from advsim.report.page.figures import money
+from advsim.report.sweep.figures import read_figures
+from advsim.report.sweep.page import write_pages
+from advsim.report.sweep.tables import sweep_table
+from advsim.report.sweep.words import standfirst, trust_sentences
+from advsim.run_folder.layout import REPORT
 from advsim.run_folder.lease import lease
 from advsim.run_folder.reader import Run
 from advsim.runtime.progress import Reporter
@@ -115,6 +119,7 @@ def sweep(settings: SweepConfig, *, reporter: Reporter | None = None) -> SweepRe
             stopped_by=stopped_by,
         )
         study.output.write_json(RESULT, found)
+        write_pages(study.output, {dialogue.id: dialogue for dialogue in study.held_out})
     return SweepResults(study=study, results=tuple(results), services=tuple(served), stopped_by=stopped_by)
 
 
@@ -126,25 +131,20 @@ def _plan(settings: SweepConfig) -> SweepPlan:
 
 
 def print_results(found: SweepResults) -> None:
-    """Tables of rates, agreement, A/B tests and divergence, and the verdict of each simulator."""
-    study, results = found.study, found.results
-    console = console_on()
-    has_real = any(result.validity is not None for result in results)
-    modes = {mode: mode.replace("_", " ") for result in results for mode in result.by_chatbot.validity_by_mode}
-    table = chatbot_table(
-        {result.simulator: result.by_chatbot for result in results}, real="real" if has_real else None, modes=modes
-    )
+    """Tables of all figures, and the verdict on each simulator."""
+    study, console = found.study, console_on()
+    figures = read_figures(study.output)
     console.print(f"\n{_what_stands_here(study)}")
-    groups = (*table.groups, divergence_rows(results)) if has_real else table.groups
-    for part in figure_tables(dataclasses.replace(table, groups=groups)):
+    for part in figure_tables(sweep_table(figures)):
         console.print(part)
     console.print(service_table(found.services))
     for service in found.services:
         for reason, count in service.reasons.items():
             said = one_line(reason, max_characters=300)
             console.print(f"{service.chatbot}: {count} without a reply: {said}", highlight=False)
-    for result in results:
-        console.print(" ".join(_notes(result)), highlight=False)
+    console.print(standfirst(figures), highlight=False)
+    for result in found.results:
+        console.print(f"{result.simulator}: {' '.join(trust_sentences(result))}", highlight=False)
     if found.stopped_by:
         console.print(
             f"Stopped by {found.stopped_by}: these are the figures of what is there so far. Raise it and run the same "
@@ -152,6 +152,7 @@ def print_results(found: SweepResults) -> None:
             highlight=False,
         )
     console.print(f"all figures: {study.output.location}/{RESULT}", highlight=False, soft_wrap=True)
+    console.print(f"report: {study.output.location}/{REPORT}", highlight=False, soft_wrap=True)
 
 
 def _what_stands_here(study: SweepPlan) -> str:
@@ -164,19 +165,6 @@ def _what_stands_here(study: SweepPlan) -> str:
         f"on {len(study.starts)} scenarios."
     )
     return " ".join(parts)
-
-
-def _notes(result: Result) -> list[str]:
-    stops = ", ".join(f"{reason} {count}" for reason, count in result.talk.stop_reasons.items())
-    ends = f" (ends: {stops}; {result.talk.num_user_turns} user turns)" if stops else ""
-    about = result.validity.sentence if result.validity is not None else f"{result.by_chatbot.reason}."
-    notes = [f"{result.simulator}: {about}{ends}"]
-    if result.population_test is not None:
-        notes.append(result.population_test.sentence)
-    notes += agreement_notes(result.by_chatbot)
-    if result.paired is not None:
-        notes.append(result.paired.sentence)
-    return notes
 
 
 def service_table(services: Sequence[ChatbotService]) -> Table:
@@ -212,25 +200,3 @@ def service_table(services: Sequence[ChatbotService]) -> Table:
             *([str(service.num_from_cache)] if has_cache else []),
         )
     return table
-
-
-def divergence_rows(results: Sequence[Result]) -> RowGroup:
-    """Jensen-Shannon divergence over modes from the real messages; nothing stands in the column of these."""
-
-    def row(label: str, cells: Sequence[Cell]) -> Row:
-        return Row(label=label, cells=(Cell(), *cells))
-
-    def figure(value: float | None, low: float | None = None, high: float | None = None) -> Cell:
-        return Cell(value=format_figure(value, 3), interval=format_interval(low, high, 3))
-
-    given = [r.divergence for r in results if r.divergence is not None]
-    with_none = [r.divergence_with_none for r in results if r.divergence_with_none is not None]
-    return RowGroup(
-        title="Divergence over modes, bits",
-        rows=(
-            row("given failure", [figure(d.jensen_shannon, d.low, d.high) for d in given]),
-            row("  95 % of relabelled", [figure(d.null_high) for d in given]),
-            row("  p", [figure(d.p_value) for d in given]),
-            row("with messages that do not fail", [figure(d.jensen_shannon) for d in with_none]),
-        ),
-    )

@@ -19,10 +19,8 @@ from advsim.rates.rates import ANY
 from advsim.records import Rate
 from advsim.sweep.outcomes import Outcomes
 from advsim.validity.by_chatbot import ByChatbot, compare_chatbots
+from advsim.validity.factors import LARGE_CHANGE, factor, is_direction_right
 from advsim.validity.replication import AbPair
-
-LARGE_CHANGE = 1.5
-"""Factor between two live rates from which a direction is asked for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,8 +32,7 @@ class ScoredRate:
         mode: a mode or ``any``.
         predicted: of the prediction.
         live: of the logs.
-        factor: the multiplicative error, 1 or more; None where both rates are 0 or one is not known. Where one rate
-            alone is 0, both are taken as at least half a message of the smaller sample, which is as low as it can tell.
+        factor: the multiplicative error, see :func:`advsim.validity.factors.factor`.
         is_covered: whether the predicted interval holds the live rate; None without an interval.
         is_consistent: whether the two differ by no more than the sampling of both explains (95 % interval of the
             difference, MOVER); None without two intervals.
@@ -215,7 +212,7 @@ def _scored_rates(prediction: Prediction, found: ByChatbot) -> tuple[ScoredRate,
             mode=mode,
             predicted=rate,
             live=seen,
-            factor=_factor(rate, seen),
+            factor=factor(rate, seen),
             is_covered=_covers(rate, seen),
             is_consistent=_consistent(rate, seen),
         )
@@ -240,8 +237,7 @@ def _scored_change(
     pair: AbPair, predicted: Difference, live: Difference, rates: Mapping[str, Mapping[str, Rate]]
 ) -> ScoredChange:
     mode = live.mode or ANY
-    change = _factor(rates[pair.a][mode], rates[pair.b][mode])
-    is_large = change is not None and change >= LARGE_CHANGE - 1e-12
+    change = factor(rates[pair.a][mode], rates[pair.b][mode])
     return ScoredChange(
         a=pair.a,
         b=pair.b,
@@ -250,17 +246,8 @@ def _scored_change(
         live=live.difference,
         change=change,
         is_significant=live.p_value is not None and live.p_value <= 1 - LEVEL + 1e-12,
-        is_right=(predicted.difference or 0.0) * (live.difference or 0.0) > 0 if is_large else None,
+        is_right=is_direction_right(predicted.difference, live.difference, change),
     )
-
-
-def _factor(one: Rate, other: Rate) -> float | None:
-    """Factor between two rates; see :class:`ScoredRate`."""
-    if one.estimate is None or other.estimate is None or one.estimate == other.estimate == 0:
-        return None
-    least = 0.0 if one.estimate and other.estimate else 0.5 / min(one.num_messages, other.num_messages)
-    high, low = sorted((max(one.estimate, least), max(other.estimate, least)), reverse=True)
-    return high / low
 
 
 def _covers(predicted: Rate, live: Rate) -> bool | None:

@@ -200,14 +200,20 @@ class RunDir:
         pyarrow.parquet.write_table(table, sink)
         self.write_bytes(name, sink.getvalue().to_pybytes())
 
-    def read_table(self, name: str) -> pa.Table:
+    def read_table(self, name: str, *, columns: Sequence[str] | None = None) -> pa.Table:
         """Content of a parquet file.
+
+        Args:
+            name: of the file.
+            columns: those that are read; None: all.
 
         Raises:
             RunError: it is not there or damaged.
         """
         try:
-            return pyarrow.parquet.read_table(pa.BufferReader(self.read_bytes(name)))
+            return pyarrow.parquet.read_table(
+                pa.BufferReader(self.read_bytes(name)), columns=None if columns is None else list(columns)
+            )
         except pa.ArrowException as error:
             raise RunError(f"{name} in run folder {self.location} is damaged: {error}") from error
 

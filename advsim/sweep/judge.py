@@ -42,7 +42,8 @@ NUM_SHARDS_FOR_ACTORS = 8
 
 _MADE_FROM = b"advsim.made_from"
 _BLAME = b"advsim.blame"
-_AT_FAULT = b"advsim.at_fault"
+AT_FAULT = b"advsim.at_fault"
+"""Key of the ids of conversations in which the simulator was at fault, as JSON, in the metadata of a table."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -170,9 +171,9 @@ def judge_shard(bench: Bench, cell: Cell, number: int, detector: Detector) -> No
     metadata = {
         _MADE_FROM: made_from.encode(),
         _BLAME: json.dumps({kind.value: count for kind, count in blame.items()}).encode(),
-        _AT_FAULT: json.dumps(at_fault).encode(),
+        AT_FAULT: json.dumps(at_fault).encode(),
     }
-    bench.output.write_table(_file(cell, number), table.replace_schema_metadata(metadata))
+    bench.output.write_table(judged_file(cell, number), table.replace_schema_metadata(metadata))
 
 
 def read_judged(study: SweepPlan, cell: Cell) -> Judged:
@@ -185,7 +186,7 @@ def read_judged(study: SweepPlan, cell: Cell) -> Judged:
     blame: Counter[Blame] = Counter()
     at_fault: set[str] = set()
     for number in range(study.num_shards(cell.design)):
-        name = _file(cell, number)
+        name = judged_file(cell, number)
         if not study.output.exists(name):
             continue
         table = study.output.read_table(name)
@@ -193,7 +194,7 @@ def read_judged(study: SweepPlan, cell: Cell) -> Judged:
             rows += outcome_rows(table)
             metadata = table.schema.metadata
             blame.update({Blame(kind): count for kind, count in json.loads(metadata[_BLAME]).items()})
-            at_fault |= set(json.loads(metadata[_AT_FAULT]))
+            at_fault |= set(json.loads(metadata[AT_FAULT]))
     return Judged(rows=rows, blame=dict(blame), at_fault=frozenset(at_fault))
 
 
@@ -237,7 +238,7 @@ def _unordered(pool: Any, todo: Sequence[tuple[Cell, int]]) -> Iterator[None]:
 
 
 def _is_judged(bench: Bench, cell: Cell, number: int) -> bool:
-    name = _file(cell, number)
+    name = judged_file(cell, number)
     if not bench.output.exists(name):
         return False
     metadata = bench.output.read_table(name).schema.metadata or {}
@@ -248,7 +249,8 @@ def _made_from(bench: Bench, cell: Cell, number: int) -> str:
     return f"{bench.output.sha256(cell.file(number))} {bench.settings_sha256}"
 
 
-def _file(cell: Cell, number: int) -> str:
+def judged_file(cell: Cell, number: int) -> str:
+    """The file of the messages of a shard."""
     return f"judged/{cell.file(number)}"
 
 

@@ -29,6 +29,7 @@ from advsim.sweep.service import ChatbotService
 from advsim.sweep.shards import all_said, read_next_turns
 from advsim.sweep.simulators import Simulator, drawn
 from advsim.validity.by_chatbot import ByChatbot, compare_chatbots
+from advsim.validity.factors import FactorAgreement, factor_agreement
 from advsim.validity.population_test import SimulatorVerdict
 from advsim.validity.replication import AbPair, AbReplication
 from advsim.validity.verdict import Validity
@@ -66,6 +67,8 @@ class Result:
         anytime: differences from the baseline by chatbot, with intervals that hold at all looks; only where the sweep
             may stop early.
         talk: how its conversations went.
+        factors: by what factor its rates of any failure are off, and whether large differences go the same way; None
+            without a real side.
     """
 
     simulator: str
@@ -77,6 +80,7 @@ class Result:
     paired: PairedReplay | None
     anytime: Mapping[str, AnytimeDifference]
     talk: Talk
+    factors: FactorAgreement | None = None
 
     @property
     def validity(self) -> Validity | None:
@@ -209,6 +213,7 @@ def measure(study: SweepPlan, simulator: Simulator, sides: Sides, *, modes: Sequ
         if study.settings.stop_early
         else {},
         talk=_talk(study, simulator),
+        factors=None if real is None else factor_agreement(_any_mode(simulated), _any_mode(real)),
     )
 
 
@@ -238,6 +243,7 @@ def result_json(
         "num_chatbots": len(study.chatbots),
         "num_conversations": study.settings.num_conversations,
         "num_scenarios": len(study.starts),
+        "scenarios_file": study.settings.scenarios or "",
         "num_prefixes": len(study.prefixes),
         "max_user_turns": study.config.rollout.max_user_turns,
         "baseline": study.settings.baseline,
@@ -248,6 +254,10 @@ def result_json(
         "chatbots": [plain_values(service) for service in services],
         "simulators": [plain_values(result) for result in results],
     }
+
+
+def _any_mode(side: Outcomes) -> dict[str, Rate]:
+    return {name: failure_rate(rows) for name, rows in side.items()}
 
 
 def _rows(judged: Mapping[str, Judged]) -> Outcomes:

@@ -55,7 +55,7 @@ class ChatbotService:
     num_prompt_tokens: int
     num_output_tokens: int
     num_without_tokens: int
-    cost: Cost | None
+    cost: Cost | None = None  # files of older versions lack it
 
 
 def services(study: SweepPlan) -> list[ChatbotService]:

@@ -15,6 +15,7 @@ from typing import TypeVar
 from advsim.rates.ab_test import Difference
 from advsim.rates.intervals import Interval
 from advsim.rates.rates import ANY
+from advsim.rates.sequential import AnytimeDifference
 from advsim.records import Rate
 from advsim.report.page.figures import (
     Cell,
@@ -113,7 +114,7 @@ def chatbot_table(simulated: Mapping[str, ByChatbot], *, real: str | None, modes
         ),
         RowGroup(title="Simulated told from real users", rows=filled_rows(_population_rows(columns))),
         RowGroup(title="Pearson's r by mode, observed", rows=filled_rows(_mode_rows(columns, modes))),
-        RowGroup(title="A − B, points", rows=filled_rows(_test_rows(columns, labels, _points))),
+        RowGroup(title="A − B, points", rows=filled_rows(_test_rows(columns, labels, points_cell))),
         RowGroup(title="A − B, p by Holm", rows=filled_rows(_test_rows(columns, labels, _p))),
         RowGroup(title=f"p of no difference ({margin})", rows=filled_rows(_test_rows(columns, labels, _equivalence))),
         RowGroup(title="A/B results that replicate", rows=filled_rows(_replication_rows(columns))),
@@ -123,6 +124,11 @@ def chatbot_table(simulated: Mapping[str, ByChatbot], *, real: str | None, modes
         ),
     )
     return FigureTable(columns=tuple(c.label for c in columns), groups=tuple(group for group in groups if group.rows))
+
+
+def rate_cell(rate: Rate) -> Cell:
+    """A rate in per cent with its interval."""
+    return Cell(value=percent(rate.estimate), interval=percent_interval(rate.low, rate.high))
 
 
 def pair_label(pair: AbPair) -> str:
@@ -182,9 +188,7 @@ def _columns(simulated: Mapping[str, ByChatbot], real: str | None) -> list[_Colu
 
 def _rate_rows(columns: Sequence[_Column]) -> Iterable[Row]:
     for name, rates in _rates(columns):
-        yield _row(
-            name, rates, lambda rate: Cell(value=percent(rate.estimate), interval=percent_interval(rate.low, rate.high))
-        )
+        yield _row(name, rates, rate_cell)
 
 
 def _size_rows(columns: Sequence[_Column]) -> Iterable[Row]:
@@ -247,7 +251,7 @@ def _mode_test_rows(columns: Sequence[_Column], label: str, modes: Mapping[str, 
     for mode, name in modes.items():
         differences = [next((d for d in column.tests.get(label, ()) if d.mode == mode), None) for column in columns]
         if any(difference is not None and _is_significant(difference) for difference in differences):
-            yield _row(name.lower(), differences, _points)
+            yield _row(name.lower(), differences, points_cell)
             yield _row("  p by Benjamini-Hochberg", differences, _p)
 
 
@@ -271,7 +275,8 @@ def _share(share: PairShare) -> Cell:
     return Cell(value=format_figure(share.value), interval=f"{interval}, {of}" if interval else of)
 
 
-def _points(difference: Difference) -> Cell:
+def points_cell(difference: Difference | AnytimeDifference) -> Cell:
+    """A difference in percentage points with its interval."""
     if difference.difference is None:
         return Cell()
     return Cell(value=f"{100 * difference.difference:+.1f}", interval=points_interval(difference.low, difference.high))

@@ -72,7 +72,7 @@ def _scatter(by_chatbot: ByChatbot, simulated: str, real: str) -> Picture | None
 
 
 def rates_against_rates(
-    rates: Sequence[tuple[str, Rate, Rate]], *, sides: tuple[str, str], title: str
+    rates: Sequence[tuple[str, Rate, Rate]], *, sides: tuple[str, str], title: str, name: str = "chatbots"
 ) -> Picture | None:
     """Two rates of each chatbot as a mark with both intervals, and the line where both are equal.
 
@@ -80,6 +80,7 @@ def rates_against_rates(
         rates: name, rate along the level axis, rate along the upright one; without one of these there is no mark.
         sides: what both axes are of.
         title: of the picture.
+        name: of the picture, unique on its page.
 
     Returns:
         None where there is no mark.
@@ -117,11 +118,11 @@ def rates_against_rates(
     axes.set_axisbelow(True)
     said = "; ".join(f"{name}: {sides[0]} {_said(x)}, {sides[1]} {_said(y)}" for name, x, y in points)
     return Picture(
-        name="chatbots",
+        name=name,
         title=title,
         caption="A point a chatbot, any failure, with 95 % intervals of both rates. On the dashed line both rates are "
         "equal." + ("" if len(points) <= MAX_NAMED else " The names stand in the table."),
-        svg=inline_svg(figure, name="chatbots", title=title, description=said, in_full=in_full),
+        svg=inline_svg(figure, name=name, title=title, description=said, in_full=in_full),
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from advsim.predictions.scoring import LARGE_CHANGE, Score, ScoredRate, ScoreSummary, summary_sentence
+from advsim.predictions.scoring import Score, ScoredRate, ScoreSummary, summary_sentence
 from advsim.rates.rates import ANY
 from advsim.records import Rate
 from advsim.report.chatbots.pictures import drawing, rates_against_rates
@@ -13,6 +13,7 @@ from advsim.report.page.figures import MISSING, format_figure
 from advsim.report.page.plots import Picture, Point, Series
 from advsim.report.page.render import KeyFigure, render_page
 from advsim.report.page.rows_picture import rows_picture
+from advsim.validity.factors import LARGE_CHANGE
 
 _LEGEND = (
     ("error", "max(predicted / live, live / predicted), 1 at best; of two rates of 0 there is none"),

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+
+from advsim.chatbots.cost import Cost
 
 MISSING = "–"
 NULL_LABEL = "  95 % of relabelled, and p"
@@ -110,6 +113,14 @@ def figure_row(label: str, values: Iterable[float | None], *, digits: int = 2, i
 def filled_rows(rows: Iterable[Row]) -> tuple[Row, ...]:
     """The rows that hold any figure."""
     return tuple(row for row in rows if any(cell.value != MISSING for cell in row.cells))
+
+
+def money(cost: Cost | None) -> str:
+    """An amount with its currency: two decimals, or more where only these show two digits of it; a dash for none."""
+    if cost is None:
+        return "-"
+    digits = 2 if not 0 < cost.amount < 0.1 else 1 - math.floor(math.log10(cost.amount))
+    return f"{cost.amount:,.{digits}f} {cost.currency}"
 
 
 def percent(value: float | None) -> str:

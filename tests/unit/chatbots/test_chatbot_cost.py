@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from advsim.chatbots.cost import Cost, conversation_cost, replies_cost, tokens_cost
-from advsim.commands.show import money
 from advsim.config import PriceConfig
 from advsim.records import Conversation, Effort, Speaker, StopReason, Turn
+from advsim.report.page.figures import money
 
 PRICE = PriceConfig(per_million_prompt_tokens=0.15, per_million_output_tokens=0.60, currency="EUR")
 

@@ -1,0 +1,1 @@
+"""The pages of a sweep: what it found, and transcripts behind it."""
