@@ -24,6 +24,7 @@ from advsim.serve.front import FrontSettings
 from advsim.serve.key import key_sha256
 
 ROOT = Path(__file__).resolve().parents[2]
+FOLDER = Path(os.environ.get("ADVSIM_HARNESSES", ROOT / ".harnesses"))
 KEY = "end-to-end-key-9"
 LINES = ("cant sleep lately", "its my boss", "hm i dont know", "ok thanks, bye [END]")
 QUIET = {
@@ -43,7 +44,9 @@ class ServedPerson:
 
 @pytest.fixture(scope="session")
 def served_person(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServedPerson]:
-    """A person who says four lines in an order of chance, and leaves with the last."""
+    """A person who says four lines in an order of chance, and leaves with the last; needs one harness at least."""
+    if not any(FOLDER.glob("*/bin/python")):
+        pytest.skip(f"no harness is installed in {FOLDER}: sh tests/e2e/install.sh")
     folder = tmp_path_factory.mktemp("served")
     plan = scripted_plan(write_served_run(folder / "run", tiny_model), *LINES)
     settings = FrontSettings(
@@ -85,8 +88,7 @@ def dialogues(served_person: ServedPerson, tmp_path: Path) -> Callable[..., list
 
 def environment_of(harness: str) -> str:
     """Python of a harness's environment; without one the test is skipped."""
-    folder = Path(os.environ.get("ADVSIM_HARNESSES", ROOT / ".harnesses"))
-    python = folder / harness / "bin" / "python"
+    python = FOLDER / harness / "bin" / "python"
     if not python.exists():
-        pytest.skip(f"{harness} is not installed in {folder}: sh tests/e2e/install.sh {harness}")
+        pytest.skip(f"{harness} is not installed in {FOLDER}: sh tests/e2e/install.sh {harness}")
     return str(python)

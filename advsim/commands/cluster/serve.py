@@ -92,11 +92,9 @@ def serve_config(run_read: Run, overrides: list[str], *, replicas: int | None) -
         ConfigError: a key or value is wrong.
     """
     told = [] if replicas is None else [f"resources.simulator.num_replicas={replicas}"]
-    # The run's chatbot has no part here, and what rounds need of a configuration does not bind a server.
-    values = {**run_read.config, "chatbot": {}}
-    return parse_config(
-        values, ["stop.max_rounds=0", *overrides, *told], where=f"configuration of {run_read.folder.location}"
-    )
+    # What rounds need of a configuration does not bind a server.
+    all_told = ["stop.max_rounds=0", *overrides, *told]
+    return parse_config(run_read.config, all_told, where=f"configuration of {run_read.folder.location}")
 
 
 def free_port(host: str, port: int) -> int:
