@@ -30,6 +30,7 @@ class SweepFigures:
         made_from: run, simulators and chatbots.
         chatbots: how each chatbot served.
         simulators: what was found with each; one named ``replay`` where there is none.
+        designs: that were asked for; empty in files of older versions.
         num_scenarios: of the conversations.
         scenarios_file: where they are from; empty for a run's real dialogues; None in files of older versions.
         stopped_by: the cap that stopped it; empty where it is complete.
@@ -44,6 +45,7 @@ class SweepFigures:
     made_from: MadeFrom
     chatbots: tuple[ChatbotService, ...]
     simulators: tuple[Result, ...]
+    designs: tuple[str, ...] = ()
     num_scenarios: int = 0
     scenarios_file: str | None = None
     stopped_by: str = ""

@@ -98,7 +98,7 @@ class _Shard:
 
 
 def cells_of(figures: SweepFigures, folder: RunDir) -> list[Cell]:
-    """Cells of a sweep that have a shard: conversations by simulator, then replies, then paired ones."""
+    """Cells of the sweep's designs that have a shard: conversations by simulator, then replies, then paired ones."""
     chatbots = [service.chatbot for service in figures.chatbots]
     simulators = list(figures.made_from.adapters)
     cells = [Cell(design=Design.FREE, simulator=name, chatbot=chatbot) for name in simulators for chatbot in chatbots]
@@ -106,7 +106,8 @@ def cells_of(figures: SweepFigures, folder: RunDir) -> list[Cell]:
     cells += [
         Cell(design=Design.PAIRED, simulator=name, chatbot=chatbot) for name in simulators for chatbot in chatbots
     ]
-    return [cell for cell in cells if next(_numbers(folder, cell), None) is not None]
+    asked_for = figures.designs or tuple(Design)
+    return [cell for cell in cells if cell.design in asked_for and next(_numbers(folder, cell), None) is not None]
 
 
 def cell_transcripts(

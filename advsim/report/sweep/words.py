@@ -9,6 +9,7 @@ from enum import StrEnum
 from advsim.rates.ab_test import Difference
 from advsim.rates.blame import Blame
 from advsim.report.chatbots.figures import SIGNIFICANT, agreement_notes, points_cell
+from advsim.report.page.figures import words
 from advsim.report.sweep.figures import SweepFigures
 from advsim.sweep.measure import Result
 from advsim.sweep.outcomes import REPLAY
@@ -66,10 +67,13 @@ def compared(figures: SweepFigures) -> tuple[Compared, ...]:
 
 def standfirst(figures: SweepFigures) -> str:
     """The answer in a few sentences, whatever the number of chatbots and simulators."""
+    return " ".join([*_answers(figures), *_trust_in_short(figures)])
+
+
+def _answers(figures: SweepFigures) -> list[str]:
     found = compared(figures)
     if not found:
-        alone = ", ".join(service.chatbot for service in figures.chatbots)
-        return f"{alone} stands alone: there is no other chatbot to compare with."
+        return [f"{figures.baseline} stands alone: there is no other chatbot to compare with."]
     said = []
     for answer in (Answer.MORE, Answer.LESS, Answer.ALIKE):
         sides: dict[str, list[str]] = {}
@@ -82,8 +86,20 @@ def standfirst(figures: SweepFigures) -> str:
     still_open = [name for name in dict.fromkeys(each.chatbot for each in found) if name not in decided]
     if still_open:
         named = _some(still_open)
-        said.append(f"Not decided on any side: {named}.")
-    return " ".join(said)
+        said.append(f"Not decided on any side whether more or less often than {figures.baseline}: {named}.")
+    return said
+
+
+def _trust_in_short(figures: SweepFigures) -> list[str]:
+    """Simulators by verdict, and those that are told from real people."""
+    by_verdict: dict[str, list[str]] = {}
+    for result in figures.simulators:
+        if result.validity is not None:
+            by_verdict.setdefault(words(result.validity.verdict), []).append(result.simulator)
+    said = [f"{verdict} ({_some(names)})" for verdict, names in by_verdict.items()]
+    flagged = [r.simulator for r in figures.simulators if r.population_test is not None and r.population_test.flagged]
+    in_short = [f"That simulated users order the chatbots as real people do: {', '.join(said)}."] if said else []
+    return in_short + ([f"Told from real people by the failures: {_some(flagged)}."] if flagged else [])
 
 
 def trust(figures: SweepFigures) -> tuple[Trust, ...]:
