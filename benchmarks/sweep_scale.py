@@ -27,7 +27,7 @@ import psutil
 import yaml
 
 from advsim.config import SweepConfig, load_section
-from advsim.sweep.plan import plan
+from advsim.sweep.planning.study import plan
 from advsim.sweep.shards import all_said
 
 NUM_SCENARIOS = 500

@@ -21,15 +21,15 @@ from advsim.records import (
 )
 from advsim.rollout.replay import ReplayedReply
 from advsim.run_folder.folder import RunDir
-from advsim.sweep.items import Design
 from advsim.sweep.judge import bench_of, judge_shard
 from advsim.sweep.measure import all_sides, measure_all, result_json
 from advsim.sweep.outcomes import RESULT, write_outcomes
-from advsim.sweep.plan import SweepPlan
-from advsim.sweep.scenarios import Start
+from advsim.sweep.planning.items import Design
+from advsim.sweep.planning.scenarios import Start
+from advsim.sweep.planning.simulators import Simulator
+from advsim.sweep.planning.study import SweepPlan
 from advsim.sweep.service import services
 from advsim.sweep.shards import write_next_turns, write_shard
-from advsim.sweep.simulators import Simulator
 
 MODES = ("boundary", "repetition")
 

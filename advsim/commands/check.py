@@ -22,8 +22,8 @@ from advsim.errors import one_line
 from advsim.records import Split
 from advsim.report.page.figures import money
 from advsim.runtime.placement import PoolRequest, colocated, pool_requests
-from advsim.sweep.estimate import describe_work, estimate
-from advsim.sweep.plan import plan
+from advsim.sweep.planning.estimate import describe_work, estimate
+from advsim.sweep.planning.study import plan
 from advsim.sweep.work import missing
 from advsim.training.check import check_inputs
 

@@ -33,13 +33,13 @@ from advsim.run_folder.lease import lease
 from advsim.run_folder.reader import Run
 from advsim.runtime.progress import Reporter
 from advsim.sweep.early import Deciding
-from advsim.sweep.estimate import describe_work, estimate
 from advsim.sweep.judge import judge_all
 from advsim.sweep.measure import Result, all_sides, measure_all, result_json
 from advsim.sweep.outcomes import RESULT, write_outcomes
-from advsim.sweep.plan import SweepPlan, plan
+from advsim.sweep.planning.estimate import describe_work, estimate
+from advsim.sweep.planning.settings import keep_settings
+from advsim.sweep.planning.study import SweepPlan, plan
 from advsim.sweep.service import ChatbotService, services
-from advsim.sweep.settings import keep_settings
 from advsim.sweep.work import missing, work
 
 

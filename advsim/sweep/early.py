@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 from advsim.detectors.protocol import Detector
 from advsim.rates.sequential import anytime_difference
 from advsim.runtime.progress import Reporter
-from advsim.sweep.items import Cell, Design
 from advsim.sweep.judge import judge_all, read_judged
 from advsim.sweep.measure import alpha_of
-from advsim.sweep.plan import SweepPlan
-from advsim.sweep.simulators import Simulator
+from advsim.sweep.planning.items import Cell, Design
+from advsim.sweep.planning.simulators import Simulator
+from advsim.sweep.planning.study import SweepPlan
 
 
 @dataclass(slots=True, kw_only=True)

@@ -31,9 +31,9 @@ from advsim.run_folder.folder import RunDir
 from advsim.run_folder.results import plain_values
 from advsim.runtime.placement import PoolRequest, pool_requests, running_ray, start_actors
 from advsim.runtime.progress import Reporter, Stage
-from advsim.sweep.items import Cell, Design
 from advsim.sweep.outcomes import outcome_rows, outcomes_table, text_sha256
-from advsim.sweep.plan import SweepPlan
+from advsim.sweep.planning.items import Cell, Design
+from advsim.sweep.planning.study import SweepPlan
 from advsim.sweep.replay import replay_outcomes, replayed_dialogues
 from advsim.sweep.shards import read_next_turns, read_shard
 

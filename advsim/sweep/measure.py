@@ -20,14 +20,14 @@ from advsim.rates.rates import failure_rate
 from advsim.rates.sequential import AnytimeDifference, anytime_difference
 from advsim.records import Conversation, Rate, user_turns
 from advsim.run_folder.results import plain_values
-from advsim.sweep.items import Cell, Design
 from advsim.sweep.judge import Judged, read_judged
 from advsim.sweep.outcomes import PAIRED, REPLAY, MadeFrom, Outcomes
 from advsim.sweep.paired import PairedReplay, paired_replay
-from advsim.sweep.plan import SweepPlan
+from advsim.sweep.planning.items import Cell, Design
+from advsim.sweep.planning.simulators import Simulator, drawn
+from advsim.sweep.planning.study import SweepPlan
 from advsim.sweep.service import ChatbotService
 from advsim.sweep.shards import all_said, read_next_turns
-from advsim.sweep.simulators import Simulator, drawn
 from advsim.validity.by_chatbot import ByChatbot, compare_chatbots
 from advsim.validity.factors import FactorAgreement, factor_agreement
 from advsim.validity.population_test import SimulatorVerdict

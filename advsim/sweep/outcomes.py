@@ -23,7 +23,7 @@ from advsim.rates.outcomes import MessageOutcome
 from advsim.run_folder.folder import RunDir
 from advsim.run_folder.results import plain_values, read_values
 from advsim.run_folder.versions import installed_versions
-from advsim.sweep.plan import SweepPlan
+from advsim.sweep.planning.study import SweepPlan
 
 RESULT = "sweep.json"
 OUTCOMES = "outcomes.parquet"

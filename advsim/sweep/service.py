@@ -13,8 +13,8 @@ from advsim.chatbots.cost import Cost, replies_cost
 from advsim.config import PriceConfig
 from advsim.records import Conversation, Effort, StopReason, chatbot_turns
 from advsim.rollout.replay import ReplayedReply
-from advsim.sweep.items import Design
-from advsim.sweep.plan import SweepPlan
+from advsim.sweep.planning.items import Design
+from advsim.sweep.planning.study import SweepPlan
 from advsim.sweep.shards import Said, all_said
 
 _MAX_REASONS = 5

@@ -15,8 +15,8 @@ from advsim.run_folder.tables import (
     to_table,
     whole_conversations_table,
 )
-from advsim.sweep.items import Cell, Design
-from advsim.sweep.plan import SweepPlan
+from advsim.sweep.planning.items import Cell, Design
+from advsim.sweep.planning.study import SweepPlan
 from advsim.sweep.replay import read_replies, replies_table
 
 Said = Conversation | ReplayedReply

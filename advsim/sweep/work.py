@@ -32,8 +32,9 @@ from advsim.run_folder.layout import LOGS
 from advsim.runtime.placement import running_ray
 from advsim.runtime.progress import Reporter, Stage
 from advsim.sweep.caps import Meter
-from advsim.sweep.items import Cell, Design, Item
-from advsim.sweep.plan import SweepPlan
+from advsim.sweep.planning.items import Cell, Design, Item
+from advsim.sweep.planning.simulators import Simulator, delivery
+from advsim.sweep.planning.study import SweepPlan
 from advsim.sweep.replay import with_last_turn
 from advsim.sweep.shards import (
     Said,
@@ -44,7 +45,6 @@ from advsim.sweep.shards import (
     write_next_turns,
     write_shard,
 )
-from advsim.sweep.simulators import Simulator, delivery
 
 _UNITS = {Design.FREE: "dialogue", Design.REPLAY: "message", Design.PAIRED: "message"}
 _NOTE_EVERY_S = 2.0

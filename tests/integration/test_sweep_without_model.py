@@ -14,8 +14,8 @@ import psutil
 import pytest
 
 from advsim.config import SweepConfig, load_section
-from advsim.sweep.items import Design
-from advsim.sweep.plan import plan
+from advsim.sweep.planning.items import Design
+from advsim.sweep.planning.study import plan
 from advsim.sweep.shards import all_said
 
 pytestmark = pytest.mark.slow

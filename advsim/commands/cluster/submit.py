@@ -35,7 +35,7 @@ def run(options: argparse.Namespace) -> None:
 
 def _submit_sweep(options: argparse.Namespace) -> None:
     from advsim.chatbots.load import load_chatbots
-    from advsim.sweep.plan import plan
+    from advsim.sweep.planning.study import plan
 
     settings = load_section(SweepConfig, options.config, options.overrides)
     if options.allow_changed:

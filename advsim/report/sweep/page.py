@@ -20,7 +20,7 @@ from advsim.report.sweep.transcripts import CellTranscripts, cell_transcripts, c
 from advsim.report.sweep.words import Answer, Compared, compared, standfirst, trust
 from advsim.run_folder.folder import RunDir
 from advsim.run_folder.layout import REPORT
-from advsim.sweep.items import Cell, Design
+from advsim.sweep.planning.items import Cell, Design
 from advsim.validity.factors import LARGE_CHANGE
 
 TRANSCRIPTS = "report/transcripts.html"

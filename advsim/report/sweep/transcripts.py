@@ -17,9 +17,9 @@ from advsim.report.run.transcripts import STOP_NAMES
 from advsim.report.sweep.figures import SweepFigures
 from advsim.rollout.replay import ReplayedReply
 from advsim.run_folder.folder import RunDir
-from advsim.sweep.items import Cell, Design
 from advsim.sweep.judge import AT_FAULT, judged_file
 from advsim.sweep.outcomes import outcome_rows
+from advsim.sweep.planning.items import Cell, Design
 from advsim.sweep.shards import Said, read_next_turns, read_shard
 
 MAX_SHOWN = 50

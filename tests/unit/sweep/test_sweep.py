@@ -23,14 +23,14 @@ from advsim.run_folder.folder import RunDir
 from advsim.runtime.progress import Reporter
 from advsim.sweep import work as sweep_work
 from advsim.sweep.early import Deciding
-from advsim.sweep.estimate import estimate
-from advsim.sweep.items import Cell, Design
 from advsim.sweep.judge import judge_all, read_judged
 from advsim.sweep.measure import all_sides, measure
 from advsim.sweep.outcomes import read_sweep
-from advsim.sweep.plan import plan
+from advsim.sweep.planning.estimate import estimate
+from advsim.sweep.planning.items import Cell, Design
+from advsim.sweep.planning.settings import keep_settings
+from advsim.sweep.planning.study import plan
 from advsim.sweep.service import service, services
-from advsim.sweep.settings import keep_settings
 from advsim.sweep.shards import all_said
 from advsim.sweep.work import missing, work
 from advsim.training.manifest import manifest

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from advsim.chatbots.cost import tokens_cost
-from advsim.sweep.items import Cell, Design
-from advsim.sweep.plan import SweepPlan
+from advsim.sweep.planning.items import Cell, Design
+from advsim.sweep.planning.study import SweepPlan
 
 TOKENS_A_MESSAGE = 35
 """Rough mean over users and chatbots, for the estimate of the work only."""

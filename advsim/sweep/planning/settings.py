@@ -7,7 +7,7 @@ from typing import Any
 from advsim.config import ChatbotConfig
 from advsim.errors import ConfigError
 from advsim.run_folder.folder import config_changes
-from advsim.sweep.plan import SweepPlan, prefix_name
+from advsim.sweep.planning.study import SweepPlan, prefix_name
 
 SETTINGS = "settings.json"
 _PARTS = ("rollout", "prompt", "engine")

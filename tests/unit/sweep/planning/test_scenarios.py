@@ -6,9 +6,9 @@ import pytest
 
 from advsim.errors import ConfigError
 from advsim.records import Speaker
-from advsim.sweep.scenarios import read_scenarios
+from advsim.sweep.planning.scenarios import read_scenarios
 
-ROOT = Path(__file__).resolve().parents[3]
+ROOT = Path(__file__).resolve().parents[4]
 
 
 def test_the_personas_that_ship_are_read():

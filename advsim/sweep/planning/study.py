@@ -17,9 +17,9 @@ from advsim.errors import ConfigError
 from advsim.records import Dialogue, Split
 from advsim.run_folder.folder import RunDir
 from advsim.run_folder.reader import Run, load_run
-from advsim.sweep.items import Cell, Design, Item, item_of
-from advsim.sweep.scenarios import Start, held_out_order, held_out_starts, prefixes_of_others, read_scenarios
-from advsim.sweep.simulators import Simulator, choose_simulators
+from advsim.sweep.planning.items import Cell, Design, Item, item_of
+from advsim.sweep.planning.scenarios import Start, held_out_order, held_out_starts, prefixes_of_others, read_scenarios
+from advsim.sweep.planning.simulators import Simulator, choose_simulators
 
 CorpusOf = Callable[[Run, CorpusConfig], Corpus]
 """Finds the dialogues of a run."""

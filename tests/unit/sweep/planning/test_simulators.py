@@ -11,7 +11,7 @@ from advsim.models.adapter import adapter_sha256
 from advsim.rollout.delivery import Acknowledgement, check_acknowledgements
 from advsim.run_folder.folder import RunDir
 from advsim.run_folder.reader import load_run
-from advsim.sweep.simulators import FIRST_OTHER_VERSION, choose_simulators, delivery, drawn
+from advsim.sweep.planning.simulators import FIRST_OTHER_VERSION, choose_simulators, delivery, drawn
 from advsim.training.manifest import manifest
 
 

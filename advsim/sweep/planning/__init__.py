@@ -1,0 +1,1 @@
+"""What a sweep is about: simulators, chatbots, scenarios, prefixes, and the items of work that they make."""
