@@ -21,7 +21,7 @@ from advsim.models.adapter import Canary
 from advsim.models.base import load_tokenizer, resolve_model
 from advsim.prompts.simulator import SimulatorPrompts
 from advsim.records import NextTurn, Split
-from advsim.rollout.delivery import canary_of
+from advsim.rollout.delivery import canary_of_run
 from advsim.rollout.faults import user_turn_fault
 from advsim.rollout.pool import RolloutPool
 from advsim.rollout.replay import ReplayRequest
@@ -335,7 +335,7 @@ def canary(study: SweepPlan) -> Canary:
         instructions=study.config.prompt.instructions,
         budget_tokens=parse_config(study.run.config).prompt_budget_tokens,
     )
-    return canary_of(study.corpus.split(Split.TRAIN), prompts)
+    return canary_of_run(study.run, study.corpus.split(Split.TRAIN), prompts)
 
 
 def _of(open_shards: dict[tuple[Cell, int], int], cells: Sequence[Cell]) -> list[tuple[Cell, int]]:

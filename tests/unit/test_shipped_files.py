@@ -35,7 +35,7 @@ DOCUMENTS = sorted(
 )
 TEXT_SUFFIXES = {".cff", ".cfg", ".css", ".html", ".md", ".py", ".sh", ".toml", ".txt", ".yaml", ".yml", ""}
 SKIPPED_FOLDERS = {"build", "dist", "runs"}
-WRITTEN_BY_RUNS = ("runs/", "logs/", "RUN/")
+WRITTEN_BY_RUNS = ("runs/", "logs/", "RUN/", ".harnesses/")
 GONE = ("benchmarks/validity.py",)  # the changelog says what it has become
 HIDDEN_SHIPPED = {".ci", ".github", ".gitignore", ".pre-commit-config.yaml"}
 MACHINE_PATH = re.compile(r"(?<![\w.~$}-])/(?:root|work)(?=/|\s|['\"`)]|$)", re.MULTILINE)
