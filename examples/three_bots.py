@@ -1,7 +1,7 @@
 """Three kinds of chatbot in one sweep: which of them fails more often with simulated users?
 
     python examples/three_bots.py
-    python examples/three_bots.py --run runs/mine --num-conversations 40
+    python examples/three_bots.py --run runs/mine --scenarios examples/personas.yaml --num-conversations 20
 
 A model on advsim's own engines, the same model behind an OpenAI-compatible endpoint (``transformers serve``, started
 here), and a Python function meet the simulated users of a finished run, and answer real people's messages. In place of
@@ -40,10 +40,13 @@ def main() -> None:
     parser.add_argument("--run", default="runs/quickstart", help="folder of a finished run")
     parser.add_argument("--num-conversations", type=int, default=10, help="of each chatbot")
     parser.add_argument("--num-prefixes", type=int, default=16, help="real messages that each chatbot answers")
+    parser.add_argument("--scenarios", help="file of scenarios or personas; default: dialogues that the run held out")
     options = parser.parse_args()
     run = advsim.load_run(options.run)
     config = parse_config(run.config)
     num_rounds = len(run.rounds)
+    of_file = f"_{Path(options.scenarios).stem}" if options.scenarios else ""
+    output = f"{options.run}/three_bots{of_file}"
     with tempfile.TemporaryDirectory(prefix="advsim-bots-") as scratch, served(resolve_model(config.model)) as model:
         results = advsim.run_sweep(
             {
@@ -51,12 +54,14 @@ def main() -> None:
                 "simulators": [f"round_{num_rounds}" if num_rounds else "sft"],  # the newest
                 "chatbots": chatbot_files(Path(scratch), model),
                 "baseline": "assistant",
+                "scenarios": options.scenarios,
                 "num_conversations": options.num_conversations,
                 "num_prefixes": options.num_prefixes,
-                "output": f"{options.run}/three_bots",
+                "output": output,
             }
         )
-    print_answer(results[0], options.run)
+    print_answer(results[0])
+    print(f"\npage: {output}/report/index.html")
 
 
 def chatbot_files(folder: Path, model: str) -> list[str]:
@@ -124,7 +129,7 @@ def is_up() -> bool:
         return False
 
 
-def print_answer(result, run: str) -> None:
+def print_answer(result) -> None:
     """Rates of the three, their differences, and how far to trust them."""
     print("\nMessages in which the detector finds a failure, with 95 % intervals:")
     for chatbot in result.by_chatbot.chatbots:
@@ -142,7 +147,6 @@ def print_answer(result, run: str) -> None:
             print(f"  {test.pair.a:10} {verdict}: {points}, p = {less.p_adjusted:.3f}")
     if result.validity is not None:
         print(f"\nCan the simulated users be trusted? {result.validity.sentence}")
-    print(f"\nall figures: {run}/three_bots/sweep.json")
 
 
 def shown(share: float | None, low: float | None, high: float | None) -> str:

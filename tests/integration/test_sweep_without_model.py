@@ -74,5 +74,5 @@ def test_what_there_is_to_do_is_said_without_starting_anything(tmp_path: Path) -
     asked = start(f"output={tmp_path}/out", flags=("--dry-run", "--json"))
     printed, said = asked.communicate(timeout=300)
     assert asked.returncode == 0, said
-    assert json.loads(printed)["num_conversations"] == 2 * 3 * 24
+    assert json.loads(printed)["num_conversations"] == 2 * 3 * 20
     assert not (tmp_path / "out").exists()

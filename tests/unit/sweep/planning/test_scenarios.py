@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parents[4]
 def test_the_personas_that_ship_are_read():
     starts = read_scenarios(str(ROOT / "examples" / "personas.yaml"))
     by_id = {start.scenario.id: start for start in starts}
-    assert len(starts) == 10 and by_id["carer"].scenario.context.earlier_sessions
+    assert len(starts) == 20 and by_id["carer"].scenario.context.earlier_sessions
     opened = by_id["returning"].scenario
     assert opened.opens_with is Speaker.CHATBOT and opened.opening and by_id["exam"].scenario.opening == ""
 
