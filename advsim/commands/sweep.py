@@ -95,10 +95,10 @@ def sweep(settings: SweepConfig, *, reporter: Reporter | None = None) -> SweepRe
                 "than not, so that no rate could be given; choose another detector, or evaluate.worth=null for what it "
                 "finds"
             )
-        reporter.message(describe_work(study, estimate(study, missing(study))))
         detector = instruments.measured
+        decide = Deciding(study, detector, reporter) if settings.stop_early else None
+        reporter.message(describe_work(study, estimate(study, missing(study))))
         try:
-            decide = Deciding(study=study, detector=detector, reporter=reporter) if settings.stop_early else None
             stopped_by = work(study, reporter, decide=decide)
             judge_all(study, detector, reporter)
         finally:

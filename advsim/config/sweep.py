@@ -90,8 +90,9 @@ class SweepConfig(Section):
     baseline: str = "assistant"
     """The chatbot that A/B pairs compare with."""
     stop_early: Flag = False
-    """Ask a chatbot no more once the sign of its difference from the baseline is decided for every simulator, by a
-    confidence sequence that may be looked at any time (:mod:`advsim.rates.sequential`)."""
+    """Let a simulator talk to a chatbot no more once the sign of its difference from the baseline is decided, by a
+    confidence sequence that may be looked at any time (:mod:`advsim.rates.sequential`). Looks are taken while scenarios
+    are new, from 30 people on."""
     output: str | None = None
     """Folder of what was simulated and found; None: ``sweep`` in the run folder."""
     seed: Seed = 0
@@ -143,6 +144,11 @@ class SweepConfig(Section):
         for each in self.simulators:
             if isinstance(each, SimulatorConfig) and (unknown := sorted(set(each.mixture) - set(names) - {each.name})):
                 raise ValueError(f"simulator {each.name}: mixture names {unknown[0]}, which is no simulator here")
+        if self.stop_early and any(not isinstance(each, str) and each.mixture for each in self.simulators):
+            raise ValueError(
+                "stop_early: chatbots that are stopped after different numbers of scenarios would meet other people "
+                "in a mixture; leave the mixture or stop_early out"
+            )
         mixed = {each.name for each in self.simulators if isinstance(each, SimulatorConfig) and each.mixture}
         for each in self.simulators:
             if isinstance(each, SimulatorConfig) and (inner := sorted(set(each.mixture) & mixed)):

@@ -18,9 +18,9 @@ from advsim.rates.ab_test import Difference
 from advsim.records import Rate
 from advsim.run_folder.folder import RunDir
 from advsim.run_folder.journal import utc_now
-from advsim.run_folder.results import plain_values, read_values
+from advsim.run_folder.results import plain_values, read_values, text_sha256
 from advsim.run_folder.versions import installed_versions
-from advsim.sweep.outcomes import FinishedSweep, MadeFrom, text_sha256
+from advsim.sweep.outcomes import FinishedSweep, MadeFrom
 from advsim.validity.by_chatbot import compare_chatbots, pairs_with_baseline
 
 KIND = "advsim-prediction"

@@ -208,7 +208,7 @@ class RolloutPool:
         """Candidates of each request as they finish."""
         yield from self._map(lambda actor, request: actor.candidates.remote(request), self._checked(requests))
 
-    def next_turns(self, requests: Sequence[NextTurnRequest]) -> Iterator[NextTurn]:
+    def next_turns(self, requests: Iterable[NextTurnRequest]) -> Iterator[NextTurn]:
         """Next user turns on real prefixes as they finish."""
         yield from self._map(lambda actor, request: actor.next_turn.remote(request), self._checked(requests))
 

@@ -7,6 +7,8 @@ that was written.
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+import json
 from collections.abc import Hashable
 from functools import cache
 from typing import Any, TypeVar, cast
@@ -59,3 +61,16 @@ def read_values(kind: type[Kind], values: object, *, where: str, remedy: str) ->
 @cache
 def _adapter(kind: Any) -> TypeAdapter[Any]:
     return TypeAdapter(kind)
+
+
+def text_sha256(values: Any) -> str:
+    """SHA-256 of plain values as canonical JSON: keys in order, no spaces, UTF-8.
+
+    Raises:
+        ValueError: a number is NaN or infinite, a text holds half a surrogate pair, or values are nested too deeply.
+    """
+    try:
+        text = json.dumps(values, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    except RecursionError:
+        raise ValueError("values are nested too deeply") from None
+    return hashlib.sha256(text.encode()).hexdigest()

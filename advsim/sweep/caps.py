@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import time
 
-from advsim.chatbots.cost import conversation_cost, tokens_cost
+from advsim.chatbots.cost import tokens_cost
 from advsim.config import ChatbotConfig, SweepConfig
-from advsim.records import Conversation
+from advsim.records import Conversation, chatbot_turns
 from advsim.sweep.shards import Said, has_failed
 
 
@@ -25,26 +25,34 @@ class Meter:
         self._started = time.monotonic()
         self._num_asked = self._num_failed = self._num_tokens = 0
         self._cost = 0.0
+        self.stopped_by = ""  # the cap, in words
 
     def take(self) -> bool:
         """Whether one more item may be asked for; counts it."""
-        if self.reached():
+        if self.stops():
             return False
         self._num_asked += 1
         return True
+
+    def stops(self) -> bool:
+        """Whether work that is there is left undone, because a cap is reached; remembered in :attr:`stopped_by`."""
+        self.stopped_by = self.stopped_by or self._reached()
+        return bool(self.stopped_by)
 
     def add(self, said: Said) -> None:
         """Count what came back. What is not told costs nothing here: a bill can be higher."""
         price = self._prices.get(said.chatbot)
         if isinstance(said, Conversation):
-            cost = conversation_cost(said, price)
+            efforts = [turn.effort for _, turn in chatbot_turns(said) if turn.effort is not None]
+            counts = [(effort.num_prompt_tokens, effort.num_output_tokens) for effort in efforts]
         else:
-            cost = tokens_cost(said.num_prompt_tokens, said.num_output_tokens, price)
-        self._cost += 0.0 if cost is None else cost.amount
+            counts = [(said.num_prompt_tokens or None, said.num_output_tokens or None)]
+        costs = [tokens_cost(num_read, num_written, price) for num_read, num_written in counts]
+        self._cost += sum(cost.amount for cost in costs if cost is not None)
         self._num_tokens += said.num_output_tokens
         self._num_failed += has_failed(said)
 
-    def reached(self) -> str:
+    def _reached(self) -> str:
         """The cap that is reached, in words; empty while none is."""
         caps = self._caps
         if caps.max_dialogues is not None and self._num_asked >= caps.max_dialogues:

@@ -28,10 +28,10 @@ from advsim.records import Conversation, Dialogue, StopReason
 from advsim.rollout.faults import user_turn_fault
 from advsim.rollout.replay import ReplayedReply
 from advsim.run_folder.folder import RunDir
-from advsim.run_folder.results import plain_values
+from advsim.run_folder.results import plain_values, text_sha256
 from advsim.runtime.placement import PoolRequest, pool_requests, running_ray, start_actors
 from advsim.runtime.progress import Reporter, Stage
-from advsim.sweep.outcomes import outcome_rows, outcomes_table, text_sha256
+from advsim.sweep.outcomes import outcome_rows, outcomes_table
 from advsim.sweep.planning.items import Cell, Design
 from advsim.sweep.planning.study import SweepPlan
 from advsim.sweep.replay import replay_outcomes, replayed_dialogues
@@ -176,8 +176,13 @@ def judge_shard(bench: Bench, cell: Cell, number: int, detector: Detector) -> No
     bench.output.write_table(judged_file(cell, number), table.replace_schema_metadata(metadata))
 
 
-def read_judged(study: SweepPlan, cell: Cell) -> Judged:
+def read_judged(study: SweepPlan, cell: Cell, *, num_shards: int | None = None) -> Judged:
     """What is known of the messages of a cell; nothing where none was judged.
+
+    Args:
+        study: the sweep.
+        cell: of it.
+        num_shards: the first so many; None: all.
 
     Raises:
         RunError: a table is damaged.
@@ -185,7 +190,7 @@ def read_judged(study: SweepPlan, cell: Cell) -> Judged:
     rows: list[MessageOutcome] = []
     blame: Counter[Blame] = Counter()
     at_fault: set[str] = set()
-    for number in range(study.num_shards(cell.design)):
+    for number in range(study.num_shards(cell.design) if num_shards is None else num_shards):
         name = judged_file(cell, number)
         if not study.output.exists(name):
             continue
@@ -241,7 +246,7 @@ def _is_judged(bench: Bench, cell: Cell, number: int) -> bool:
     name = judged_file(cell, number)
     if not bench.output.exists(name):
         return False
-    metadata = bench.output.read_table(name).schema.metadata or {}
+    metadata = bench.output.read_table(name, columns=["turn"]).schema.metadata or {}
     return bool(metadata.get(_MADE_FROM, b"").decode() == _made_from(bench, cell, number))
 
 

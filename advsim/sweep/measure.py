@@ -218,8 +218,8 @@ def measure(study: SweepPlan, simulator: Simulator, sides: Sides, *, modes: Sequ
 
 
 def alpha_of(study: SweepPlan) -> float:
-    """Chance of an error of one comparison that may stop early, so that all together keep to 5 % (Bonferroni)."""
-    return 0.05 / max(1, len(study.chatbots) - 1)
+    """Chance of an error of one comparison that may stop early, so that all of the sweep keep to 5 % (Bonferroni)."""
+    return 0.05 / max(1, (len(study.chatbots) - 1) * len(study.speaking))
 
 
 def result_json(
@@ -265,12 +265,24 @@ def _rows(judged: Mapping[str, Judged]) -> Outcomes:
 
 
 def _mixed(study: SweepPlan, mixture: Simulator, free: Mapping[str, Mapping[str, Judged]], chatbot: str) -> Judged:
-    """Messages of a mixture with a chatbot: of each scenario those of the simulator that is drawn."""
+    """Messages of a mixture with a chatbot: of each scenario those of the simulator that is drawn.
+
+    Only scenarios that all parts have talked through with all chatbots count: a sweep that a cap stopped has them of
+    its first simulators alone, and a mixture of what happens to be there would be another one.
+    """
     wanted: dict[str, set[str]] = {name: set() for name, _ in mixture.mixture}
+    there = {
+        (name, other): {row.dialogue_id for row in free[name][other].rows} for name in wanted for other in study.names
+    }
     for position in range(study.num_items(Design.FREE)):
         repeat, index = divmod(position, len(study.starts))
-        name = drawn(mixture, study.starts[index].scenario.id, repeat + study.seed)
-        wanted[name].add(study.item(Cell(design=Design.FREE, simulator=name, chatbot=chatbot), position).id)
+        ids = {
+            place: study.item(Cell(design=Design.FREE, simulator=place[0], chatbot=place[1]), position).id
+            for place in there
+        }
+        if all(ids[place] in there[place] for place in there):
+            name = drawn(mixture, study.starts[index].scenario.id, repeat + study.seed)
+            wanted[name].add(ids[name, chatbot])
     parts = [(free[name][chatbot], ids) for name, ids in wanted.items()]
     return Judged(
         rows=[row for part, ids in parts for row in part.rows if row.dialogue_id in ids],

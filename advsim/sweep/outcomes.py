@@ -7,8 +7,6 @@ SHA-256: a reader never sees figures of one sweep and messages of another.
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -21,7 +19,7 @@ from advsim.detectors.build import DetectorStamp, detector_stamp
 from advsim.errors import ConfigError
 from advsim.rates.outcomes import MessageOutcome
 from advsim.run_folder.folder import RunDir
-from advsim.run_folder.results import plain_values, read_values
+from advsim.run_folder.results import plain_values, read_values, text_sha256
 from advsim.run_folder.versions import installed_versions
 from advsim.sweep.planning.study import SweepPlan
 
@@ -60,7 +58,7 @@ class MadeFrom:
 
     Attributes:
         run: name of the run; empty for a sweep without one.
-        corpus_sha256: of the run's dialogues, or of the scenarios where there is no run.
+        corpus_sha256: of the run's dialogues; empty for a sweep without a run.
         model_sha256: of the weights under the simulators; empty where the run does not say.
         adapters: SHA-256 of each simulator's adapter, fixed lines or mixture; empty for the base model.
         chatbots: SHA-256 of the settings of each chatbot.
@@ -68,6 +66,7 @@ class MadeFrom:
         detector: what the detector was.
         versions: of Python and packages.
         outcomes_sha256: of the table of messages.
+        scenarios_sha256: of the scenarios that were simulated; empty in sweeps of older versions.
     """
 
     run: str
@@ -79,6 +78,7 @@ class MadeFrom:
     detector: DetectorStamp
     versions: Mapping[str, str]
     outcomes_sha256: str
+    scenarios_sha256: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,19 +130,6 @@ class FinishedSweep:
         return chosen, self.sides[chosen]
 
 
-def text_sha256(values: Any) -> str:
-    """SHA-256 of plain values as canonical JSON: keys in order, no spaces, UTF-8.
-
-    Raises:
-        ValueError: a number is NaN or infinite, a text holds half a surrogate pair, or values are nested too deeply.
-    """
-    try:
-        text = json.dumps(values, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
-    except RecursionError:
-        raise ValueError("values are nested too deeply") from None
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
 def outcomes_table(sides: Mapping[str, Outcomes]) -> pa.Table:
     """Messages of all sides, a row each."""
     rows = [
@@ -181,7 +168,7 @@ def write_outcomes(study: SweepPlan, sides: Mapping[str, Outcomes]) -> MadeFrom:
     evaluate = study.settings.evaluate
     return MadeFrom(
         run="" if run is None else run.name,
-        corpus_sha256=text_sha256([plain_values(start) for start in study.starts]) if corpus is None else corpus.sha256,
+        corpus_sha256="" if corpus is None else corpus.sha256,
         model_sha256=str(model.get("sha256", "")) if isinstance(model, dict) else "",
         adapters={simulator.name: simulator.sha256 for simulator in study.simulators},
         chatbots={chatbot.name: text_sha256(chatbot.model_dump(mode="json")) for chatbot in study.chatbots},
@@ -189,6 +176,7 @@ def write_outcomes(study: SweepPlan, sides: Mapping[str, Outcomes]) -> MadeFrom:
         detector=detector_stamp(evaluate),
         versions=installed_versions(),
         outcomes_sha256=study.output.sha256(OUTCOMES),
+        scenarios_sha256=text_sha256([plain_values(start) for start in study.starts]),
     )
 
 

@@ -113,10 +113,14 @@ def _sentence(gap: float | None, turn: float | None, design: float | None, num_c
     if turn is None:
         return "Paired replay: a chatbot has no judged message on a side, so nothing can be compared."
     over = f"mean of {num_chatbots} chatbots" if num_chatbots > 1 else "one chatbot"
-    said = f"Paired replay ({over}): with the simulator's turn in place of the real one, {100 * turn:+.1f} points fail"
+    more = "more" if turn >= 0 else "fewer"
+    said = (
+        f"Paired replay ({over}, without an interval): with the simulator's turn in place of the real one "
+        f"{100 * abs(turn):.1f} points {more} fail"
+    )
     if gap is None or design is None:
         return f"{said}."
     return (
-        f"{said}; simulated conversations differ from replay by {100 * gap:+.1f} points, of which {100 * design:+.1f} "
-        "are the design (later turns, and contexts of the chatbot's own making)."
+        f"{said}; the gap between simulated conversations and replay is {100 * gap:+.1f} points, which leaves "
+        f"{100 * design:+.1f} to the design (later turns, and contexts of the chatbot's own making)."
     )

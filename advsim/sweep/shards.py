@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import cast
 
 from advsim.corpus.prefixes import Prefix
@@ -18,6 +18,8 @@ from advsim.run_folder.tables import (
 from advsim.sweep.planning.items import Cell, Design
 from advsim.sweep.planning.study import SweepPlan
 from advsim.sweep.replay import read_replies, replies_table
+
+_DECIDED = "decided.json"
 
 Said = Conversation | ReplayedReply
 """What an item gives: a conversation, or a reply."""
@@ -101,6 +103,33 @@ def read_next_turns(output: RunDir, simulator: str) -> dict[Prefix, str]:
     with output.reading(name):
         turns: list[NextTurn] = from_table(table, NextTurn)
         return {(turn.dialogue_id, turn.turn): turn.text for turn in turns}
+
+
+def write_decided(output: RunDir, decided: Mapping[str, Mapping[str, int]], *, made_with: str) -> None:
+    """Write after how many shards chatbots were decided, by simulator and chatbot, and with which detector."""
+    output.write_json(_DECIDED, {"made_with": made_with, "decided": decided})
+
+
+def read_decided(output: RunDir, *, made_with: str | None = None) -> dict[str, dict[str, int]]:
+    """What :func:`write_decided` wrote; nothing where it is not there, or was made with another detector.
+
+    Args:
+        output: folder of the sweep.
+        made_with: the detector; None: whichever.
+
+    Raises:
+        RunError: the file is damaged.
+    """
+    if not output.exists(_DECIDED):
+        return {}
+    values = output.read_object(_DECIDED)
+    with output.reading(_DECIDED):
+        if made_with is not None and values["made_with"] != made_with:
+            return {}
+        return {
+            simulator: {chatbot: int(num_shards) for chatbot, num_shards in of_simulator.items()}
+            for simulator, of_simulator in values["decided"].items()
+        }
 
 
 def _next_turns_file(simulator: str) -> str:

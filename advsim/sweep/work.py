@@ -11,21 +11,20 @@ from __future__ import annotations
 import itertools
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from advsim.config import parse_config
+from advsim.corpus.prefixes import Prefix
 from advsim.models.adapter import Canary
 from advsim.models.base import load_tokenizer, resolve_model
 from advsim.prompts.simulator import SimulatorPrompts
-from advsim.records import NextTurn, Split
+from advsim.records import Split
 from advsim.rollout.delivery import canary_of_run
-from advsim.rollout.faults import user_turn_fault
 from advsim.rollout.pool import RolloutPool
 from advsim.rollout.replay import ReplayRequest
-from advsim.rollout.simulator_actor import NextTurnRequest
 from advsim.rollout.turn_loop import RolloutTask
 from advsim.run_folder.events import record_event
 from advsim.run_folder.layout import LOGS
@@ -40,11 +39,12 @@ from advsim.sweep.shards import (
     Said,
     done_ids,
     has_failed,
+    read_decided,
     read_next_turns,
     read_shard,
-    write_next_turns,
     write_shard,
 )
+from advsim.sweep.user_turns import write_turns_of
 
 _UNITS = {Design.FREE: "dialogue", Design.REPLAY: "message", Design.PAIRED: "message"}
 _NOTE_EVERY_S = 2.0
@@ -96,23 +96,40 @@ class _Filling:
 
 
 def missing(study: SweepPlan) -> dict[tuple[Cell, int], int]:
-    """Number of items that each shard misses; shards that miss none are not there."""
+    """Number of items that each shard misses; shards that miss none are not there.
+
+    Nothing is missing of a chatbot that was decided, where a sweep may stop early.
+    """
+    decided = read_decided(study.output) if study.settings.stop_early else {}
+    turns: dict[str, Mapping[Prefix, str]] = {}
     open_shards: dict[tuple[Cell, int], int] = {}
     for cell, number in study.shards():
+        num_needed = decided.get(cell.simulator, {}).get(cell.chatbot) if cell.design is Design.FREE else None
+        if num_needed is not None and number >= num_needed:
+            continue
+        if cell.design is Design.PAIRED and cell.simulator not in turns:
+            turns[cell.simulator] = read_next_turns(study.output, cell.simulator)
         done = done_ids(study.output, cell, number)
-        num_missing = sum(item.id not in done for item in askable(study, cell, number))
+        items = askable(study, cell, number, turns.get(cell.simulator, {}))
+        num_missing = sum(item.id not in done for item in items)
         if num_missing:
             open_shards[cell, number] = num_missing
     return open_shards
 
 
-def askable(study: SweepPlan, cell: Cell, number: int) -> list[Item]:
-    """Items of a shard that can be asked for: not those whose user turn a simulator failed to write."""
+def askable(study: SweepPlan, cell: Cell, number: int, turns: Mapping[Prefix, str]) -> list[Item]:
+    """Items of a shard that can be asked for: not those whose user turn a simulator failed to write.
+
+    Args:
+        study: the sweep.
+        cell: the shard's.
+        number: of the shard.
+        turns: that the cell's simulator wrote, by prefix; not used but for paired replay.
+    """
     items = study.shard(cell, number)
     if cell.design is not Design.PAIRED:
         return items
-    said = read_next_turns(study.output, cell.simulator)
-    return [item for item in items if said.get(study.prefixes[item.index], "not written yet")]
+    return [item for item in items if turns.get(study.prefixes[item.index], "not written yet")]
 
 
 def work(study: SweepPlan, reporter: Reporter, *, decide: Decide | None = None) -> str:
@@ -140,7 +157,7 @@ def work(study: SweepPlan, reporter: Reporter, *, decide: Decide | None = None) 
                 fill(study, rollouts, _of(open_shards, cells), stage, meter)
         for simulator in study.speaking:
             _simulate(study, rollouts, simulator, open_shards, reporter, meter, decide)
-    return meter.reached()
+    return meter.stopped_by
 
 
 def _simulate(
@@ -157,7 +174,7 @@ def _simulate(
         for design in (Design.FREE, Design.PAIRED)
         if design in study.designs
     }
-    if meter.reached() or not any(_of(open_shards, of_design) for of_design in cells.values()):
+    if not any(_of(open_shards, of_design) for of_design in cells.values()) or meter.stops():
         return
     if simulator.adapter is not None:
         rollouts.push(delivery(simulator, study.run, None if study.run is None else canary(study)))
@@ -169,10 +186,11 @@ def _simulate(
             else:
                 _fill_until_decided(study, rollouts, simulator, free, open_shards, stage, meter, decide)
     paired = cells.get(Design.PAIRED, [])
-    if paired and not meter.reached():
-        write_turns_of(study, rollouts, simulator, reporter)
-        with _stage(reporter, f"paired replay, {simulator.name}", paired, open_shards) as stage:
-            fill(study, rollouts, _of(open_shards, paired), stage, meter)
+    if _of(open_shards, paired) and not meter.stops():
+        write_turns_of(study, rollouts, simulator, reporter, meter)
+        if not meter.stopped_by:
+            with _stage(reporter, f"paired replay, {simulator.name}", paired, open_shards) as stage:
+                fill(study, rollouts, _of(open_shards, paired), stage, meter)
 
 
 def _fill_until_decided(
@@ -189,7 +207,7 @@ def _fill_until_decided(
     for number in range(study.num_shards(Design.FREE)):
         done = set(decide(simulator, number)) if number else set()
         wave = [(cell, number) for cell in cells if cell.chatbot not in done and (cell, number) in open_shards]
-        if (others and done >= others) or meter.reached():
+        if (others and done >= others) or (wave and meter.stops()):
             return
         fill(study, rollouts, wave, stage, meter)
 
@@ -199,14 +217,15 @@ def fill(
 ) -> None:
     """Ask for what shards of one design miss, and write it."""
     filling = _Filling(study=study)
+    is_paired = bool(shards) and shards[0][0].design is Design.PAIRED
+    turns = read_next_turns(study.output, shards[0][0].simulator) if is_paired else {}
 
     def items() -> Iterator[Item]:
         for cell, number in shards:
-            every = askable(study, cell, number)
+            every = askable(study, cell, number, turns)
             kept = {each.id: each for each in read_shard(study.output, cell, number)}
             wanted = [item for item in every if item.id not in kept or has_failed(kept[item.id])]
-            ids = {item.id for item in every}
-            done = {name: each for name, each in kept.items() if name in ids and not has_failed(each)}
+            done = {name: each for name, each in kept.items() if not has_failed(each)}
             shard = _Open(cell=cell, number=number, num_items=len(every), said=done, num_asked=len(wanted))
             for item in wanted:
                 if not meter.take():
@@ -218,7 +237,7 @@ def fill(
         return
     noted_at = time.monotonic()
     try:
-        for said in _ask(study, rollouts, shards[0][0].design, items()):
+        for said in _ask(study, rollouts, shards[0][0].design, items(), turns):
             filling.take(said)
             meter.add(said)
             stage.advance()
@@ -230,19 +249,18 @@ def fill(
         stage.note(meter.note)
 
 
-def _ask(study: SweepPlan, rollouts: RolloutPool, design: Design, items: Iterator[Item]) -> Iterator[Said]:
+def _ask(
+    study: SweepPlan, rollouts: RolloutPool, design: Design, items: Iterator[Item], turns: Mapping[Prefix, str]
+) -> Iterator[Said]:
     if design is Design.FREE:
         yield from rollouts.simulate(_task(study, item) for item in items)
         return
     dialogues = {dialogue.id: dialogue for dialogue in study.held_out}
-    said: dict[str, dict[tuple[str, int], str]] = {}
 
     def request(item: Item) -> ReplayRequest:
         name, turn = study.prefixes[item.index]
         prefix = dialogues[name].turns[: turn + 1]
         if item.cell.design is Design.PAIRED:
-            speaker = item.cell.simulator
-            turns = said.get(speaker) or said.setdefault(speaker, read_next_turns(study.output, speaker))
             prefix = with_last_turn(prefix, turns[name, turn])
         return ReplayRequest(dialogue_id=name, prefix=prefix, chatbot=item.cell.chatbot, seed=item.seed, id=item.id)
 
@@ -259,45 +277,6 @@ def _task(study: SweepPlan, item: Item) -> RolloutTask:
         seed=item.seed,
         lines=simulator.lines,
     )
-
-
-def write_turns_of(study: SweepPlan, rollouts: RolloutPool, simulator: Simulator, reporter: Reporter) -> None:
-    """Let a simulator write the last user turn of every prefix once; all chatbots answer the same turns.
-
-    As in whole conversations, a turn that is empty or out of role is drawn again; one that stays so has no text.
-    """
-    dialogues = {dialogue.id: dialogue for dialogue in study.held_out}
-    there = read_next_turns(study.output, simulator.name)
-    texts = dict(there)
-    wanted = [prefix for prefix in study.prefixes if prefix not in there]
-    cell = Cell(design=Design.PAIRED, simulator=simulator.name, chatbot="")
-    seeds = {prefix: study.item(cell, index).seed for index, prefix in enumerate(study.prefixes)}
-    rollout = study.config.rollout
-    with reporter.stage(f"user turns on real prefixes, {simulator.name}", total=len(wanted), unit="turn") as stage:
-        for attempt in range(rollout.max_regenerations + 1):
-            requests = [
-                NextTurnRequest(
-                    scenario=dialogues[name].scenario,
-                    prefix=dialogues[name].turns[:turn],
-                    sampling=rollout.sampling,
-                    adapter=simulator.adapter,
-                    seed=seeds[name, turn] + 1000 * attempt,
-                    lines=simulator.lines,
-                )
-                for name, turn in wanted
-            ]
-            wanted = []
-            for said in rollouts.next_turns(requests):
-                prefix = (said.dialogue_id, said.turn)
-                is_faulty = user_turn_fault(said.text, instructions=study.config.prompt.instructions) is not None
-                texts[prefix] = "" if is_faulty else said.text
-                if is_faulty and attempt < rollout.max_regenerations:
-                    wanted.append(prefix)
-                else:
-                    stage.advance()
-    if texts.keys() - there.keys():
-        turns = [NextTurn(dialogue_id=name, turn=turn, text=text) for (name, turn), text in sorted(texts.items())]
-        write_next_turns(study.output, simulator.name, turns)
 
 
 @contextmanager

@@ -7,6 +7,7 @@ from typing import Any
 from advsim.config import ChatbotConfig
 from advsim.errors import ConfigError
 from advsim.run_folder.folder import config_changes
+from advsim.run_folder.results import plain_values, text_sha256
 from advsim.sweep.planning.study import SweepPlan, prefix_name
 
 SETTINGS = "settings.json"
@@ -19,8 +20,8 @@ _LAYOUT = 2
 def keep_settings(sweep_plan: SweepPlan) -> None:
     """Write the sweep's settings into the output folder, or check that those there agree.
 
-    Simulators, chatbots and designs may be added, and the lists of scenarios and prefixes may grow, but not shrink:
-    what is there stays. Caps, the detector and how chatbots are called may change.
+    Simulators, chatbots and designs may be added, and scenarios, prefixes and conversations become more, but not less:
+    what is there stays. A scenario keeps what it says. Caps, the detector and how chatbots are called may change.
 
     Raises:
         ConfigError: the folder holds another sweep, or one of an older version.
@@ -37,6 +38,8 @@ def keep_settings(sweep_plan: SweepPlan) -> None:
         for part in _PARTS:  # keys that came since had their defaults then
             defaults = type(getattr(sweep_plan.config, part))().model_dump(mode="json")
             before = {**before, part: {**defaults, **before[part]}}
+        if before.get("num_conversations", 0) <= settings["num_conversations"]:
+            before = {**before, "num_conversations": settings["num_conversations"]}
         for key in ("scenarios", "prefixes"):
             if settings[key][: len(before[key])] == before[key]:
                 before = {**before, key: settings[key]}
@@ -56,7 +59,9 @@ def _settings(sweep_plan: SweepPlan) -> dict[str, Any]:
         "layout": _LAYOUT,
         "seed": sweep_plan.seed,
         "shard_size": sweep_plan.settings.shard_size,
+        "num_conversations": sweep_plan.settings.num_conversations,
         "scenarios": [start.scenario.id for start in sweep_plan.starts],
+        "people": {start.scenario.id: text_sha256(plain_values(start)) for start in sweep_plan.starts},
         "prefixes": [prefix_name(prefix) for prefix in sweep_plan.prefixes],
         **{part: getattr(sweep_plan.config, part).model_dump(mode="json") for part in _PARTS},
         "chatbot_model": (sweep_plan.config.chatbot.model or sweep_plan.config.model).model_dump(mode="json"),
@@ -70,7 +75,7 @@ def _with_both(settings: dict[str, Any], other: dict[str, Any]) -> dict[str, Any
     """Settings with what the others know besides: what both know must be the same."""
     return {
         **settings,
-        "adapters": {**other["adapters"], **settings["adapters"]},
+        **{key: {**other[key], **settings[key]} for key in ("people", "adapters")},
         "chatbots": {**other["chatbots"], **settings["chatbots"]},
     }
 

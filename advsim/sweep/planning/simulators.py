@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
-from advsim.config import Config, SimulatorConfig
+from advsim.config import Config, SimulatorConfig, parse_config
 from advsim.config.paths import local_path
 from advsim.errors import AdvsimError, ConfigError
-from advsim.models.adapter import Canary, adapter_sha256
+from advsim.models.adapter import CONFIG_FILE, Canary, adapter_sha256
 from advsim.models.base import resolve_model
 from advsim.models.hashing import folder_sha256
 from advsim.records import AdapterRef
 from advsim.rollout.delivery import Delivery, delivery_of
+from advsim.run_folder.folder import config_changes
 from advsim.run_folder.reader import Run, load_run
 
 FIRST_OTHER_VERSION = 100_000
@@ -135,6 +138,7 @@ def _other(config: SimulatorConfig, version: int, base: Config, own: Run | None)
             sha256 = adapter_sha256(folder)
         except AdvsimError as error:
             raise ConfigError(f"simulator {config.name}: {error}") from None
+        _check_rank(config, folder, base)
         ref = AdapterRef(version=version, path=config.adapter, sha256=sha256)
         return Simulator(name=config.name, adapter=ref, files_of=config.adapter)
     assert config.run is not None, "the configuration sees to it"
@@ -144,6 +148,7 @@ def _other(config: SimulatorConfig, version: int, base: Config, own: Run | None)
     at = config.at or list(there)[-1]
     if at not in there:
         raise ConfigError(f"simulator {config.name}: {config.run} has no {at}, expected one of {', '.join(there)}")
+    _check_same_prompt(config, run, base)
     adapter = there[at].adapter
     if adapter is None:
         return Simulator(name=config.name)
@@ -160,6 +165,30 @@ def _check_same_model(config: SimulatorConfig, run: Run, base: Config, own: Run 
             f"simulator {config.name}: {config.run} was trained on another base model ({theirs[:12] or 'not known'}) "
             f"than the engines hold ({ours[:12] or 'not known'}), with other weights or another tokenizer; sweep it on "
             "its own"
+        )
+
+
+def _check_rank(config: SimulatorConfig, folder: Path, base: Config) -> None:
+    """Check what the engines could not serve, before they are started."""
+    try:
+        rank = json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8")).get("r")
+    except (OSError, ValueError, AttributeError) as error:
+        raise ConfigError(f"simulator {config.name}: {folder / CONFIG_FILE} cannot be read ({error!s:.200})") from None
+    if not isinstance(rank, int) or not 0 < rank <= base.lora.r:
+        raise ConfigError(
+            f"simulator {config.name}: its adapter has rank {rank!r:.20}, the engines serve ranks up to {base.lora.r}; "
+            "raise it with -o 'run_overrides=[lora.r=...]'"
+        )
+
+
+def _check_same_prompt(config: SimulatorConfig, run: Run, base: Config) -> None:
+    """Check that a simulator of another run is asked as it was trained: with other instructions it is another one."""
+    theirs = parse_config(run.config).prompt
+    changes = config_changes(theirs.model_dump(mode="json"), base.prompt.model_dump(mode="json"))
+    if changes:
+        raise ConfigError(
+            f"simulator {config.name}: {config.run} was trained with another prompt ({', '.join(changes)} differ); "
+            "sweep it on its own"
         )
 
 

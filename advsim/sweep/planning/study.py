@@ -14,6 +14,7 @@ from advsim.config.paths import under
 from advsim.corpus.load import Corpus, load_corpus
 from advsim.corpus.prefixes import Prefix
 from advsim.errors import ConfigError
+from advsim.rates.sequential import MIN_CLUSTERS
 from advsim.records import Dialogue, Split
 from advsim.run_folder.folder import RunDir
 from advsim.run_folder.reader import Run, load_run
@@ -165,6 +166,7 @@ def plan(settings: SweepConfig, *, corpus_of: CorpusOf | None = None) -> SweepPl
     )
     _check_names(planned)
     _check_caps(planned)
+    _check_early(planned)
     return planned
 
 
@@ -213,6 +215,16 @@ def _check_names(sweep_plan: SweepPlan) -> None:
     baseline = sweep_plan.settings.baseline
     if baseline not in sweep_plan.names:
         raise ConfigError(f"baseline {baseline}: no such chatbot; expected one of {', '.join(sweep_plan.names)}")
+
+
+def _check_early(sweep_plan: SweepPlan) -> None:
+    """Signs are decided from so many people on, each met for the first time."""
+    num_people = len({start.cluster for start in sweep_plan.starts})
+    if sweep_plan.settings.stop_early and num_people < MIN_CLUSTERS:
+        raise ConfigError(
+            f"stop_early: the sweep has scenarios of {num_people} people, expected at least {MIN_CLUSTERS}: "
+            "before, nothing is decided; raise num_conversations, give more scenarios, or leave stop_early out"
+        )
 
 
 def _check_caps(sweep_plan: SweepPlan) -> None:

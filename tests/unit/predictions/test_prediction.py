@@ -9,7 +9,8 @@ from advsim.cli import main
 from advsim.errors import ConfigError
 from advsim.predictions.prediction import frozen_values, predict, read_prediction, write_prediction
 from advsim.rates.rates import failure_rate
-from advsim.sweep.outcomes import read_sweep, text_sha256
+from advsim.run_folder.results import text_sha256
+from advsim.sweep.outcomes import read_sweep
 
 
 @pytest.fixture

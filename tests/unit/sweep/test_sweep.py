@@ -22,6 +22,7 @@ from advsim.rollout.replay import ReplayedReply
 from advsim.run_folder.folder import RunDir
 from advsim.runtime.progress import Reporter
 from advsim.sweep import work as sweep_work
+from advsim.sweep.caps import Meter
 from advsim.sweep.early import Deciding
 from advsim.sweep.judge import judge_all, read_judged
 from advsim.sweep.measure import all_sides, measure
@@ -129,6 +130,11 @@ def planned(settings, **changes):
     sweep_plan = plan(SweepConfig(**{**settings, **changes}))
     keep_settings(sweep_plan)
     return sweep_plan
+
+
+def tasks_of(sweep_plan):
+    for cell, number in sweep_plan.shards((Design.FREE,)):
+        yield from (sweep_work._task(sweep_plan, item) for item in sweep_plan.shard(cell, number))
 
 
 def conversations(sweep_plan, simulator, chatbot):
@@ -290,6 +296,101 @@ def test_a_cap_on_cost_stops_once_it_is_spent_and_needs_one_price(settings, work
     assert sum(len(replies(study, name)) for name in ("calm", "loud")) == 3
 
 
+def test_a_sweep_that_is_complete_was_not_stopped_by_the_cap_it_just_reached(settings, worked):
+    answers, stopped_by = worked(planned(settings, caps={"max_dialogues": 20}))
+    assert len(answers.asked) == 20 and stopped_by == ""
+
+
+def test_fewer_conversations_than_there_are_are_refused_also_where_scenarios_repeat(settings, worked, tmp_path):
+    personas = tmp_path / "personas.jsonl"
+    personas.write_text("".join(f'{{"id": "p{i}", "profile": "somebody"}}\n' for i in range(3)))
+    changes = {
+        "run": None,
+        "simulators": [{"name": "a", "lines": ["i am sad"]}],
+        "scenarios": str(personas),
+        "output": str(tmp_path / "out"),
+    }
+    worked(planned(settings, **changes, num_conversations=9))
+    with pytest.raises(ConfigError, match=r"num_conversations.*differ"):
+        planned(settings, **changes, num_conversations=6)
+    planned(settings, **changes, num_conversations=12)
+
+
+def test_a_scenario_that_says_something_else_is_another_study(settings, worked, tmp_path):
+    personas = tmp_path / "personas.yaml"
+    changes = {
+        "run": None,
+        "simulators": [{"name": "a", "lines": ["i am sad"]}],
+        "scenarios": str(personas),
+        "output": str(tmp_path / "out"),
+    }
+    personas.write_text("- {id: p, profile: a nurse}\n- {id: q, profile: a cook}")
+    worked(planned(settings, **changes))
+    for changed in ("- {id: p, profile: a pilot}", "- {id: p, profile: a nurse, user_id: u}"):
+        personas.write_text(f"{changed}\n- {{id: q, profile: a cook}}")
+        with pytest.raises(ConfigError, match=r"people\.p differ"):
+            planned(settings, **changes)
+
+
+def test_user_turns_of_paired_replay_that_are_there_are_kept_after_a_kill(settings, worked):
+    class Dies(Answers):
+        def next_turns(self, requests):
+            for number, turn in enumerate(super().next_turns(requests)):
+                if number == 4:
+                    raise Killed
+                yield turn
+
+    class Counts(Answers):
+        num_turns = 0
+
+        def next_turns(self, requests):
+            for turn in super().next_turns(requests):
+                self.num_turns += 1
+                yield turn
+
+    sweep_plan = planned(settings, designs=["free", "paired"])
+    with pytest.raises(Killed):
+        worked(sweep_plan, Dies())
+    again, _ = worked(sweep_plan, Counts())
+    assert again.num_turns == 2 and not missing(sweep_plan)
+
+
+def test_a_mixture_of_a_sweep_that_was_cut_has_only_scenarios_that_all_its_parts_have(settings, worked, tmp_path):
+    personas = tmp_path / "personas.jsonl"
+    personas.write_text("".join(f'{{"id": "p{i}", "profile": "somebody"}}\n' for i in range(40)))
+    sweep_plan = planned(
+        settings,
+        run=None,
+        simulators=[
+            {"name": "a", "lines": ["i am sad"]},
+            {"name": "b", "lines": ["i am glad"]},
+            {"name": "m", "mixture": {"a": 1.0, "b": 1.0}},
+        ],
+        scenarios=str(personas),
+        num_conversations=40,
+        shard_size=10,
+        caps={"max_dialogues": 80 + 40},
+        output=str(tmp_path / "out"),
+    )
+    worked(sweep_plan)
+    judge_all(sweep_plan, RulesDetector(), Reporter(force_plain=True))
+    free = all_sides(sweep_plan).free
+    people = {name: {row.user_id for row in free[name]["calm"].rows} for name in "abm"}
+    assert len(people["a"]) == 40 and people["m"] == people["b"] and len(people["b"]) == 20
+
+
+def test_what_a_chatbot_tells_of_its_tokens_counts_against_the_cap_though_it_does_not_tell_all(settings, tmp_path):
+    price = PriceConfig(per_million_prompt_tokens=1.0, per_million_output_tokens=0.0)
+    study = planned(settings)
+    calm = study.chatbots[0].model_copy(update={"price": price})
+    meter = Meter(SweepConfig(**{**settings, "caps": {"max_cost": 1.0}}), (calm,))
+    told = Effort(seconds=1.0, num_prompt_tokens=2_000_000, num_output_tokens=1)
+    turns = [Turn(speaker=Speaker.CHATBOT, text="x", effort=effort) for effort in (told, Effort(seconds=1.0))]
+    (talk,) = Answers().simulate([next(tasks_of(study))])
+    meter.add(dataclasses.replace(talk, chatbot="calm", turns=tuple(turns)))
+    assert not meter.take() and meter.stopped_by == "caps.max_cost (1 USD)"
+
+
 def test_a_longer_sweep_goes_on_from_a_shorter_one(settings, worked):
     worked(planned(settings))
     longer, _ = worked(planned(settings, num_conversations=7))
@@ -321,7 +422,7 @@ def test_paired_rates_take_the_gap_apart(settings, worked):
     assert found.turn_effect == 1.0 and found.gap is not None and found.design_effect == found.gap - 1.0
     assert [each.paired.estimate for each in found.chatbots] == [1.0, 1.0]
     assert all(each.turn_effect.num_paired == each.turn_effect.num_clusters[0] for each in found.chatbots)
-    assert "+100.0 points fail" in found.sentence
+    assert "100.0 points more fail" in found.sentence
 
 
 def test_a_user_turn_that_stays_faulty_is_asked_of_no_chatbot(settings, worked):
@@ -388,9 +489,12 @@ def test_a_chatbot_whose_sign_is_decided_is_asked_no_more(settings, worked, tmp_
         output=str(tmp_path / "out"),
     )
     reporter = Reporter(force_plain=True)
-    answers, _ = worked(study, Differ(), decide=Deciding(study=study, detector=RulesDetector(), reporter=reporter))
+    answers, _ = worked(study, Differ(), decide=Deciding(study, RulesDetector(), reporter))
     asked = Counter(task.chatbot for task in answers.asked)
     assert asked == {"calm": 100, "like_calm": 100, "loud": 40}  # after 40 people: with 20 nothing is decided
+    assert not missing(study)  # what is decided is not asked for by a later start
+    again, _ = worked(study, Differ(), decide=Deciding(study, RulesDetector(), reporter))
+    assert not again.asked
     judge_all(study, RulesDetector(), reporter)
     found = measure(study, study.simulators[0], all_sides(study), modes=RulesDetector().modes).anytime
     assert found["loud"].is_decided and found["loud"].low > 0 and found["loud"].num_clusters == 40

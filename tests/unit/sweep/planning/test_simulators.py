@@ -46,7 +46,7 @@ def test_an_adapter_of_a_folder_is_delivered_by_its_hash_alone(made_run, tmp_pat
     folder = tmp_path / "lora"
     folder.mkdir()
     (folder / "adapter_model.safetensors").write_bytes(b"weights")
-    (folder / "adapter_config.json").write_text("{}")
+    (folder / "adapter_config.json").write_text('{"r": 8}')
     own = load_run(config.run_path)
     sft, other = choose_simulators(own, wanted("sft", {"name": "lora", "adapter": str(folder)}), config)
     assert (sft.adapter.version, other.adapter.version) == (0, FIRST_OTHER_VERSION + 1)
@@ -93,6 +93,27 @@ def test_a_simulator_of_another_base_model_is_refused(made_run, tmp_path):
         choose_simulators(None, wanted({"name": "a", "run": other.run_path}), config)
 
 
+@pytest.mark.parametrize(("said", "shown"), [('{"r": 64}', "rank 64"), ("{}", "rank None"), ("[]", "cannot be read")])
+def test_an_adapter_that_the_engines_could_not_serve_is_refused_before_they_start(made_run, tmp_path, said, shown):
+    config = made_run("r")
+    folder = tmp_path / "lora"
+    folder.mkdir()
+    (folder / "adapter_model.safetensors").write_bytes(b"weights")
+    (folder / "adapter_config.json").write_text(said)
+    with pytest.raises(ConfigError, match=f"simulator a: .*{shown}"):
+        choose_simulators(load_run(config.run_path), wanted({"name": "a", "adapter": str(folder)}), config)
+
+
+def test_a_simulator_that_was_trained_with_other_instructions_is_refused(made_run, tmp_path):
+    config, other = made_run("r"), made_run("other")
+    file = tmp_path / "other" / "manifest.json"
+    values = json.loads(file.read_text())
+    values["config"]["prompt"]["instructions"] = "Be somebody else."
+    file.write_text(json.dumps(values))
+    with pytest.raises(ConfigError, match=r"trained with another prompt \(instructions differ\)"):
+        choose_simulators(load_run(config.run_path), wanted({"name": "a", "run": other.run_path}), config)
+
+
 def test_the_parts_of_a_mixture_are_drawn_by_their_weights_and_alike_for_every_chatbot():
     config = parse_config({})
     simulators = wanted(
@@ -124,6 +145,10 @@ def test_the_parts_of_a_mixture_are_drawn_by_their_weights_and_alike_for_every_c
         ({"simulators": [{"name": "a", "lines": ["x"]}, {"name": "m", "mixture": {"b": 1.0}}]}, "names b, which is no"),
         ({"simulators": [{"name": "m", "mixture": {"m": 1.0}}]}, "a mixture"),
         ({"simulators": [{"name": "a", "lines": ["x"]}, {"name": "m", "mixture": {"a": 0.0}}]}, "mixture"),
+        (
+            {"stop_early": True, "simulators": [{"name": "a", "lines": ["x"]}, {"name": "m", "mixture": {"a": 1.0}}]},
+            "other people in a mixture",
+        ),
         ({"caps": {"max_minutes": 0.0}}, "max_minutes"),
         ({"shard_size": 0}, "shard_size"),
     ],
