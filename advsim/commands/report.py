@@ -37,7 +37,8 @@ def run(options: argparse.Namespace) -> None:
         CorpusError: the run's dialogues cannot be read.
         RunError: the folder cannot be read or written.
     """
-    check_storage(options.run_folder, key="RUN")
+    if "://" in options.run_folder:
+        check_storage(options.run_folder, key="RUN")
     folder = RunDir(options.run_folder)
     if folder.exists(RESULT) and not folder.exists(MANIFEST):
         _report_sweep(folder, options)

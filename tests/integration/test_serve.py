@@ -244,7 +244,7 @@ def test_command_listens_to_this_machine_alone_writes_its_key_nowhere_and_stops_
     assert [path for path in written if address.key in path.read_text(errors="replace")] == []
     assert output.read_text().count(address.key) == 1
     process.send_signal(signal.SIGINT)
-    assert process.wait(60) == 0
+    assert process.wait(180) == 0
     assert output.read_text().rstrip().endswith("stopped")
     assert not [pid for pid in family if psutil.pid_exists(pid) and psutil.Process(pid).status() != "zombie"]
 

@@ -119,5 +119,5 @@ def test_what_it_refuses_is_a_failure_with_its_words_and_does_not_stop_the_other
     assert isinstance(found["odd key"], ChatbotError) and "HTTP 422" in str(found["odd key"]), found
     assert "no_such_key" in str(found["odd key"])
     assert isinstance(found["other model"], ChatbotError) and "pinned" in str(found["other model"]), found
-    assert "raise max_tokens in endpoint.extra_body" in str(found["blank"])  # line feeds alone are no message
+    assert "raise endpoint.extra_body.max_tokens" in str(found["blank"])  # line feeds alone are no message
     assert isinstance(found["sound"], Utterance)

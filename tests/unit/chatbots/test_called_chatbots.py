@@ -94,11 +94,6 @@ def failure_of(chatbot: CalledChatbot, turns: tuple[Turn, ...] = DIALOGUE) -> st
 # --- an OpenAI-compatible endpoint ------------------------------------------------------------------------------------
 
 
-def test_a_reply_that_ends_at_its_token_limit_before_a_word_names_the_key_that_the_chatbot_has() -> None:
-    with serve_chatbot(lambda got: Sends(body=completion("\n", finish_reason="length"))) as server:
-        assert "raise max_tokens in endpoint.extra_body" in failure_of(endpoint(server))
-
-
 def test_an_endpoint_is_sent_all_turns_and_no_prompt_that_nobody_wrote() -> None:
     with serve_chatbot(lambda got: Sends(body=completion("there"))) as server:
         (said,) = replies(endpoint(server, keys={"extra_body": {"temperature": 0.2}}), DIALOGUE)

@@ -85,7 +85,7 @@ def test_where_results_go_is_asked_before_the_work(
     for work in ("evaluate.measure_files", "detectors.load_whole_dialogues", "detectors.load_labelled"):
         monkeypatch.setattr(f"advsim.commands.{work}", pytest.fail)
     assert main([part.replace("BAD", bad).replace("FILE", str(file)) for part in command]) == 2
-    assert capsys.readouterr().err.startswith(f"advsim: {key}: got ")
+    assert capsys.readouterr().err.startswith(f"advsim: {key}: ")
 
 
 def test_a_key_that_says_nothing_of_a_detector_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
