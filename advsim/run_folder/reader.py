@@ -165,7 +165,8 @@ def load_run(location: str) -> Run:
     Raises:
         ConfigError: it is no run folder, or no address of one.
     """
-    check_storage(location, key="RUN")
+    if "://" in location:  # a folder of this machine is opened whatever its name
+        check_storage(location, key="RUN")
     folder = RunDir(location)
     if not folder.exists(MANIFEST):
         raise ConfigError(f"{location}: no {MANIFEST} there; give the folder of a run, for example runs/quickstart")
