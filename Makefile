@@ -16,7 +16,7 @@ $(STAMP): pyproject.toml $(wildcard constraints/*.txt) constraints/install.sh
 
 quickstart: setup
 	$(BIN)/advsim train configs/quickstart.yaml
-	$(BIN)/python examples/three_bots.py
+	$(BIN)/python examples/three_bots.py --scenarios examples/personas.yaml --num-conversations 12
 
 test: setup
 	$(BIN)/python -m pytest
