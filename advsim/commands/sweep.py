@@ -97,9 +97,10 @@ def sweep(settings: SweepConfig, *, reporter: Reporter | None = None) -> SweepRe
             )
         detector = instruments.measured
         decide = Deciding(study, detector, reporter) if settings.stop_early else None
-        reporter.message(describe_work(study, estimate(study, missing(study))))
+        open_shards = missing(study)
+        reporter.message(describe_work(study, estimate(study, open_shards)))
         try:
-            stopped_by = work(study, reporter, decide=decide)
+            stopped_by = work(study, open_shards, reporter, decide=decide)
             judge_all(study, detector, reporter)
         finally:
             instruments.release()

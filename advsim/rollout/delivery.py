@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from advsim.config import Config, parse_config
 from advsim.errors import DeliveryError
 from advsim.models.adapter import Canary
+from advsim.models.base import load_tokenizer, resolve_model
 from advsim.prompts.simulator import SimulatorPrompts
 from advsim.records import AdapterRef, Dialogue, user_turns
 from advsim.run_folder.layout import TOO_LONG
@@ -50,14 +52,20 @@ def canary_of(dialogues: Sequence[Dialogue], prompts: SimulatorPrompts) -> Canar
     )
 
 
-def canary_of_run(run: Run, dialogues: Sequence[Dialogue], prompts: SimulatorPrompts) -> Canary:
+def canary_of_run(run: Run, config: Config, dialogues: Sequence[Dialogue]) -> Canary:
     """The canary of a run's training, from the training dialogues as they are read again.
 
     Args:
         run: says which of them its training left out because they were too long.
+        config: its own, with what was overridden since; prompts keep the length of the training, because another
+            canary would not have its log-probabilities.
         dialogues: of the training split.
-        prompts: of the training.
     """
+    prompts = SimulatorPrompts(
+        load_tokenizer(resolve_model(config.model)),
+        instructions=config.prompt.instructions,
+        budget_tokens=parse_config(run.config).prompt_budget_tokens,
+    )
     left_out = set(run.folder.read_object(TOO_LONG).get("dropped", ())) if run.folder.exists(TOO_LONG) else set()
     return canary_of([dialogue for dialogue in dialogues if dialogue.id not in left_out], prompts)
 

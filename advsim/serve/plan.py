@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from advsim.config import Config, parse_config
+from advsim.config import Config
 from advsim.corpus.load import Corpus
 from advsim.engine.protocol import EngineSpec
 from advsim.errors import ConfigError
 from advsim.models.adapter import Canary
-from advsim.models.base import load_tokenizer, resolve_model
-from advsim.prompts.simulator import SimulatorPrompts
 from advsim.records import AdapterRef, Scenario, Split
 from advsim.rollout.delivery import canary_of_run
 from advsim.rollout.simulator_actor import SimulatorSpec
@@ -59,18 +57,12 @@ def plan_serving(run: Run, config: Config, corpus: Corpus, *, at: str = NEWEST) 
         RunError: the run folder is damaged.
     """
     name, _ = simulator_of(run, at)
-    prompts = SimulatorPrompts(
-        load_tokenizer(resolve_model(config.model)),
-        instructions=config.prompt.instructions,
-        # of the training, whatever was overridden: another canary would not have its log-probabilities
-        budget_tokens=parse_config(run.config).prompt_budget_tokens,
-    )
     return ServePlan(
         location=run.folder.location,
         name=run.name,
         config=config,
         scenarios={d.id: d.scenario for d in corpus.dialogues if d.split is not Split.TRAIN},
-        canary=canary_of_run(run, corpus.split(Split.TRAIN), prompts),
+        canary=canary_of_run(run, config, corpus.split(Split.TRAIN)),
         at=name,
         spec=_spec(config),
     )

@@ -11,10 +11,10 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, cast
+from typing import cast
 
 from advsim.config import EvaluateConfig
 from advsim.detectors.build import build_detector, detector_stamp
@@ -231,15 +231,11 @@ def _judge_in_actors(
         actors = start_actors(DetectorActor, request, pools.place(request), lambda index: arguments, concurrency=1)
         pool = ActorPool(actors)
         with actor_failures("detector", log_dir=""):
-            for _ in _unordered(pool, todo):
+            for _ in pool.map_unordered(lambda actor, shard: actor.judge.remote(*shard), todo):
                 stage.advance()
         for actor in actors:
             ray.kill(actor)
         pools.release(request.pool)
-
-
-def _unordered(pool: Any, todo: Sequence[tuple[Cell, int]]) -> Iterator[None]:
-    yield from pool.map_unordered(lambda actor, shard: actor.judge.remote(*shard), todo)
 
 
 def _is_judged(bench: Bench, cell: Cell, number: int) -> bool:

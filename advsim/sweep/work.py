@@ -16,11 +16,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from advsim.config import parse_config
 from advsim.corpus.prefixes import Prefix
 from advsim.models.adapter import Canary
-from advsim.models.base import load_tokenizer, resolve_model
-from advsim.prompts.simulator import SimulatorPrompts
 from advsim.records import Split
 from advsim.rollout.delivery import canary_of_run
 from advsim.rollout.pool import RolloutPool
@@ -132,11 +129,14 @@ def askable(study: SweepPlan, cell: Cell, number: int, turns: Mapping[Prefix, st
     return [item for item in items if turns.get(study.prefixes[item.index], "not written yet")]
 
 
-def work(study: SweepPlan, reporter: Reporter, *, decide: Decide | None = None) -> str:
+def work(
+    study: SweepPlan, open_shards: dict[tuple[Cell, int], int], reporter: Reporter, *, decide: Decide | None = None
+) -> str:
     """Simulate and replay what is missing; starts engines only where something is.
 
     Args:
         study: the plan.
+        open_shards: what :func:`missing` gives.
         reporter: for progress.
         decide: of chatbots that need not be asked any more; None: all are asked to the end.
 
@@ -146,7 +146,6 @@ def work(study: SweepPlan, reporter: Reporter, *, decide: Decide | None = None) 
     Raises:
         AdvsimError: an engine does not start, or does not hold the adapter it should.
     """
-    open_shards = missing(study)
     if not open_shards:
         return ""
     meter = Meter(study.settings, study.chatbots)
@@ -309,12 +308,7 @@ def engines(study: SweepPlan, reporter: Reporter) -> Iterator[RolloutPool]:
 def canary(study: SweepPlan) -> Canary:
     """The canary of the run's training; another would not have its log-probabilities."""
     assert study.run is not None and study.corpus is not None, "only adapters of the run have one"
-    prompts = SimulatorPrompts(
-        load_tokenizer(resolve_model(study.config.model)),
-        instructions=study.config.prompt.instructions,
-        budget_tokens=parse_config(study.run.config).prompt_budget_tokens,
-    )
-    return canary_of_run(study.run, study.corpus.split(Split.TRAIN), prompts)
+    return canary_of_run(study.run, study.config, study.corpus.split(Split.TRAIN))
 
 
 def _of(open_shards: dict[tuple[Cell, int], int], cells: Sequence[Cell]) -> list[tuple[Cell, int]]:

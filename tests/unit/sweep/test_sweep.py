@@ -102,7 +102,7 @@ def worked(monkeypatch):
     def with_answers(sweep_plan, answers=None, **options):
         answers = answers or Answers()
         monkeypatch.setattr(sweep_work, "engines", lambda study, reporter: contextlib.nullcontext(answers))
-        return answers, work(sweep_plan, Reporter(force_plain=True), **options)
+        return answers, work(sweep_plan, missing(sweep_plan), Reporter(force_plain=True), **options)
 
     return with_answers
 
