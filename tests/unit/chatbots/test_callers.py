@@ -112,7 +112,9 @@ def test_a_failing_chatbot_keeps_its_dialogues_with_the_reason_and_the_others_go
     failed = talk(simulator, actor, *["boom"] * 4)
     assert {conversation.stop_reason for conversation in failed} == {StopReason.ERROR}
     assert [len(conversation.turns) for conversation in failed] == [1] * 4  # what the user said is kept
-    assert "no database" in failed[0].error and "not asked any more" in failed[-1].error
+    reasons = [conversation.error for conversation in failed]  # which two of the four were asked first is chance
+    assert all("no database" in reason for reason in reasons)
+    assert sum("not asked any more" in reason for reason in reasons) == 2, reasons
     (fine,) = talk(simulator, actor, "counts")
     assert fine.stop_reason is StopReason.MAX_TURNS
 
