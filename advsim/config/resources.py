@@ -45,7 +45,7 @@ class ResourcesConfig(Section):
     """A pool that has no place by then is named, with what it asked for and what the cluster has."""
     max_restarts: Annotated[int, Field(ge=0, le=1_000, strict=True)] = 2
     """How often processes of a pool that died (killed, out of memory, a step that took too long) are started again
-    within one piece of work, such as a rollout or a push; what they had in hand is repeated. 0: the first death ends
-    the run."""
+    within one piece of work, such as a rollout or a push; what they had in hand is repeated, and a training from its
+    beginning. 0: the first death ends the run."""
     object_store_mib: Mib = 256
     """Size of the object store of a local Ray; ignored where advsim joins a running cluster."""

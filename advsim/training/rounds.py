@@ -21,7 +21,6 @@ import random
 import time
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 from typing import TypeVar
 
 from advsim.config import Config
@@ -64,7 +63,7 @@ from advsim.training.discriminator.pool import ScorerPool
 from advsim.training.held_out import HeldOut
 from advsim.training.learner.dpo import train_dpo
 from advsim.training.learner.sft import train_sft
-from advsim.training.learner.workers import TrainedAdapter
+from advsim.training.learner.workers import TrainedAdapter, Workers
 from advsim.training.metrics import (
     DiscriminatorMetrics,
     DpoMetrics,
@@ -97,7 +96,7 @@ class Training:
     scorers: ScorerPool
     held_out: HeldOut
     reporter: Reporter
-    log_dir: Path
+    workers: Workers
 
     @property
     def stages(self) -> Stages:
@@ -137,10 +136,9 @@ class Training:
                 model=self.config.model,
                 config=self.config.sft,
                 lora=self.config.lora,
-                learner=self.config.resources.learner,
+                workers=self.workers,
                 seed=self.config.seed,
                 canary=self._canary(),
-                log_dir=self.log_dir,
                 on_step=stage.update,
             )
         self._write_adapter(SFT_ADAPTER, SFT_METRICS, result)
@@ -305,10 +303,9 @@ class Training:
                 model=self.config.model,
                 adapter=self.run.read_files(adapter_folder(number - 1)),
                 config=self.config.dpo,
-                learner=self.config.resources.learner,
+                workers=self.workers,
                 seed=self.config.seed + number,
                 canary=self._canary(),
-                log_dir=self.log_dir,
                 on_step=stage.update,
             )
         self._write_adapter(f"{folder}/adapter", f"{folder}/dpo.json", result)

@@ -25,6 +25,7 @@ from advsim.training.check import check_corpus
 from advsim.training.discriminator.pool import ScorerPool
 from advsim.training.fitting import fit_corpus
 from advsim.training.held_out import HeldOut
+from advsim.training.learner.workers import Workers
 from advsim.training.manifest import check_unchanged, manifest
 from advsim.training.rounds import Training
 
@@ -101,5 +102,10 @@ def _train(run: RunDir, config: Config, corpus: Corpus, *, allow_changed: Sequen
             scorers=scorers,
             held_out=HeldOut(config, corpus, run),
             reporter=reporter,
-            log_dir=log_dir,
+            workers=Workers(
+                config=config.resources.learner,
+                log_dir=log_dir,
+                max_restarts=config.resources.max_restarts,
+                notice=notice,
+            ),
         ).train_all()

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import math
+import os
+import signal
 import statistics
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +21,7 @@ from advsim.models.adapter import Canary, adapter_sha256, completion_logprobs, l
 from advsim.records import PreferencePair, TrainingExample
 from advsim.training.learner.dpo import train_dpo
 from advsim.training.learner.sft import train_sft
-from advsim.training.learner.workers import OnStep, TrainedAdapter, run_on_workers
+from advsim.training.learner.workers import OnStep, TrainedAdapter, Workers, run_on_workers
 from advsim.training.metrics import DpoMetrics, SftMetrics
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("local_ray")]
@@ -81,10 +84,9 @@ def dpo(model: Path, before: Trained, log_dir: Path, *, learner: LearnerConfig =
         model=ModelConfig(path=str(model)),
         adapter=before.files,
         config=DpoConfig(learning_rate=2e-2, beta=0.1, batch_size=2, num_epochs=2),
-        learner=learner,
+        workers=Workers(config=learner, log_dir=log_dir),
         seed=1,
         canary=CANARY,
-        log_dir=log_dir,
         on_step=lambda *_: None,
     )
 
@@ -95,10 +97,9 @@ def sft(model: Path, log_dir: Path, on_step: OnStep, *, learner: LearnerConfig =
         model=ModelConfig(path=str(model)),
         config=SftConfig(learning_rate=1e-2, batch_size=4, num_epochs=3),
         lora=LORA,
-        learner=learner,
+        workers=Workers(config=learner, log_dir=log_dir),
         seed=0,
         canary=CANARY,
-        log_dir=log_dir,
         on_step=on_step,
     )
 
@@ -208,8 +209,40 @@ def test_a_failed_worker_is_explained_in_one_line(tmp_path: Path) -> None:
         raise ValueError(f"first line\nno such {job}")
 
     with pytest.raises(RunError, match=r"sft: worker 0 failed: .*no such adapter\.") as raised:
-        run_on_workers(fail, "adapter", name="sft", config=LEARNER, log_dir=tmp_path, on_step=lambda *_: None)
+        workers = Workers(config=LEARNER, log_dir=tmp_path, max_restarts=2, notice=pytest.fail)  # it would fail again
+        run_on_workers(fail, "adapter", name="sft", workers=workers, on_step=lambda *_: None)
     assert "\n" not in str(raised.value)
+
+
+def test_a_training_whose_worker_is_killed_begins_anew_from_the_same_job(local_ray: None, tmp_path: Path) -> None:
+    armed, notices, steps = tmp_path / "armed", list[str](), list[int]()
+    armed.mkdir()
+
+    def train(job: str, on_step: OnStep) -> str:
+        for number in range(1, 5):
+            on_step(number, 4, {"loss": 0.0})
+            files = sorted(armed.iterdir())
+            if number == 2 and files:
+                time.sleep(2.0)  # until the driver has seen the step
+                files[0].unlink()
+                os.kill(os.getpid(), signal.SIGKILL)
+        return f"{job} trained"
+
+    def run(max_restarts: int) -> str:
+        workers = Workers(config=LEARNER, log_dir=tmp_path, max_restarts=max_restarts, notice=notices.append)
+        return run_on_workers(train, "a", name="sft", workers=workers, on_step=lambda number, *_: steps.append(number))
+
+    (armed / "0").touch()
+    assert run(1) == "a trained" and steps == [1, 2, 1, 2, 3, 4]
+    (said,) = notices
+    assert said.startswith("sft: worker 0 died: ") and "killed or crashed" in said
+    assert "begins anew (restart 1 of at most 1)" in said and "\n" not in said and len(said) < 400
+    assert "Traceback" in (tmp_path / "failures.log").read_text()
+
+    (armed / "0").touch()
+    with pytest.raises(RunError, match=r"worker 0 died.*more than resources\.max_restarts \(0\).*memory") as died:
+        run(0)
+    assert died.value.exit_code == 3 and "\n" not in str(died.value) and len(notices) == 1
 
 
 def test_nothing_to_train_on_is_refused_before_ray(tmp_path: Path) -> None:
@@ -220,9 +253,8 @@ def test_nothing_to_train_on_is_refused_before_ray(tmp_path: Path) -> None:
             model=ModelConfig(),
             config=SftConfig(),
             lora=LORA,
-            learner=LEARNER,
+            workers=Workers(config=LEARNER, log_dir=tmp_path),
             seed=0,
             canary=CANARY,
-            log_dir=tmp_path,
             on_step=lambda *_: None,
         )

@@ -22,6 +22,7 @@ from advsim.training.learner.shared_prompt import can_share_prompts, share_promp
 from advsim.training.learner.workers import (
     OnStep,
     TrainedAdapter,
+    Workers,
     quiet_libraries,
     run_on_workers,
     train_steps,
@@ -57,10 +58,9 @@ def train_dpo(
     model: ModelConfig,
     adapter: Mapping[str, bytes],
     config: DpoConfig,
-    learner: LearnerConfig,
+    workers: Workers,
     seed: int,
     canary: Canary,
-    log_dir: Path,
     on_step: OnStep,
 ) -> TrainedAdapter[DpoMetrics]:
     """Train the current adapter on preference pairs.
@@ -70,10 +70,9 @@ def train_dpo(
         model: base model, resolved on each worker's own machine.
         adapter: files of the current adapter: where training starts, and the reference.
         config: of the stage.
-        learner: workers to train on.
+        workers: to train on.
         seed: of the order of the pairs. There is no dropout.
         canary: scored with the final weights.
-        log_dir: Ray Train's own records.
         on_step: called in the driver after each optimizer step.
 
     Raises:
@@ -95,13 +94,13 @@ def train_dpo(
         model=model,
         adapter=adapter,
         config=config,
-        learner=learner,
-        dtype=training_dtype(model, learner),
+        learner=workers.config,
+        dtype=training_dtype(model, workers.config),
         seed=seed,
         canary=canary,
-        log_dir=log_dir.resolve(),
+        log_dir=workers.log_dir.resolve(),
     )
-    return run_on_workers(train_on_worker, job, name="dpo", config=learner, log_dir=log_dir, on_step=on_step)
+    return run_on_workers(train_on_worker, job, name="dpo", workers=workers, on_step=on_step)
 
 
 def train_on_worker(job: _Job, on_step: OnStep) -> TrainedAdapter[DpoMetrics] | None:

@@ -17,6 +17,7 @@ from advsim.records import TrainingExample
 from advsim.training.learner.workers import (
     OnStep,
     TrainedAdapter,
+    Workers,
     quiet_libraries,
     run_on_workers,
     train_steps,
@@ -50,10 +51,9 @@ def train_sft(
     model: ModelConfig,
     config: SftConfig,
     lora: LoraConfig,
-    learner: LearnerConfig,
+    workers: Workers,
     seed: int,
     canary: Canary,
-    log_dir: Path,
     on_step: OnStep,
 ) -> TrainedAdapter[SftMetrics]:
     """Train a fresh adapter on the examples.
@@ -63,10 +63,9 @@ def train_sft(
         model: base model, resolved on each worker's own machine.
         config: of the stage.
         lora: shape of the adapter.
-        learner: workers to train on.
+        workers: to train on.
         seed: of the adapter's weights, the order of the examples and dropout.
         canary: scored with the final weights.
-        log_dir: Ray Train's own records.
         on_step: called in the driver after each optimizer step.
 
     Raises:
@@ -81,13 +80,13 @@ def train_sft(
         model=model,
         config=config,
         lora=lora,
-        learner=learner,
-        dtype=training_dtype(model, learner),
+        learner=workers.config,
+        dtype=training_dtype(model, workers.config),
         seed=seed,
         canary=canary,
-        log_dir=log_dir.resolve(),
+        log_dir=workers.log_dir.resolve(),
     )
-    return run_on_workers(train_on_worker, job, name="sft", config=learner, log_dir=log_dir, on_step=on_step)
+    return run_on_workers(train_on_worker, job, name="sft", workers=workers, on_step=on_step)
 
 
 def train_on_worker(job: _Job, on_step: OnStep) -> TrainedAdapter[SftMetrics] | None:

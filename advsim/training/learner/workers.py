@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from advsim.config import DpoConfig, LearnerConfig, ModelConfig, SftConfig
 from advsim.errors import AdvsimError, RunError
-from advsim.runtime.actors import last_error, reason_of, write_failure
+from advsim.runtime.actors import is_death, last_error, reason_of, write_failure
 from advsim.training.learner.step_board import Step, StepBoard
 from advsim.training.metrics import DpoMetrics, SftMetrics
 
@@ -65,39 +65,72 @@ class TrainedAdapter(Generic[MetricsT]):
     canary_logprobs: tuple[float, ...]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Workers:
+    """Where trainings run, and what is done where a worker dies.
+
+    Attributes:
+        config: number and resources of the workers.
+        log_dir: where Ray Train keeps its own records; must be visible to all workers where there are several nodes.
+        max_restarts: how often one training is begun again because a worker died.
+        notice: is told of every death, in one sentence.
+    """
+
+    config: LearnerConfig
+    log_dir: Path
+    max_restarts: int = 0
+    notice: Callable[[str], None] = lambda said: None
+
+
 def run_on_workers(
-    train: Callable[[JobT, OnStep], ResultT | None],
-    job: JobT,
-    *,
-    name: str,
-    config: LearnerConfig,
-    log_dir: Path,
-    on_step: OnStep,
+    train: Callable[[JobT, OnStep], ResultT | None], job: JobT, *, name: str, workers: Workers, on_step: OnStep
 ) -> ResultT:
     """Run ``train(job, on_step)`` on every worker and return what rank 0 returned.
 
     ``train`` is a module-level function; the workers are one process group, so that a ``transformers.Trainer`` in it
-    trains data-parallel. ``job`` travels through the object store, once, whatever its size.
+    trains data-parallel. ``job`` travels through the object store, once, whatever its size. Where a worker dies, all
+    are started again and the training begins anew: it follows from ``job`` alone, and has written nothing. Ray Train's
+    own ``max_failures`` would also repeat what ``train`` raises, which it would raise again.
 
     Args:
         train: called on every worker; its ``on_step`` does nothing except on rank 0.
         job: anything that can be pickled.
         name: of the stage, for messages and for the folder in ``log_dir``.
-        config: number and resources of the workers.
-        log_dir: where Ray Train keeps its own records; must be visible to all workers where there are several nodes.
+        workers: to train on.
         on_step: called in the calling thread.
 
     Raises:
-        RunError: a worker failed, or the cluster has no place for the workers.
+        RunError: a worker failed, workers died too often, or the cluster has no place for them.
     """
+    import ray
+    import ray.train
+
+    kept_job = ray.put(job)
+    num_deaths = 0
+    while True:
+        try:
+            result: ResultT = _train_once(train, kept_job, name=name, workers=workers, on_step=on_step)
+            return result
+        except (ray.train.TrainingFailedError, ray.exceptions.RayError) as error:
+            who, death = _death_in(error)
+            if death is None:
+                raise _failure(error, name=name, workers=workers) from error
+            num_deaths += 1
+            _count_death(f"{name}: {who} died: {reason_of(death)}", num_deaths, error, name=name, workers=workers)
+
+
+def _train_once(
+    train: Callable[[JobT, OnStep], ResultT | None], job: Any, *, name: str, workers: Workers, on_step: OnStep
+) -> Any:
     import ray
     import ray.train
     from ray.train.torch import TorchTrainer
 
+    config = workers.config
     board = ray.remote(num_cpus=0)(StepBoard).remote()
     trainer = TorchTrainer(
         _worker,
-        train_loop_config={"train": train, "job": ray.put(job), "board": board, "config": config},
+        train_loop_config={"train": train, "job": job, "board": board, "config": config},
         scaling_config=ray.train.ScalingConfig(
             num_workers=config.num_workers,
             use_gpu=config.num_gpus > 0,
@@ -105,17 +138,14 @@ def run_on_workers(
         ),
         run_config=ray.train.RunConfig(
             name=name,
-            storage_path=str(log_dir.resolve()),
+            storage_path=str(workers.log_dir.resolve()),
             failure_config=ray.train.FailureConfig(max_failures=0, controller_failure_limit=0),
             logging_config=ray.train.LoggingConfig(log_level="ERROR"),
             worker_runtime_env={"env_vars": WORKER_ENVIRONMENT},
         ),
     )
     try:
-        result: ResultT = _fit(trainer, board, on_step)
-        return result
-    except (ray.train.TrainingFailedError, ray.exceptions.RayError) as error:
-        raise _failure(error, name=name, config=config, log_dir=log_dir) from error
+        return _fit(trainer, board, on_step)
     finally:
         ray.kill(board)
 
@@ -250,11 +280,46 @@ def _resources(config: LearnerConfig) -> dict[str, float]:
     return {"CPU": config.num_cpus} | ({"GPU": config.num_gpus} if config.num_gpus else {})
 
 
-def _failure(error: Exception, *, name: str, config: LearnerConfig, log_dir: Path) -> RunError:
+def _death_in(error: Exception) -> tuple[str, BaseException | None]:
+    """Who died, a worker or Ray Train's controller, and the error that says so; None where what failed still lives."""
+    import ray.train
+
+    if not isinstance(error, ray.train.WorkerGroupError):
+        return "Ray Train's controller", error if is_death(error) else None
+    for rank, failure in sorted(error.worker_failures.items()):
+        death = getattr(failure, "health_check_failure", failure)
+        if is_death(death):
+            return f"worker {rank}", death
+    return "", None
+
+
+def _count_death(said: str, num_deaths: int, error: Exception, *, name: str, workers: Workers) -> None:
+    """Tell of a death, or end with it where it is one too many.
+
+    Raises:
+        RunError: more than ``max_restarts``.
+    """
+    where = write_failure(error, name, log_dir=str(workers.log_dir))
+    if num_deaths <= workers.max_restarts:
+        workers.notice(
+            f"{said}; the training begins anew (restart {num_deaths} of at most {workers.max_restarts}), from the "
+            "same beginning"
+        )
+        return
+    see = f" The whole of it is in {where}." if where else ""
+    raise RunError(
+        f"{said}. It was death number {num_deaths} in this training, more than resources.max_restarts "
+        f"({workers.max_restarts}).{see} Often the machine is out of memory: lower the stage's batch_size, set "
+        "resources.learner.gradient_checkpointing to true, or lower engine.kv_cache_gib"
+    ) from error
+
+
+def _failure(error: Exception, *, name: str, workers: Workers) -> RunError:
     import ray
     import ray.train
 
-    where = write_failure(error, name, log_dir=str(log_dir))
+    config = workers.config
+    where = write_failure(error, name, log_dir=str(workers.log_dir))
     see = f". The traceback is in {where}" if where else ""
     if isinstance(error, ray.train.WorkerGroupError):
         rank, failure = min(error.worker_failures.items())
