@@ -17,7 +17,8 @@ class ModelConfig(Section):
     revision: str | None = None
     """Hub revision (commit or tag); None is the hub's default branch."""
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
-    """Training precision. auto: bfloat16 on a GPU, float32 on CPU, where it is about twice as fast as bfloat16."""
+    """Precision of the frozen base model in training. auto: bfloat16 on a GPU; on a CPU what it computes faster, which
+    a worker tries for some milliseconds as it starts."""
 
 
 class LoraConfig(Section):

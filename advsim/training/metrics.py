@@ -131,6 +131,7 @@ class SftMetrics:
     last_step_loss: float | None = None
     num_steps: int | None = None  # optimizer steps
     num_tokens: int | None = None  # tokens with loss, summed over all steps and workers
+    dtype: str = ""  # in which the frozen base model computed
     seconds: float | None = None  # on the worker: loading, training, saving
 
 
@@ -145,6 +146,7 @@ class DpoMetrics:
     reward_margin: float | None = None  # chosen - rejected reward, mean over the last quarter of the steps
     num_steps: int | None = None  # optimizer steps
     num_pairs: int | None = None
+    dtype: str = ""  # in which the frozen base model computed
     seconds: float | None = None  # on the worker: loading, training, saving
 
 

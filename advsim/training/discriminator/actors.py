@@ -18,6 +18,7 @@ import torch
 
 from advsim.config import DiscriminatorConfig, ModelConfig
 from advsim.models.base import resolve_model
+from advsim.models.precision import training_precision
 from advsim.records import ScoredTurn
 from advsim.training.discriminator.inputs import ScoringRequest, UserView
 from advsim.training.discriminator.model import Discriminator
@@ -33,7 +34,7 @@ class DiscriminatorActor:
         """Find the base model and set the process's torch threads; nothing is loaded yet.
 
         Args:
-            model: the base model; ``dtype`` auto is bfloat16 on a GPU and float32 on CPU.
+            model: the base model; ``dtype`` auto is what the machine computes faster.
             config: hyperparameters.
             use_gpu: compute on the GPU that Ray assigned to this actor.
             num_threads: torch threads; None is all cores of the node. (Ray alone would leave one.)
@@ -42,8 +43,7 @@ class DiscriminatorActor:
         self._base = resolve_model(model, key="discriminator.model.path")
         self._config = config
         self._device = "cuda" if use_gpu else "cpu"
-        automatic = "bfloat16" if use_gpu else "float32"
-        self._dtype = automatic if model.dtype == "auto" else model.dtype
+        self._dtype = training_precision(model.dtype, on_gpu=use_gpu)
         self._discriminator: Discriminator | None = None
 
     def ping(self) -> bool:

@@ -9,14 +9,15 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from advsim.config import DpoConfig, LearnerConfig, LoraConfig, ModelConfig
 from advsim.errors import RunError
 from advsim.models.adapter import TRAINED_ADAPTER, Canary, adapter_files, completion_logprobs, load_trainable
 from advsim.models.base import load_tokenizer, resolve_model
+from advsim.models.precision import training_precision
 from advsim.records import PreferencePair
 from advsim.training.learner.shared_prompt import can_share_prompts, share_prompts
 from advsim.training.learner.workers import (
@@ -27,7 +28,6 @@ from advsim.training.learner.workers import (
     run_on_workers,
     train_steps,
     trainer_settings,
-    training_dtype,
 )
 from advsim.training.metrics import DpoMetrics
 
@@ -46,7 +46,7 @@ class _Job:
     adapter: Mapping[str, bytes]
     config: DpoConfig
     learner: LearnerConfig
-    dtype: str  # of the base model: float32 or bfloat16
+    dtype: Literal["auto", "float32", "bfloat16"]  # of the base model; auto until a worker knows its machine
     seed: int
     canary: Canary
     log_dir: Path
@@ -95,7 +95,7 @@ def train_dpo(
         adapter=adapter,
         config=config,
         learner=workers.config,
-        dtype=training_dtype(model, workers.config),
+        dtype=model.dtype,
         seed=seed,
         canary=canary,
         log_dir=workers.log_dir.resolve(),
@@ -107,6 +107,7 @@ def train_on_worker(job: _Job, on_step: OnStep) -> TrainedAdapter[DpoMetrics] | 
     """One worker's part of :func:`train_dpo`; rank 0 returns the result."""
     started_s = time.monotonic()
     quiet_libraries()
+    job = replace(job, dtype=training_precision(job.dtype, on_gpu=job.learner.num_gpus > 0))
     with tempfile.TemporaryDirectory(prefix="advsim-adapter-") as scratch:
         folder = Path(scratch)
         for name, content in job.adapter.items():
@@ -130,6 +131,7 @@ def train_on_worker(job: _Job, on_step: OnStep) -> TrainedAdapter[DpoMetrics] | 
             reward_margin=sum(step["rewards/margins"] for step in last_quarter) / len(last_quarter),
             num_steps=len(steps),
             num_pairs=len(job.pairs),
+            dtype=job.dtype,
             seconds=time.monotonic() - started_s,
         ),
         canary_logprobs=completion_logprobs(peft_model, job.canary),

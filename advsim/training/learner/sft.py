@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from advsim.config import LearnerConfig, LoraConfig, ModelConfig, SftConfig
 from advsim.errors import RunError
 from advsim.models.adapter import Canary, adapter_files, completion_logprobs, load_trainable
 from advsim.models.base import load_tokenizer, resolve_model
+from advsim.models.precision import training_precision
 from advsim.prompts.text import IGNORED_LABEL
 from advsim.records import TrainingExample
 from advsim.training.learner.workers import (
@@ -22,7 +23,6 @@ from advsim.training.learner.workers import (
     run_on_workers,
     train_steps,
     trainer_settings,
-    training_dtype,
 )
 from advsim.training.metrics import SftMetrics
 
@@ -39,7 +39,7 @@ class _Job:
     config: SftConfig
     lora: LoraConfig
     learner: LearnerConfig
-    dtype: str  # of the base model: float32 or bfloat16
+    dtype: Literal["auto", "float32", "bfloat16"]  # of the base model; auto until a worker knows its machine
     seed: int
     canary: Canary
     log_dir: Path
@@ -81,7 +81,7 @@ def train_sft(
         config=config,
         lora=lora,
         learner=workers.config,
-        dtype=training_dtype(model, workers.config),
+        dtype=model.dtype,
         seed=seed,
         canary=canary,
         log_dir=workers.log_dir.resolve(),
@@ -93,6 +93,7 @@ def train_on_worker(job: _Job, on_step: OnStep) -> TrainedAdapter[SftMetrics] | 
     """One worker's part of :func:`train_sft`; rank 0 returns the result."""
     started_s = time.monotonic()
     quiet_libraries()
+    job = replace(job, dtype=training_precision(job.dtype, on_gpu=job.learner.num_gpus > 0))
     peft_model = load_trainable(resolve_model(job.model), None, dtype=job.dtype, lora=job.lora, seed=job.seed)
     trainer = build_trainer(job, peft_model)
     steps = train_steps(trainer, on_step)
@@ -108,6 +109,7 @@ def train_on_worker(job: _Job, on_step: OnStep) -> TrainedAdapter[SftMetrics] | 
             last_step_loss=steps[-1]["loss"],
             num_steps=len(steps),
             num_tokens=int(num_tokens),
+            dtype=job.dtype,
             seconds=time.monotonic() - started_s,
         ),
         canary_logprobs=completion_logprobs(peft_model, job.canary),

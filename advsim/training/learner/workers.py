@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from advsim.config import DpoConfig, LearnerConfig, ModelConfig, SftConfig
+from advsim.config import DpoConfig, LearnerConfig, SftConfig
 from advsim.errors import AdvsimError, RunError
 from advsim.runtime.actors import is_death, last_error, reason_of, write_failure
 from advsim.training.learner.step_board import Step, StepBoard
@@ -181,13 +181,6 @@ def trainer_settings(
         "max_length": None,
         "trust_remote_code": False,
     }
-
-
-def training_dtype(model: ModelConfig, learner: LearnerConfig) -> str:
-    """Precision of the base model in training: ``model.dtype``, or where that is auto what the workers do best."""
-    if model.dtype != "auto":
-        return model.dtype
-    return "bfloat16" if learner.num_gpus else "float32"
 
 
 def quiet_libraries() -> None:
