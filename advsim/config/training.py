@@ -35,9 +35,30 @@ class SftConfig(Section):
     """Stop after so many optimizer steps, whatever the epochs; None for no limit."""
 
 
-class DiscriminatorConfig(Section):
-    """Token classifier: real user turns against simulated ones. Defaults are [ref] unless said otherwise."""
+class PrefixesConfig(Section):
+    """The probe: a linear discriminator on the frozen base model's features, of turns on the same real prefix."""
 
+    num_prefixes: Count = 400
+    """Real training prefixes of a round on which the simulator draws; others in each round."""
+    num_folds: Annotated[int, Field(ge=2, le=1_000, strict=True)] = 5
+    """Of the training dialogues: draws are scored by a probe that saw none of their user's turns."""
+    num_components: Count = 150
+    """Principal components of the features."""
+    inverse_penalty: Annotated[float, Field(gt=0.0, le=1_000.0, strict=True)] = 0.01
+    """C of the logistic regression."""
+
+
+class DiscriminatorConfig(Section):
+    """Tells real user turns from simulated ones. Defaults are [ref] unless said otherwise.
+
+    On conversations it is a token classifier with LoRA adapters, on prefixes a probe (``prefixes``); the keys beside
+    ``on``, ``model`` and ``prefixes`` are those of the classifier.
+    """
+
+    on: Literal["conversations", "prefixes"] = "conversations"
+    """What it is trained on and where pairs come from: whole conversations with the chatbot against real dialogues
+    [ref], or the simulator's draws on real prefixes against what people said there."""
+    prefixes: PrefixesConfig = PrefixesConfig()
     model: ModelConfig | None = None
     """None: the simulator's base model."""
     lora: LoraConfig = LoraConfig(r=16, alpha=32, dropout=0.05, target_modules=("q_proj", "k_proj", "v_proj", "o_proj"))
@@ -69,6 +90,11 @@ class PreferenceConfig(Section):
     """Pairs whose rewards differ by less are dropped."""
     keep_fraction: Annotated[float, Field(gt=0.0, le=1.0, strict=True)] = 1.0
     """Share of the pairs kept, by margin."""
+    max_pairs_per_turn: Annotated[int, Field(ge=1, le=1_000, strict=True)] = 1
+    """Best against worst, then the next of those left, and so on; no candidate is in two pairs."""
+    max_length_ratio: Annotated[float, Field(ge=1.0, le=1_000.0, strict=True)] | None = None
+    """Tokens of a pair's longer text to those of its shorter one, at most: sums of log-probabilities reward short
+    turns where the chosen ones are shorter. None for no bound."""
 
 
 class DpoConfig(Section):
@@ -76,6 +102,13 @@ class DpoConfig(Section):
 
     beta: Annotated[float, Field(gt=0.0, le=100.0, strict=True)] = 1.0
     """Strength of the pull to the reference [ref]."""
+    loss: Literal["sigmoid", "calibrated", "sigmoid_norm", "ipo"] = "sigmoid"
+    """``sigmoid`` pushes chosen and rejected apart without end [ref]. ``calibrated`` fits their log-ratios to the
+    difference of the discriminator's log-odds, and stops there (EXO, arXiv 2402.00856; at beta 1 they become equal).
+    ``sigmoid_norm`` and ``ipo`` take means over a turn's tokens, so that its length has no weight, and want a larger
+    beta."""
+    sft_weight: Annotated[float, Field(ge=0.0, le=100.0, strict=True)] = 0.0
+    """Weight of the chosen turns' own loss, in nats a token, beside that of the preference: keeps them likely."""
     learning_rate: LearningRate = 1e-6
     """1e-6 is [ref] for a full-size model; a small LoRA model hardly moves at it and wants 1e-5 to 1e-4."""
     num_epochs: Epochs = 1.0
@@ -92,6 +125,8 @@ class HeldOutConfig(Section):
     num_prefixes: Annotated[int, Field(ge=2, le=1_000_000, strict=True)] = 64
     """Real validation prefixes on which the simulator writes the next user turn, each stage anew."""
     sampling: SamplingConfig = SamplingConfig()
+    temperatures: tuple[Annotated[float, Field(gt=0.0, le=10.0, strict=True)], ...] = ()
+    """Further temperatures at which the SFT simulator writes: its curve, with which every round is compared."""
     num_folds: Annotated[int, Field(ge=2, le=1_000, strict=True)] = 5
     num_bootstrap: Annotated[int, Field(ge=2, le=100_000, strict=True)] = 25
     """Samples of users for intervals; the classifiers are fitted anew on each, which costs as much as a permutation."""
@@ -104,6 +139,10 @@ class HeldOutConfig(Section):
 
 class StopConfig(Section):
     """When the rounds end."""
+
+    min_discriminator_auc: Fraction = 0.55
+    """A round on prefixes trains only where the interval of its discriminator's AUC, on dialogues never seen, lies
+    above this."""
 
     max_rounds: Annotated[int, Field(ge=0, le=10_000, strict=True)] = 2
     """0 trains the SFT simulator only."""

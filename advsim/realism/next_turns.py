@@ -14,11 +14,12 @@ from dataclasses import dataclass
 from advsim.config import HeldOutConfig
 from advsim.corpus.prefixes import Prefix
 from advsim.models.embedder import Embedder
+from advsim.rates.intervals import MIN_CLUSTERS_FOR_BOUNDS
 from advsim.realism.controls import Control
-from advsim.realism.families import Family
+from advsim.realism.families import Family, classifier_of
 from advsim.realism.folds import dialogue_folds
 from advsim.realism.permutation import Nulls
-from advsim.realism.trial import Pairing, no_estimate, run_trial, untried_gate
+from advsim.realism.trial import Pairing, no_estimate, run_trial, student_half_width, untried_gate
 from advsim.records import Dialogue, Estimate, NextTurn, user_turns
 
 GATE_CONTROL: Mapping[Family, Control] = {Family.SURFACE: Control.ZERO_SHOT, Family.CONTEXT: Control.SHUFFLED}
@@ -131,6 +132,59 @@ def measure_realism(
             for control, turns in controls.items()
             if control not in control_trials
         ),
+    )
+
+
+def auc_difference(
+    family: Family,
+    *,
+    dialogues: Sequence[Dialogue],
+    first: Sequence[NextTurn],
+    second: Sequence[NextTurn],
+    config: HeldOutConfig,
+    seed: int,
+    embedder: Embedder,
+) -> Estimate:
+    """AUC of the first simulator's turns against real ones, less that of the second; below 0 the first is more real.
+
+    Both face the same real turns, the same folds and the same bootstrap samples of users, so that most of what makes
+    either AUC uncertain is in both and falls out of the difference: its interval is far narrower than two side by side.
+    The interval is a 95 % Student interval over bootstrap samples of users, with classifiers fitted anew on each
+    (:class:`advsim.realism.trial.Scores`).
+
+    Args:
+        family: of the classifiers.
+        dialogues: the real held-out dialogues.
+        first: turns of a simulator, at most one a prefix.
+        second: of another one; prefixes that only one has answered are left out.
+        config: folds and bootstrap samples.
+        seed: of folds and bootstrap.
+        embedder: read by CONTEXT only.
+    """
+    by_id = {dialogue.id: dialogue for dialogue in dialogues}
+    answered = {(turn.dialogue_id, turn.turn) for turn in first} & {(turn.dialogue_id, turn.turn) for turn in second}
+    sides = [
+        sorted((t for t in turns if (t.dialogue_id, t.turn) in answered), key=lambda t: (t.dialogue_id, t.turn))
+        for turns in (first, second)
+    ]
+    folds = dialogue_folds([by_id[name] for name, _ in answered], num_folds=config.num_folds, seed=seed)
+    nothing = no_estimate(num_turns=2 * len(answered), num_dialogues=len({name for name, _ in answered}))
+    if not folds:
+        return nothing
+    pairing = Pairing(dialogues=by_id, folds=folds, num_bootstrap=config.num_bootstrap, seed=seed)
+    scores, others = (pairing.trial(turns).measure(classifier_of(family, embedder)) for turns in sides)
+    value, other = scores.auc().value, others.auc().value
+    if value is None or other is None:
+        return nothing
+    differences = scores.drawn_aucs() - others.drawn_aucs()
+    has_bounds = scores.num_dialogues >= MIN_CLUSTERS_FOR_BOUNDS and len(differences) > 1
+    half = student_half_width(differences) if has_bounds else None
+    return Estimate(
+        value=value - other,
+        low=None if half is None else value - other - half,
+        high=None if half is None else value - other + half,
+        num_turns=nothing.num_turns,
+        num_dialogues=nothing.num_dialogues,
     )
 
 

@@ -124,12 +124,16 @@ class Scores:
     def auc(self) -> Estimate:
         """P(first higher) + P(tie) / 2; in a bootstrap sample a turn weighs as often as its user was drawn."""
         first, second = self.sides
-        is_first = np.repeat([True, False], [len(first.value), len(second.value)])
         wins = _above(first.value[:, None], second.value)
-        return self._estimate(
-            float(wins.mean()),
-            lambda values, times: float(roc_auc_score(is_first, values, sample_weight=times)),
-        )
+        return self._estimate(float(wins.mean()), self._weighted_auc)
+
+    def drawn_aucs(self) -> FloatArray:
+        """AUC in each bootstrap sample of users that has turns of both sides, shape (samples,)."""
+        return np.array(self._drawn(self._weighted_auc))
+
+    def _weighted_auc(self, values: FloatArray, times: FloatArray) -> float:
+        is_first = np.repeat([True, False], [len(self.first.value), len(self.second.value)])
+        return float(roc_auc_score(is_first, values, sample_weight=times))
 
     def accuracy(self) -> Estimate:
         """Mean of the shares told right on the two sides; a score of exactly ``even`` counts one half."""
@@ -155,17 +159,25 @@ class Scores:
     ) -> tuple[float, float] | tuple[None, None]:
         if min(side.num_dialogues for side in self.sides) < MIN_CLUSTERS_FOR_BOUNDS:
             return None, None
+        drawn = self._drawn(figure_of)
+        if len(drawn) < 2:
+            return None, None
+        half = student_half_width(drawn)
+        return max(0.0, value - half), min(1.0, value + half)
+
+    def _drawn(self, figure_of: Callable[[FloatArray, FloatArray], float]) -> list[float]:
         first, second = self.sides
         samples = zip(first.drawn_value, first.times_drawn, second.drawn_value, second.times_drawn, strict=True)
-        drawn = [
+        return [
             figure_of(np.concatenate([v1, v2]), np.concatenate([t1, t2]))
             for v1, t1, v2, t2 in samples
             if t1.any() and t2.any()
         ]
-        if len(drawn) < 2:
-            return None, None
-        half = float(student_t.ppf(0.5 + LEVEL / 2, len(drawn) - 1) * np.std(drawn, ddof=1))
-        return max(0.0, value - half), min(1.0, value + half)
+
+
+def student_half_width(drawn: Sequence[float] | FloatArray) -> float:
+    """Half of a 95 % Student interval whose standard error is that of a figure's values in bootstrap samples."""
+    return float(student_t.ppf(0.5 + LEVEL / 2, len(drawn) - 1) * np.std(drawn, ddof=1))
 
 
 def _above(left: FloatArray | float, right: FloatArray | float) -> FloatArray:

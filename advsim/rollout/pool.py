@@ -18,7 +18,7 @@ from advsim.errors import DeliveryError, EngineError
 from advsim.records import AdapterRef, Candidate, Conversation, NextTurn
 from advsim.rollout.delivery import Delivery, check_acknowledgements
 from advsim.rollout.replay import ReplayedReply, ReplayRequest
-from advsim.rollout.simulator_actor import CandidateRequest, NextTurnRequest, SimulatorActor, SimulatorSpec
+from advsim.rollout.simulator_actor import CandidateRequest, DrawRequest, NextTurnRequest, SimulatorActor, SimulatorSpec
 from advsim.rollout.turn_loop import RolloutTask
 from advsim.runtime.actors import actor_failures
 from advsim.runtime.kept_actors import ActorPlan, KeptActors
@@ -31,7 +31,7 @@ _REMEDY = (
 )
 
 
-Spoken = TypeVar("Spoken", RolloutTask, CandidateRequest, NextTurnRequest)
+Spoken = TypeVar("Spoken", RolloutTask, CandidateRequest, DrawRequest, NextTurnRequest)
 """What an engine speaks with an adapter."""
 
 
@@ -207,6 +207,10 @@ class RolloutPool:
     def candidates(self, requests: Sequence[CandidateRequest]) -> Iterator[list[Candidate]]:
         """Candidates of each request as they finish."""
         yield from self._map(lambda actor, request: actor.candidates.remote(request), self._checked(requests))
+
+    def draws(self, requests: Iterable[DrawRequest]) -> Iterator[list[Candidate]]:
+        """Draws on each real prefix as they finish; a request without any text gives an empty list."""
+        yield from self._map(lambda actor, request: actor.draws.remote(request), self._checked(requests))
 
     def next_turns(self, requests: Iterable[NextTurnRequest]) -> Iterator[NextTurn]:
         """Next user turns on real prefixes as they finish."""

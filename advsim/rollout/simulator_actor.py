@@ -59,6 +59,19 @@ class CandidateRequest:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DrawRequest:
+    """Draw ``num_draws`` alternatives for the user turn behind a real prefix."""
+
+    dialogue_id: str
+    context: Context
+    prefix: tuple[Turn, ...]
+    num_draws: int
+    sampling: SamplingConfig
+    adapter: AdapterRef
+    seed: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class NextTurnRequest:
     """Write the next user turn on a real prefix."""
 
@@ -150,31 +163,68 @@ class SimulatorActor(EngineActor):
     async def candidates(self, request: CandidateRequest) -> list[Candidate]:
         """Alternatives for one user turn on its own prefix; index 0 is the text it has."""
         self._require(request.adapter)
-        prefix = request.conversation.turns[: request.turn]
         original = request.conversation.turns[request.turn]
-        completions = await self._engine.generate(
-            self._request(
-                self._prompts.prompt(request.context, prefix),
-                request.sampling,
-                use_adapter=True,
-                num_samples=request.num_candidates,
-                seed=request.seed,
-            )
-        )
-        drawn = [(strip_end(c.text)[0], c.token_ids, c.finished) for c in completions]
         limit = self._spec.rollout.sampling.max_tokens
-        texts = [(original.text, original.token_ids, len(original.token_ids) < limit), *drawn]
+        candidates = await self._draw(
+            request.conversation.id,
+            request.context,
+            request.conversation.turns[: request.turn],
+            num_draws=request.num_candidates,
+            sampling=request.sampling,
+            version=request.adapter.version,
+            seed=request.seed,
+        )
+        first = Candidate(
+            conversation_id=request.conversation.id,
+            turn=request.turn,
+            index=0,
+            text=original.text,
+            token_ids=original.token_ids,
+            finished=len(original.token_ids) < limit,
+            simulator_version=request.adapter.version,
+        )
+        return [first, *candidates] if original.text else candidates
+
+    async def draws(self, request: DrawRequest) -> list[Candidate]:
+        """Alternatives for the user turn behind a real prefix, numbered from 1; empty ones are left out."""
+        self._require(request.adapter)
+        return await self._draw(
+            request.dialogue_id,
+            request.context,
+            request.prefix,
+            num_draws=request.num_draws,
+            sampling=request.sampling,
+            version=request.adapter.version,
+            seed=request.seed,
+        )
+
+    async def _draw(
+        self,
+        conversation_id: str,
+        context: Context,
+        prefix: tuple[Turn, ...],
+        *,
+        num_draws: int,
+        sampling: SamplingConfig,
+        version: int,
+        seed: int,
+    ) -> list[Candidate]:
+        prompt_ids = self._prompts.prompt(context, prefix)
+        completions = await self._engine.generate(
+            self._request(prompt_ids, sampling, use_adapter=True, num_samples=num_draws, seed=seed)
+        )
+        texts = [strip_end(completion.text)[0] for completion in completions]
         return [
             Candidate(
-                conversation_id=request.conversation.id,
-                turn=request.turn,
+                conversation_id=conversation_id,
+                turn=len(prefix),
                 index=index,
                 text=text,
-                token_ids=token_ids,
-                finished=finished,
-                simulator_version=request.adapter.version,
+                token_ids=completion.token_ids,
+                finished=completion.finished,
+                simulator_version=version,
             )
-            for index, (text, token_ids, finished) in enumerate(texts)
+            for index, (text, completion) in enumerate(zip(texts, completions, strict=True), start=1)
             if text
         ]
 

@@ -35,6 +35,10 @@ def adapter_metrics(version: int) -> str:
     return SFT_METRICS if version == 0 else f"{round_folder(version)}/dpo.json"
 
 
-def held_out_turns(version: int) -> str:
-    """Next turns on real held-out prefixes by an adapter; -1 is the base model."""
-    return ZERO_SHOT_TURNS if version < 0 else f"held_out/v{version}.parquet"
+def held_out_turns(version: int, *, temperature: float | None = None) -> str:
+    """Next turns on real held-out prefixes by an adapter; -1 is the base model.
+
+    ``temperature`` is one of ``held_out.temperatures``, None that of ``held_out.sampling``.
+    """
+    at = "" if temperature is None else f"_t{temperature:g}"
+    return ZERO_SHOT_TURNS if version < 0 else f"held_out/v{version}{at}.parquet"

@@ -125,9 +125,12 @@ class Run:
         """
         return tuple(self._adapter_metrics(version)["canary_logprobs"])
 
-    def held_out_turns(self, version: int) -> list[NextTurn]:
-        """Next turns on real held-out prefixes by an adapter, -1 for the base model; empty while there are none."""
-        name = held_out_turns(version)
+    def held_out_turns(self, version: int, *, temperature: float | None = None) -> list[NextTurn]:
+        """Next turns on real held-out prefixes by an adapter, -1 for the base model; empty while there are none.
+
+        ``temperature`` is one of ``held_out.temperatures``, None that of ``held_out.sampling``.
+        """
+        name = held_out_turns(version, temperature=temperature)
         return self._records(name, NextTurn) if self.folder.exists(name) else []
 
     def _records(self, name: str, kind: type) -> list[Any]:

@@ -7,24 +7,28 @@ each simulated one: chatbot turns and contexts are the same on both sides, only 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 from advsim.config import Config
 from advsim.corpus.load import Corpus
 from advsim.corpus.prefixes import choose_prefixes
+from advsim.errors import RunError
 from advsim.models.embedder import MiniLmEmbedder
 from advsim.realism.diversity import Diversity, common_token_budget, measure_diversity
 from advsim.realism.families import Family
-from advsim.realism.next_turns import ClassifierResult, measure_realism
+from advsim.realism.next_turns import ClassifierResult, auc_difference, measure_realism
 from advsim.records import AdapterRef, Estimate, NextTurn, Split
 from advsim.rollout.pool import RolloutPool
 from advsim.rollout.simulator_actor import NextTurnRequest
 from advsim.run_folder.folder import RunDir
-from advsim.run_folder.layout import held_out_turns
+from advsim.run_folder.layout import BASELINE, held_out_turns
 from advsim.run_folder.reader import Run
+from advsim.run_folder.results import read_values
 from advsim.run_folder.tables import to_table
 from advsim.runtime.progress import Reporter
 from advsim.training.metrics import ClassifierMetrics, TurnEstimate
 from advsim.training.run_metrics import (
+    AucDifference,
     Baseline,
     DiversityPair,
     HeldOutMetrics,
@@ -58,8 +62,15 @@ class HeldOut:
         """
         zero_shot = self._write_turns(rollouts, None, "zero-shot", reporter)
         self._run.write_table(held_out_turns(-1), to_table(zero_shot, NextTurn))
-        sft = self._write_turns(rollouts, push(), "SFT", reporter)
+        adapter = push()
+        sft = self._write_turns(rollouts, adapter, "SFT", reporter)
         self._run.write_table(held_out_turns(0), to_table(sft, NextTurn))
+        curve = {}
+        for temperature in self._config.held_out.temperatures:
+            curve[temperature] = self._write_turns(
+                rollouts, adapter, f"SFT at temperature {temperature:g}", reporter, temperature=temperature
+            )
+            self._run.write_table(held_out_turns(0, temperature=temperature), to_table(curve[temperature], NextTurn))
         real = self._real_texts(sft)
         budget = common_token_budget([real, _texts(zero_shot), _texts(sft)])
         with reporter.stage("held-out classifiers (zero-shot, SFT)"):
@@ -69,11 +80,18 @@ class HeldOut:
                 zero_shot=ZeroShotBaseline(
                     diversity=self._diversity(_texts(zero_shot), budget), held_out=self._realism(zero_shot, zero_shot)
                 ),
-                sft=SftBaseline(diversity=self._diversity(_texts(sft), budget), held_out=self._realism(sft, zero_shot)),
+                sft=SftBaseline(
+                    diversity=self._diversity(_texts(sft), budget),
+                    held_out=self._realism(sft, zero_shot),
+                    curve={
+                        f"{temperature:g}": self._measured(turns, zero_shot, token_budget=budget)
+                        for temperature, turns in curve.items()
+                    },
+                ),
             )
 
     def measure(
-        self, rollouts: RolloutPool, adapter: AdapterRef, *, stage_name: str, token_budget: int, reporter: Reporter
+        self, rollouts: RolloutPool, adapter: AdapterRef, *, stage_name: str, reporter: Reporter
     ) -> HeldOutMetrics:
         """Figures of the simulator with an adapter: ``held_out`` by family, and ``diversity`` beside real turns'.
 
@@ -81,33 +99,88 @@ class HeldOut:
             rollouts: the engines, holding the adapter.
             adapter: whose turns are measured.
             stage_name: for the progress bar.
-            token_budget: words at which the baseline's diversity was measured; a shorter sample lowers it for both.
             reporter: progress.
         """
         simulated = self._write_turns(rollouts, adapter, stage_name, reporter)
         self._run.write_table(held_out_turns(adapter.version), to_table(simulated, NextTurn))
-        zero_shot: list[NextTurn] = Run(self._run).held_out_turns(-1)
+        with reporter.stage(f"{stage_name} held-out classifiers"):
+            return replace(self.measure_turns(simulated), against_sft=self._against_sft(simulated))
+
+    def measure_turns(self, simulated: Sequence[NextTurn]) -> HeldOutMetrics:
+        """Figures of turns on the held-out prefixes, whoever wrote them; see :meth:`measure`.
+
+        Diversity is that at the baseline's number of words, or at fewer for both sides where there are not so many.
+        """
+        return self._measured(simulated, Run(self._run).held_out_turns(-1), token_budget=self.token_budget)
+
+    def _measured(
+        self, simulated: Sequence[NextTurn], zero_shot: Sequence[NextTurn], *, token_budget: int
+    ) -> HeldOutMetrics:
         real = self._real_texts(simulated)
         budget = min(token_budget, common_token_budget([real, _texts(simulated)]))
-        with reporter.stage(f"{stage_name} held-out classifiers"):
-            return HeldOutMetrics(
-                held_out=self._realism(simulated, zero_shot),
-                diversity=DiversityPair(
-                    token_budget=budget,
-                    real=self._diversity(real, budget),
-                    simulated=self._diversity(_texts(simulated), budget),
-                ),
-            )
+        return HeldOutMetrics(
+            held_out=self._realism(simulated, zero_shot),
+            diversity=DiversityPair(
+                token_budget=budget,
+                real=self._diversity(real, budget),
+                simulated=self._diversity(_texts(simulated), budget),
+            ),
+        )
+
+    def _against_sft(self, simulated: Sequence[NextTurn]) -> dict[str, dict[str, AucDifference]]:
+        """Paired differences from the SFT simulator at each temperature, by family."""
+        config, run = self._config.held_out, Run(self._run)
+        curve = {config.sampling.temperature: run.held_out_turns(0)}
+        curve |= {t: run.held_out_turns(0, temperature=t) for t in config.temperatures}
+        return {
+            f"{temperature:g}": {
+                family.value: _difference(
+                    auc_difference(
+                        family,
+                        dialogues=list(self._dialogues.values()),
+                        first=simulated,
+                        second=sft,
+                        config=config,
+                        seed=self._config.seed,
+                        embedder=self._embedder,
+                    )
+                )
+                for family in Family
+            }
+            for temperature, sft in sorted(curve.items())
+        }
+
+    @property
+    def token_budget(self) -> int:
+        """Words at which the baseline's diversity was measured.
+
+        Raises:
+            RunError: the baseline does not say.
+        """
+        remedy = "delete the file and run the same command to measure it again"
+        baseline = read_values(Baseline, self._run.read_json(BASELINE), where=BASELINE, remedy=remedy)
+        if baseline.token_budget is None:
+            raise RunError(f"{BASELINE}: got no token_budget, expected a number of words; {remedy}")
+        return baseline.token_budget
 
     def _write_turns(
-        self, rollouts: RolloutPool, adapter: AdapterRef | None, stage_name: str, reporter: Reporter
+        self,
+        rollouts: RolloutPool,
+        adapter: AdapterRef | None,
+        stage_name: str,
+        reporter: Reporter,
+        *,
+        temperature: float | None = None,
     ) -> list[NextTurn]:
+        sampling = self._config.held_out.sampling
+        if temperature is not None:
+            sampling = sampling.model_copy(update={"temperature": temperature})
         version = -1 if adapter is None else adapter.version
         requests = [
             NextTurnRequest(
                 scenario=self._dialogues[dialogue_id].scenario,
                 prefix=self._dialogues[dialogue_id].turns[:turn],
-                sampling=self._config.held_out.sampling,
+                sampling=sampling,
                 adapter=adapter,
                 seed=self._config.seed + 104_729 * (version + 2) + index,
             )
@@ -176,6 +249,10 @@ def _at_turn(estimates: Mapping[int, Estimate]) -> dict[int, TurnEstimate]:
         number: TurnEstimate(value=estimate.value, low=estimate.low, high=estimate.high, n=estimate.num_turns)
         for number, estimate in estimates.items()
     }
+
+
+def _difference(estimate: Estimate) -> AucDifference:
+    return AucDifference(value=estimate.value, low=estimate.low, high=estimate.high)
 
 
 def _texts(turns: Sequence[NextTurn]) -> list[str]:

@@ -43,13 +43,16 @@ class DiscriminatorMetrics:
 
     None where a figure is undefined, never NaN. ``real_fraction`` is the share of real turns: without skill accuracy
     reaches ``max(real_fraction, 1 - real_fraction)`` and AUC .5. F1 is that of the class real. AUC and MCC need both
-    classes among the held-out turns.
+    classes among the held-out turns. On prefixes the held-out turns are those of the validation split, and the AUC has
+    a 95 % interval over users; None on conversations.
     """
 
     accuracy: float | None = None
     f1: float | None = None
     mcc: float | None = None
     auc: float | None = None
+    auc_low: float | None = None
+    auc_high: float | None = None
     real_fraction: float | None = None
     accuracy_at_turn: Mapping[int, TurnAccuracy] = field(default_factory=dict)  # by user turn number, from 1
     num_train_turns: int | None = None
@@ -132,6 +135,7 @@ class SftMetrics:
     num_steps: int | None = None  # optimizer steps
     num_tokens: int | None = None  # tokens with loss, summed over all steps and workers
     dtype: str = ""  # in which the frozen base model computed
+    most_likely_temperature: float | None = None  # of turns of validation dialogues
     seconds: float | None = None  # on the worker: loading, training, saving
 
 
@@ -157,6 +161,7 @@ class StopVerdict(StrEnum):
     MAX_ROUNDS = "max_rounds"
     AT_CHANCE = "at_chance"
     OVER_OPTIMISED = "over_optimised"
+    NO_SIGNAL = "no_signal"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -30,14 +30,10 @@ from advsim.models.adapter import Canary
 from advsim.prompts.simulator import SimulatorPrompts
 from advsim.records import (
     AdapterRef,
-    Candidate,
     Conversation,
-    Dialogue,
     PreferencePair,
-    ScoredTurn,
     Split,
-    StopReason,
-    user_turns,
+    TrainingExample,
 )
 from advsim.rollout.delivery import canary_of, delivery_of
 from advsim.rollout.pool import PushResult, RolloutPool
@@ -55,10 +51,9 @@ from advsim.run_folder.layout import (
 )
 from advsim.run_folder.reader import Run
 from advsim.run_folder.results import plain_values, read_values
-from advsim.run_folder.tables import conversations_table, from_table, to_table, turns_table
+from advsim.run_folder.tables import conversations_table, from_table, turns_table
 from advsim.runtime.progress import Reporter
 from advsim.training.check import check_rollout
-from advsim.training.discriminator.dataset import real_view, simulated_view
 from advsim.training.discriminator.pool import ScorerPool
 from advsim.training.held_out import HeldOut
 from advsim.training.learner.dpo import train_dpo
@@ -73,14 +68,16 @@ from advsim.training.metrics import (
     preference_metrics,
     rollout_metrics,
 )
-from advsim.training.preference.candidates import candidate_requests, scored_candidates, scoring_requests
-from advsim.training.preference.pairs import lowest_turns, pair_candidates
-from advsim.training.preference.reward import with_rewards
-from advsim.training.run_metrics import Baseline, HeldOutMetrics, RoundMetrics
+from advsim.training.preference.from_conversations import FromConversations
+from advsim.training.preference.from_prefixes import FromPrefixes
+from advsim.training.preference.source import PairSource
+from advsim.training.run_metrics import Headroom, HeldOutMetrics, RoundMetrics
 from advsim.training.stages import Stages
-from advsim.training.stop_rule import RoundSignals, decide_stop
+from advsim.training.stop_rule import RoundSignals, decide_on_signal, decide_stop
 
 Metrics = TypeVar("Metrics")
+MAX_UNSEEN = 40
+"""Validation sequences on which the temperature of greatest likelihood is found: some 4,000 tokens of people."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,11 +106,12 @@ class Training:
         self.reporter.message("engines are starting; on a CPU this takes about a minute")
         self.rollouts.wait_until_ready()
         self.stages.do("sft", self._sft, outputs=[SFT_ADAPTER, SFT_METRICS])
+        curve = [held_out_turns(0, temperature=t) for t in self.config.held_out.temperatures]
         self.stages.do(
             "baseline",
             self._baseline,
             inputs=[SFT_ADAPTER],
-            outputs=[BASELINE, held_out_turns(-1), held_out_turns(0)],
+            outputs=[BASELINE, held_out_turns(-1), held_out_turns(0), *curve],
         )
         history: list[RoundSignals] = []
         for number in range(1, self.config.stop.max_rounds + 1):
@@ -125,14 +123,11 @@ class Training:
     # --- before the rounds -------------------------------------------------------------------------------------------
 
     def _sft(self) -> None:
-        examples = [
-            example
-            for dialogue in self.corpus.split(Split.TRAIN)
-            for example in self.prompts.training_examples(dialogue)
-        ]
+        examples = self._examples(Split.TRAIN)
         with self.reporter.stage("SFT", unit="step") as stage:
             result = train_sft(
                 examples,
+                unseen=self._examples(Split.VALIDATION)[:MAX_UNSEEN],
                 model=self.config.model,
                 config=self.config.sft,
                 lora=self.config.lora,
@@ -143,6 +138,11 @@ class Training:
             )
         self._write_adapter(SFT_ADAPTER, SFT_METRICS, result)
 
+    def _examples(self, split: Split) -> list[TrainingExample]:
+        return [
+            example for dialogue in self.corpus.split(split) for example in self.prompts.training_examples(dialogue)
+        ]
+
     def _baseline(self) -> None:
         baseline = self.held_out.measure_baseline(self.rollouts, push=lambda: self._push(0), reporter=self.reporter)
         training = self._read(SftMetrics, SFT_METRICS)
@@ -150,6 +150,7 @@ class Training:
             baseline.sft,
             train_loss_first=training.first_step_loss,
             train_loss_last=training.last_step_loss,
+            most_likely_temperature=training.most_likely_temperature,
             seconds=training.seconds,
         )
         self.run.write_json(BASELINE, replace(baseline, sft=sft))
@@ -169,18 +170,23 @@ class Training:
             also_reads=[before],
             writes=[*said, "rollout.json"],
         )
+        pairs = self.pairs
         stage(
             "discriminator",
-            lambda: self._discriminator(number, folder, name),
-            reads=said,
-            writes=["discriminator", "scores.parquet", "discriminator.json"],
+            lambda: pairs.train(number, name),
+            reads=pairs.reads,
+            also_reads=[before],
+            writes=pairs.writes,
         )
+        signal = decide_on_signal(number, self._discriminator(folder), self.config.stop)
+        if signal is not None:
+            return signal
         stage(
             "preference",
-            lambda: self._preference(number, folder, name),
-            reads=[*said, "discriminator", "scores.parquet"],
+            lambda: pairs.pair(number, name),
+            reads=[*pairs.reads, *pairs.writes],
             also_reads=[before],
-            writes=["candidates.parquet", "pairs.parquet"],
+            writes=pairs.pairs_write,
         )
         stage(
             "dpo",
@@ -229,65 +235,6 @@ class Training:
             for index in range(self.config.rollout.num_conversations)
         ]
 
-    def _discriminator(self, number: int, folder: str, name: str) -> None:
-        conversations = self._usable_conversations(number)
-        dialogues = self._dialogues()
-        limit = self.config.rollout.max_user_turns
-        simulated = [simulated_view(c, dialogues[c.scenario_id], max_user_turns=limit) for c in conversations]
-        scenario_ids = sorted({conversation.scenario_id for conversation in conversations})
-        real = [real_view(dialogues[scenario_id], max_user_turns=limit) for scenario_id in scenario_ids]
-        with self.reporter.stage(f"{name} discriminator", total=len(simulated), unit="dialogue") as stage:
-            metrics, files = self.scorers.train(real=real, simulated=simulated, seed=self.config.seed + number)
-            self.scorers.load(files)
-            scores: list[ScoredTurn] = []
-            batch_size = self.config.discriminator.scoring_batch_size
-            for batch in self.scorers.score(simulated, batch_size=batch_size):
-                scores.extend(turn for view in batch for turn in view)
-                stage.advance(len(batch))
-        scores = with_rewards(sorted(scores, key=lambda score: (score.conversation_id, score.turn)))
-        self.run.write_files(f"{folder}/discriminator", files)
-        self.run.write_table(f"{folder}/scores.parquet", to_table(scores, ScoredTurn))
-        self.run.write_json(f"{folder}/discriminator.json", metrics)
-
-    def _preference(self, number: int, folder: str, name: str) -> None:
-        adapter = self._push(number - 1)
-        self.scorers.load(self.run.read_files(f"{folder}/discriminator"))
-        conversations = {c.id: c for c in self._usable_conversations(number)}
-        dialogues = self._dialogues()
-        scores: list[ScoredTurn] = from_table(self.run.read_table(f"{folder}/scores.parquet"), ScoredTurn)
-        config = self.config.preference
-        targets = lowest_turns(scores, num_lowest=config.num_lowest_turns)
-        requests = candidate_requests(
-            targets, conversations, dialogues, config=config, adapter=adapter, seed=self.config.seed + 7919 * number
-        )
-        drawn: dict[tuple[str, int], list[Candidate]] = {}
-        with self.reporter.stage(f"{name} candidates", total=len(requests), unit="turn") as stage:
-            for group in self.rollouts.candidates(requests):
-                drawn[group[0].conversation_id, group[0].turn] = group
-                stage.advance()
-        requests_to_score = scoring_requests(
-            drawn, conversations, dialogues, max_user_turns=self.config.rollout.max_user_turns
-        )
-        with self.reporter.stage(f"{name} scoring", total=len(requests_to_score), unit="turn") as stage:
-            candidates = scored_candidates(
-                drawn, self.scorers.score_candidates(requests_to_score), scores, advance=stage.advance
-            )
-        self.scorers.release()
-        pairs = pair_candidates(
-            candidates,
-            {
-                key: self.prompts.prompt(
-                    dialogues[conversations[key[0]].scenario_id].context, conversations[key[0]].turns[: key[1]]
-                )
-                for key in drawn
-            },
-            completion_ids=lambda c: self.prompts.completion(c.token_ids, finished=c.finished),
-            min_margin=config.min_margin,
-            keep_fraction=config.keep_fraction,
-        )
-        self.run.write_table(f"{folder}/candidates.parquet", to_table(candidates, Candidate))
-        self.run.write_table(f"{folder}/pairs.parquet", to_table(pairs, PreferencePair))
-
     def _dpo(self, number: int, folder: str, name: str) -> None:
         pairs: list[PreferencePair] = from_table(self.run.read_table(f"{folder}/pairs.parquet"), PreferencePair)
         if not pairs:
@@ -316,17 +263,12 @@ class Training:
         self.run.write_json(f"{folder}/push.json", self.rollouts.last_push)
 
     def _held_out(self, number: int, folder: str, name: str) -> None:
-        token_budget = self._read(Baseline, BASELINE).token_budget
-        if token_budget is None:
-            raise RunError(f"{BASELINE}: got no token_budget, expected a number of words; delete the file and resume")
-        measured = self.held_out.measure(
-            self.rollouts, self._push(number), stage_name=name, token_budget=token_budget, reporter=self.reporter
-        )
+        measured = self.held_out.measure(self.rollouts, self._push(number), stage_name=name, reporter=self.reporter)
         self.run.write_json(f"{folder}/held_out.json", measured)
 
     def _close_round(self, number: int, folder: str, history: list[RoundSignals]) -> StopDecision:
         measured = self._read(HeldOutMetrics, f"{folder}/held_out.json")
-        discriminator = self._read(DiscriminatorMetrics, f"{folder}/discriminator.json")
+        discriminator = self._discriminator(folder)
         pairs: list[PreferencePair] = from_table(self.run.read_table(f"{folder}/pairs.parquet"), PreferencePair)
         history.append(
             RoundSignals(round=number, discriminator_accuracy=discriminator.accuracy, held_out=measured.held_out)
@@ -342,6 +284,8 @@ class Training:
             dpo=self._read(DpoMetrics, f"{folder}/dpo.json"),
             push=self._read(PushResult, f"{folder}/push.json"),
             diversity=measured.diversity,
+            against_sft=measured.against_sft,
+            headroom=self._read(Headroom, f"{folder}/headroom.json") if "headroom.json" in self.pairs.writes else None,
             stop=decision,
             seconds={key: self.journal.seconds(f"{folder}/{key}") for key in stages},
         )
@@ -380,6 +324,25 @@ class Training:
             },
         )
 
+    @property
+    def pairs(self) -> PairSource:
+        """Where the preference pairs come from."""
+        source = FromPrefixes if self.config.discriminator.on == "prefixes" else FromConversations
+        return source(
+            config=self.config,
+            run=self.run,
+            corpus=self.corpus,
+            prompts=self.prompts,
+            rollouts=self.rollouts,
+            scorers=self.scorers,
+            held_out=self.held_out,
+            reporter=self.reporter,
+            push=self._push,
+        )
+
+    def _discriminator(self, folder: str) -> DiscriminatorMetrics:
+        return self._read(DiscriminatorMetrics, f"{folder}/discriminator.json")
+
     def _read(self, kind: type[Metrics], name: str) -> Metrics:
         """Figures of an earlier stage, which may have been written before the run was resumed."""
         remedy = "the file was not written by this version; delete it and run the same command to measure it again"
@@ -387,11 +350,3 @@ class Training:
 
     def _canary(self) -> Canary:
         return canary_of(self.corpus.split(Split.TRAIN), self.prompts)
-
-    def _dialogues(self) -> dict[str, Dialogue]:
-        return {dialogue.id: dialogue for dialogue in self.corpus.dialogues}
-
-    def _usable_conversations(self, number: int) -> list[Conversation]:
-        """Conversations with at least one user turn that did not fail."""
-        conversations = Run(self.run).conversations(number)
-        return [c for c in conversations if c.stop_reason is not StopReason.ERROR and user_turns(c)]

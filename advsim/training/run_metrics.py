@@ -23,6 +23,39 @@ from advsim.training.metrics import (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DiversityPair:
+    """Real and simulated turns measured at one number of words."""
+
+    token_budget: int | None = None
+    real: Diversity = field(default_factory=Diversity)
+    simulated: Diversity = field(default_factory=Diversity)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AucDifference:
+    """AUC less that of SFT, both against the same real turns; below 0 is more real than SFT."""
+
+    value: float | None = None
+    low: float | None = None
+    high: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeldOutMetrics:
+    """``held_out.json``: the simulator with the adapter of a round.
+
+    Attributes:
+        held_out: by family of classifiers.
+        diversity: beside that of real turns.
+        against_sft: by temperature of the SFT simulator, written as in ``held_out.temperatures``, and by family.
+    """
+
+    held_out: Mapping[str, ClassifierMetrics] = field(default_factory=dict)
+    diversity: DiversityPair = field(default_factory=DiversityPair)
+    against_sft: Mapping[str, Mapping[str, AucDifference]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RealBaseline:
     """What was measured of real users before the first round."""
 
@@ -38,10 +71,17 @@ class ZeroShotBaseline(RealBaseline):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SftBaseline(ZeroShotBaseline):
-    """What was measured of the SFT simulator, and how its training went."""
+    """What was measured of the SFT simulator, and how its training went.
+
+    ``curve`` has the same at the other temperatures of ``held_out.temperatures``: what rounds have to be better than,
+    for a lower temperature buys coherence with variety.
+    """
+
+    curve: Mapping[str, HeldOutMetrics] = field(default_factory=dict)
 
     train_loss_first: float | None = None
     train_loss_last: float | None = None
+    most_likely_temperature: float | None = None
     seconds: float | None = None
 
 
@@ -56,20 +96,16 @@ class Baseline:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DiversityPair:
-    """Real and simulated turns measured at one number of words."""
+class Headroom:
+    """``headroom.json``: what choosing among ``num_draws`` draws on held-out prefixes gives, before any training.
 
-    token_budget: int | None = None
-    real: Diversity = field(default_factory=Diversity)
-    simulated: Diversity = field(default_factory=Diversity)
+    The round's discriminator chooses: the best, a random and the worst draw of each prefix stand for the simulator.
+    """
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HeldOutMetrics:
-    """``held_out.json``: the simulator with the adapter of a round, ``held_out`` by family of classifiers."""
-
-    held_out: Mapping[str, ClassifierMetrics] = field(default_factory=dict)
-    diversity: DiversityPair = field(default_factory=DiversityPair)
+    num_draws: int | None = None
+    best: HeldOutMetrics = field(default_factory=HeldOutMetrics)
+    random: HeldOutMetrics = field(default_factory=HeldOutMetrics)
+    worst: HeldOutMetrics = field(default_factory=HeldOutMetrics)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,5 +120,7 @@ class RoundMetrics:
     dpo: DpoMetrics = field(default_factory=DpoMetrics)
     push: PushResult = field(default_factory=PushResult)
     diversity: DiversityPair = field(default_factory=DiversityPair)
+    against_sft: Mapping[str, Mapping[str, AucDifference]] = field(default_factory=dict)
+    headroom: Headroom | None = None
     stop: StopDecision | None = None
     seconds: Mapping[str, float | None] = field(default_factory=dict)

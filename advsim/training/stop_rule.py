@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from advsim.config import StopConfig
-from advsim.training.metrics import ClassifierMetrics, StopDecision, StopVerdict
+from advsim.training.metrics import ClassifierMetrics, DiscriminatorMetrics, StopDecision, StopVerdict
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,6 +70,24 @@ def decide_stop(history: Sequence[RoundSignals], config: StopConfig) -> StopDeci
         reason=StopVerdict.CONTINUE,
         explanation=f"Round {now.round} of at most {config.max_rounds} is done and no other reason to stop holds.",
         notes=notes,
+    )
+
+
+def decide_on_signal(round_number: int, discriminator: DiscriminatorMetrics, config: StopConfig) -> StopDecision | None:
+    """The decision to end the rounds before this one trains, where its discriminator finds nothing; else None.
+
+    Only a discriminator whose AUC has an interval, on dialogues that nothing has seen, can say so.
+    """
+    low = discriminator.auc_low
+    if low is None or low >= config.min_discriminator_auc:
+        return None
+    return StopDecision(
+        reason=StopVerdict.NO_SIGNAL,
+        explanation=(
+            f"Round {round_number} is not trained: on dialogues never seen its discriminator tells real turns from "
+            f"simulated ones with an AUC of {discriminator.auc:.2f} [{low:.2f}, {discriminator.auc_high:.2f}], and the "
+            f"interval has to lie above {config.min_discriminator_auc:.2f} (stop.min_discriminator_auc)."
+        ),
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from advsim.realism.diversity import Diversity
 from advsim.report.page.figures import (
@@ -25,6 +25,7 @@ from advsim.report.page.figures import (
     null_cell,
     words,
 )
+from advsim.report.run.curve import curve_rows
 from advsim.report.run.metrics import RunMetrics
 from advsim.training.metrics import ClassifierMetrics, TurnAccuracy, TurnEstimate
 from advsim.training.run_metrics import RoundMetrics, SftBaseline
@@ -86,6 +87,7 @@ def figure_table(run: RunMetrics, *, rounds: Sequence[RoundMetrics] | None = Non
             RowGroup(title=f"Held-out, {family}", rows=filled_rows(_family_rows(columns, family)))
             for family in families(run)
         ),
+        *curve_rows(run if rounds is None else replace(run, rounds=tuple(rounds))),
         RowGroup(title="Diversity of user turns", rows=filled_rows(_diversity_rows(columns))),
         RowGroup(title="Preference and DPO", rows=filled_rows(_training_rows(columns))),
         RowGroup(title="Rollout and delivery", rows=filled_rows(_rollout_rows(columns))),
@@ -130,7 +132,10 @@ def controls(classifiers: Iterable[ClassifierMetrics]) -> list[str]:
 def _discriminator_rows(columns: Sequence[Column]) -> Iterable[Row]:
     trained = [column.metrics.discriminator for column in columns]
     yield figure_row("accuracy", [discriminator.accuracy for discriminator in trained])
-    yield figure_row("AUC", [discriminator.auc for discriminator in trained])
+    yield Row(
+        label="AUC",
+        cells=tuple(Cell(value=format_figure(d.auc), interval=format_interval(d.auc_low, d.auc_high)) for d in trained),
+    )
     yield figure_row("F1", [discriminator.f1 for discriminator in trained], is_detail=True)
     yield figure_row("MCC", [discriminator.mcc for discriminator in trained], is_detail=True)
     yield from _at_turn_rows([discriminator.accuracy_at_turn for discriminator in trained])
@@ -195,6 +200,9 @@ def _training_rows(columns: Sequence[Column]) -> Iterable[Row]:
     dpo = [column.metrics.dpo for column in columns]
     yield figure_row("SFT loss, first step", [column.sft.train_loss_first for column in columns])
     yield figure_row("SFT loss, last step", [column.sft.train_loss_last for column in columns])
+    yield figure_row(
+        "most likely temperature", [column.sft.most_likely_temperature for column in columns], is_detail=True
+    )
     yield figure_row("preference pairs", [preference.num_pairs for preference in preferences], digits=0)
     yield figure_row("mean margin", [preference.mean_margin for preference in preferences])
     yield figure_row("DPO loss, first step", [training.first_step_loss for training in dpo], digits=3)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from advsim.report.page.figures import format_figure, format_interval
+from advsim.report.run.curve import findings
 from advsim.report.run.figures import Column, families, run_columns
 from advsim.report.run.metrics import RunMetrics
 from advsim.training.metrics import ClassifierMetrics
@@ -79,6 +80,9 @@ def make_headline(run: RunMetrics) -> Headline:
             unknown.append(f"Realism by {family}: too few dialogues for an interval.")
             continue
         clauses.append(_clause(family, standing, by_rounds))
+    moved_from_sft, unmoved_from_sft = findings(run)
+    moved += moved_from_sft
+    unmoved += unmoved_from_sft
     unknown.extend(_without_interval(run, sft, rounds))
     return Headline(
         sentence=_sentence(run, clauses), moved=tuple(moved), unmoved=tuple(unmoved), unknown=tuple(unknown)

@@ -26,6 +26,7 @@ from advsim.report.page.plots import (
     sparse_ticks,
 )
 from advsim.report.page.svg import INK, MUTED, RULE, SERIES, STYLE, inline_svg
+from advsim.report.run.curve import draw_curve
 from advsim.report.run.figures import controls, families, run_columns
 from advsim.report.run.metrics import RunMetrics
 from advsim.training.metrics import ClassifierMetrics, TurnAccuracy, TurnEstimate
@@ -40,6 +41,7 @@ def draw_pictures(run: RunMetrics) -> tuple[Picture, ...]:
     with rc_context(STYLE):
         drawn = (
             _realism(run),
+            draw_curve(run),
             _power(run),
             _at_turns(run),
             _margins(run),

@@ -20,7 +20,8 @@ from advsim.config import DiscriminatorConfig, ModelConfig
 from advsim.models.base import resolve_model
 from advsim.models.precision import training_precision
 from advsim.records import ScoredTurn
-from advsim.training.discriminator.inputs import ScoringRequest, UserView
+from advsim.training.discriminator.features import FloatArray, TurnReader
+from advsim.training.discriminator.inputs import PromptShape, ScoringRequest, TurnTexts, UserView
 from advsim.training.discriminator.model import Discriminator
 from advsim.training.metrics import DiscriminatorMetrics
 
@@ -45,6 +46,7 @@ class DiscriminatorActor:
         self._device = "cuda" if use_gpu else "cpu"
         self._dtype = training_precision(model.dtype, on_gpu=use_gpu)
         self._discriminator: Discriminator | None = None
+        self._reader: TurnReader | None = None
 
     def ping(self) -> bool:
         """True once the actor runs."""
@@ -83,12 +85,25 @@ class DiscriminatorActor:
 
         A process keeps what it has freed for its own later use; on a small machine the learner needs it.
         """
-        self._discriminator = None
+        self._discriminator = self._reader = None
         gc.collect()
         if self._device == "cuda":
             torch.cuda.empty_cache()
         if sys.platform == "linux" and platform.libc_ver()[0] == "glibc":
             ctypes.CDLL(None).malloc_trim(0)
+
+    def read(self, turns: Sequence[TurnTexts], prompt: PromptShape) -> list[tuple[TurnTexts, FloatArray]]:
+        """The turns with the features of their texts, each of shape (texts, features); see :class:`TurnReader`."""
+        if self._reader is None:
+            self._reader = TurnReader(
+                base=self._base,
+                instructions=prompt.instructions,
+                budget_tokens=prompt.budget_tokens,
+                dtype=self._dtype,
+                device=self._device,
+                max_texts=self._config.scoring_batch_size,
+            )
+        return [(turn, self._reader.read(turn)) for turn in turns]
 
     def score(self, views: Sequence[UserView]) -> list[list[ScoredTurn]]:
         """See :meth:`Discriminator.score`."""

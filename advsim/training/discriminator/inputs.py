@@ -52,6 +52,24 @@ class ScoringRequest:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PromptShape:
+    """The simulator's prompt, in which turns are read."""
+
+    instructions: str
+    budget_tokens: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TurnTexts:
+    """Texts for the user turn behind a real prefix, none of them empty."""
+
+    dialogue_id: str
+    context: Context
+    prefix: tuple[Turn, ...]
+    texts: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DiscriminatorInput:
     """One sequence. ``positions[i]`` is the index in ``input_ids`` of the last token of user turn ``turns[i]``.
 

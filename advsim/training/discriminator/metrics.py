@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+import numpy as np
 from sklearn.metrics import accuracy_score, f1_score, matthews_corrcoef, roc_auc_score
 
+from advsim.realism.bootstrap import cluster_draws, percentile_bounds
 from advsim.training.metrics import DiscriminatorMetrics, TurnAccuracy
 
 REPORTED_USER_TURNS = (1, 2, 5, 10)
+NUM_BOOTSTRAP = 400
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,7 +25,7 @@ class JudgedTurn:
 
 
 def measure(
-    judged: Sequence[JudgedTurn], *, num_train_turns: int, num_held_out_scenarios: int, seconds: float
+    judged: Sequence[JudgedTurn], *, num_train_turns: int, num_held_out_scenarios: int, seconds: float | None
 ) -> DiscriminatorMetrics:
     """Metrics of the held-out turns (:mod:`sklearn.metrics`)."""
     labels = [turn.label for turn in judged]
@@ -41,6 +44,31 @@ def measure(
         num_held_out_scenarios=num_held_out_scenarios,
         seconds=seconds,
     )
+
+
+def with_auc_bounds(
+    metrics: DiscriminatorMetrics, judged: Sequence[JudgedTurn], users: Sequence[str], *, seed: int
+) -> DiscriminatorMetrics:
+    """The metrics with the 95 % interval of the AUC, by a bootstrap over users: their turns hang together.
+
+    Args:
+        metrics: of the turns.
+        judged: the turns.
+        users: of each turn; the dialogue where the user is unknown.
+        seed: of the bootstrap.
+    """
+    user = np.unique(list(users), return_inverse=True)[1]
+    times = cluster_draws(int(user.max(initial=0)) + 1, num_samples=NUM_BOOTSTRAP, rng=np.random.default_rng(seed))
+    labels, p_real = np.array([turn.label for turn in judged]), np.array([turn.p_real for turn in judged])
+    drawn = [
+        float(roc_auc_score(labels, p_real, sample_weight=weights))
+        for weights in times[:, user]
+        if weights[labels == 1].sum() > 0.0 and weights[labels == 0].sum() > 0.0
+    ]
+    if metrics.auc is None or len(drawn) < NUM_BOOTSTRAP / 2:
+        return metrics
+    low, high = percentile_bounds(np.array(drawn))
+    return replace(metrics, auc_low=low, auc_high=high)
 
 
 def _accuracy_at(judged: Sequence[JudgedTurn], user_turn: int) -> TurnAccuracy:

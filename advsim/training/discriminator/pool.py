@@ -11,9 +11,12 @@ from advsim.runtime.actors import actor_failures
 from advsim.runtime.kept_actors import ActorPlan, KeptActors
 from advsim.runtime.placement import Pools, pool_requests, start_actor
 from advsim.training.discriminator.actors import DiscriminatorActor
-from advsim.training.discriminator.inputs import ScoringRequest, UserView
+from advsim.training.discriminator.inputs import PromptShape, ScoringRequest, TurnTexts, UserView
+from advsim.training.discriminator.probe import FloatArray
 from advsim.training.metrics import DiscriminatorMetrics
 
+_TURNS_AT_ONCE = 4
+"""Prefixes of one request to a scorer: a few seconds of work on a small machine."""
 _REMEDY = (
     "Give it more memory or lower what it needs (discriminator.scoring_batch_size), or raise "
     "resources.max_restarts. Finished stages are kept: the same command resumes"
@@ -49,6 +52,7 @@ class ScorerPool:
             config.resources.scorer.num_gpus > 0,
         )
         self._loaded: dict[str, bytes] | None = None
+        self._prompt = PromptShape(instructions=config.prompt.instructions, budget_tokens=config.prompt_budget_tokens)
         self._log_dir = log_dir
         self._scorers = KeptActors(
             ActorPlan(
@@ -94,6 +98,15 @@ class ScorerPool:
         self._scorers.begin()
         batches = [views[i : i + batch_size] for i in range(0, len(views), batch_size)]
         yield from self._scorers.map(lambda actor, batch: actor.score.remote(batch), batches, in_flight=2)
+
+    def read(self, turns: Sequence[TurnTexts]) -> Iterator[tuple[TurnTexts, FloatArray]]:
+        """Features of the texts of each turn, shape (texts, features), as they finish."""
+        self._scorers.begin()
+        batches = [turns[i : i + _TURNS_AT_ONCE] for i in range(0, len(turns), _TURNS_AT_ONCE)]
+        for batch in self._scorers.map(
+            lambda actor, batch: actor.read.remote(batch, self._prompt), batches, in_flight=2
+        ):
+            yield from batch
 
     def score_candidates(self, requests: Sequence[ScoringRequest]) -> Iterator[tuple[ScoringRequest, list[float]]]:
         """p(real) of each candidate text of each request, as they finish."""

@@ -6,6 +6,7 @@ the first step's loss is ln 2 and its implicit rewards are 0.
 
 from __future__ import annotations
 
+import math
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
     from peft import PeftModel
     from trl import DPOTrainer
 
+_MAX_MARGIN = 20.0
+"""Log-odds beyond which a pair is certain; a probability of exactly 0 has no logarithm."""
 REFERENCE_ADAPTER = "ref"
 """TRL's name of the frozen copy."""
 
@@ -144,35 +147,67 @@ def build_trainer(job: _Job, peft_model: PeftModel) -> DPOTrainer:
     Raises:
         RunError: TRL did not keep the starting adapter as reference.
     """
+    import torch
     from datasets import Dataset
     from trl import DPOConfig as TrlDpoConfig
     from trl import DPOTrainer
+    from trl.trainer.dpo_trainer import DataCollatorForPreference
 
     class TokenPairsTrainer(DPOTrainer):  # type: ignore[misc]  # TRL is untyped here
-        """Takes token ids. TRL tokenises texts again, which can give other tokens than those that were sampled."""
+        """Takes token ids. TRL tokenises texts again, which can give other tokens than those that were sampled.
+
+        Where the loss is calibrated each pair has its own probability of being the wrong way round, which TRL takes as
+        label smoothing.
+        """
 
         def _prepare_dataset(self, dataset: Dataset, *_: Any, **__: Any) -> Dataset:
             return dataset
 
+        def _compute_loss(self, model: Any, inputs: dict[str, Any], return_outputs: bool) -> Any:
+            if job.config.loss == "calibrated":
+                self.label_smoothing = inputs["p_wrong"].tolist()
+            return super()._compute_loss(model, {k: v for k, v in inputs.items() if k != "p_wrong"}, return_outputs)
+
+    @dataclass
+    class WithProbabilities(DataCollatorForPreference):  # type: ignore[misc]
+        def torch_call(self, examples: list[dict[str, Any]]) -> dict[str, Any]:
+            return {**super().torch_call(examples), "p_wrong": torch.tensor([each["p_wrong"] for each in examples])}
+
+    tokenizer = load_tokenizer(resolve_model(job.model))
     settings = trainer_settings(job.config, job.learner, dtype=job.dtype, seed=job.seed, log_dir=job.log_dir)
     trainer = TokenPairsTrainer(
         model=peft_model,
         # Without dropout, or the policy's and the reference's first passes would differ.
-        args=TrlDpoConfig(**settings, beta=job.config.beta, disable_dropout=True),
+        args=TrlDpoConfig(**settings, **_loss_settings(job.config), disable_dropout=True),
         train_dataset=Dataset.from_dict(
             {
                 "prompt_ids": [list(pair.prompt_ids) for pair in job.pairs],
                 "chosen_ids": [list(pair.chosen_ids) for pair in job.pairs],
                 "rejected_ids": [list(pair.rejected_ids) for pair in job.pairs],
+                "p_wrong": [1.0 / (1.0 + math.exp(min(pair.margin, _MAX_MARGIN))) for pair in job.pairs],
             }
         ),
-        processing_class=load_tokenizer(resolve_model(job.model)),
+        processing_class=tokenizer,
+        data_collator=WithProbabilities(pad_token_id=tokenizer.pad_token_id),
     )
     check_reference(peft_model)
     base_model = peft_model.get_base_model()
     if trainer.args.per_device_train_batch_size == 1 and can_share_prompts(base_model):
         share_prompts(base_model)
     return trainer
+
+
+def _loss_settings(config: DpoConfig) -> dict[str, Any]:
+    """TRL's names; ``exo_pair`` fits sigmoid(beta x log-ratio) to the odds that a pair is the right way round."""
+    losses = {"exo_pair" if config.loss == "calibrated" else config.loss: 1.0}
+    if config.sft_weight:
+        losses["sft"] = config.sft_weight
+    return {
+        "beta": config.beta,
+        "loss_type": list(losses),
+        "loss_weights": list(losses.values()),
+        "label_smoothing": 0.5 if config.loss == "calibrated" else 0.0,  # of each pair its own, see above
+    }
 
 
 def check_reference(peft_model: PeftModel) -> None:

@@ -15,6 +15,7 @@ from advsim.models.base import load_tokenizer, resolve_model
 from advsim.models.precision import training_precision
 from advsim.prompts.text import IGNORED_LABEL
 from advsim.records import TrainingExample
+from advsim.training.learner.temperature import most_likely_temperature
 from advsim.training.learner.workers import (
     OnStep,
     TrainedAdapter,
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Job:
     examples: tuple[TrainingExample, ...]
+    unseen: tuple[TrainingExample, ...]  # real dialogues that are not trained on
     model: ModelConfig
     config: SftConfig
     lora: LoraConfig
@@ -48,6 +50,7 @@ class _Job:
 def train_sft(
     examples: Sequence[TrainingExample],
     *,
+    unseen: Sequence[TrainingExample] = (),
     model: ModelConfig,
     config: SftConfig,
     lora: LoraConfig,
@@ -60,6 +63,7 @@ def train_sft(
 
     Args:
         examples: token ids; loss only where ``labels`` are not -100. Never truncated.
+        unseen: others, on which the temperature of greatest likelihood is found.
         model: base model, resolved on each worker's own machine.
         config: of the stage.
         lora: shape of the adapter.
@@ -77,6 +81,7 @@ def train_sft(
         )
     job = _Job(
         examples=tuple(examples),
+        unseen=tuple(unseen),
         model=model,
         config=config,
         lora=lora,
@@ -110,6 +115,7 @@ def train_on_worker(job: _Job, on_step: OnStep) -> TrainedAdapter[SftMetrics] | 
             num_steps=len(steps),
             num_tokens=int(num_tokens),
             dtype=job.dtype,
+            most_likely_temperature=most_likely_temperature(peft_model, job.unseen),
             seconds=time.monotonic() - started_s,
         ),
         canary_logprobs=completion_logprobs(peft_model, job.canary),

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import permutations
 
+from advsim.config import PreferenceConfig
 from advsim.prompts.text import END_TOKEN
 from advsim.records import Candidate, PreferencePair, ScoredTurn
 
@@ -36,10 +38,13 @@ def pair_candidates(
     prompt_ids: Mapping[tuple[str, int], tuple[int, ...]],
     *,
     completion_ids: Callable[[Candidate], tuple[int, ...]],
-    min_margin: float = 0.0,
-    keep_fraction: float = 1.0,
+    config: PreferenceConfig,
 ) -> list[PreferencePair]:
-    """One pair for each user turn: the candidate of highest reward, chosen, against the one of lowest, rejected.
+    """Pairs for each user turn: the candidate of highest reward, chosen, against the one of lowest, rejected.
+
+    Of the pairs that are near enough in length the one of largest margin is taken, then the next of the candidates that
+    are left, and so on. Log-probabilities of turns are sums over tokens, so that pairs whose chosen side is the shorter
+    one on average teach to write short turns, whatever else they say.
 
     Texts that differ in ``[END]`` or in space around them alone are one text: the discriminator cannot tell them apart,
     and the first of them stands for all. A turn with fewer than two texts, or a margin of 0, gives no pair.
@@ -49,8 +54,7 @@ def pair_candidates(
         prompt_ids: the prefix of each (conversation id, turn), token-exact.
         completion_ids: tokens of a candidate as the simulator would emit them, with the end-of-turn token where it
             finished.
-        min_margin: least difference of the rewards of a pair.
-        keep_fraction: share of the pairs kept, those of largest margin; at least one.
+        config: least margin, share kept, pairs of one turn, and how far their lengths may differ.
 
     Raises:
         ValueError: a reward is NaN, candidates of one turn come from different simulator versions (so their prefix is
@@ -63,19 +67,24 @@ def pair_candidates(
     pairs = []
     for place, group in groups.items():
         prompt = _shared_prompt(place, group, prompt_ids)
-        distinct = _distinct_texts(group)
-        # The first of equals, so that the order in which candidates came back does not matter.
-        chosen = min(distinct, key=lambda candidate: (-candidate.reward, candidate.index))
-        rejected = min(distinct, key=lambda candidate: (candidate.reward, candidate.index))
-        margin = chosen.reward - rejected.reward
-        if margin > 0.0 and margin >= min_margin:
+        tokens = {candidate.index: completion_ids(candidate) for candidate in _distinct_texts(group)}
+        left = [candidate for candidate in group if candidate.index in tokens]
+        for _ in range(config.max_pairs_per_turn):
+            found = _best_pair(left, tokens, max_length_ratio=config.max_length_ratio)
+            if found is None:
+                break
+            chosen, rejected = found
+            margin = chosen.reward - rejected.reward
+            if margin < config.min_margin:
+                break
+            left = [candidate for candidate in left if candidate not in found]
             pairs.append(
                 PreferencePair(
                     conversation_id=place[0],
                     turn=place[1],
                     prompt_ids=prompt,
-                    chosen_ids=completion_ids(chosen),
-                    rejected_ids=completion_ids(rejected),
+                    chosen_ids=tokens[chosen.index],
+                    rejected_ids=tokens[rejected.index],
                     chosen=chosen.text,
                     rejected=rejected.text,
                     chosen_reward=chosen.reward,
@@ -84,7 +93,24 @@ def pair_candidates(
                     simulator_version=chosen.simulator_version,
                 )
             )
-    return _largest_margins(pairs, keep_fraction)
+    return _largest_margins(pairs, config.keep_fraction)
+
+
+def _best_pair(
+    group: Sequence[Candidate], tokens: Mapping[int, tuple[int, ...]], *, max_length_ratio: float | None
+) -> tuple[Candidate, Candidate] | None:
+    """The pair of largest margin above 0 whose lengths are near enough; of equals the first by index."""
+    best: tuple[float, int, int] | None = None
+    found = None
+    for chosen, rejected in permutations(group, 2):
+        shorter, longer = sorted((len(tokens[chosen.index]), len(tokens[rejected.index])))
+        margin = chosen.reward - rejected.reward
+        if margin <= 0.0 or (max_length_ratio is not None and longer > max_length_ratio * shorter):
+            continue
+        key = (-margin, chosen.index, rejected.index)
+        if best is None or key < best:
+            best, found = key, (chosen, rejected)
+    return found
 
 
 def _shared_prompt(

@@ -11,7 +11,7 @@ from advsim.models.embedder import MiniLmEmbedder
 from advsim.realism.controls import shuffled
 from advsim.realism.families import Family, TurnExample, context_inputs, surface_inputs
 from advsim.realism.folds import dialogue_folds
-from advsim.realism.next_turns import measure_realism
+from advsim.realism.next_turns import auc_difference, measure_realism
 from advsim.records import Context, Dialogue, NextTurn, Speaker, Split, Turn, user_turns
 
 CONFIG = HeldOutConfig(num_folds=4, num_bootstrap=5, num_permutations=0)
@@ -344,3 +344,51 @@ def test_the_encoder_loads_without_a_download_and_knows_related_texts(monkeypatc
     assert vectors.shape == (4, 384)
     assert np.linalg.norm(vectors, axis=1) == pytest.approx([1, 1, 1, 0], abs=1e-5)
     assert vectors[0] @ vectors[1] > vectors[0] @ vectors[2]
+
+
+def difference(first, second, *, family=Family.SURFACE, dialogues=DIALOGUES):
+    return auc_difference(
+        family,
+        dialogues=dialogues,
+        first=first,
+        second=second,
+        config=HeldOutConfig(num_folds=4, num_bootstrap=25),
+        seed=0,
+        embedder=WordEmbedder(),
+    )
+
+
+def test_the_simulator_that_is_told_apart_less_has_a_difference_below_zero():
+    near, far = answer(DIALOGUES, PREFIXES, same), answer(DIALOGUES, PREFIXES, shout)
+    found = difference(near, far)
+    assert found.value < -0.4 and found.high < 0.0
+    turned = difference(far, near)
+    assert (turned.value, turned.low, turned.high) == pytest.approx((-found.value, -found.high, -found.low))
+
+
+def test_equal_simulators_differ_by_nothing_and_only_prefixes_that_both_answer_count():
+    some = answer(DIALOGUES, PREFIXES, shout)
+    found = difference(some, some[:30])
+    assert (found.value, found.low, found.high) == (0.0, 0.0, 0.0)
+    assert found.num_turns == 60
+
+
+def test_a_difference_of_two_simulators_is_surer_than_either_of_them():
+    def half(text):
+        return text.upper() if len(text) % 2 else text
+
+    def most(text):
+        return text.upper() if len(text) % 3 else text
+
+    first, second = answer(DIALOGUES, PREFIXES, half), answer(DIALOGUES, PREFIXES, most)
+    found = difference(first, second)
+    alone = measure(simulated=first, config=HeldOutConfig(num_folds=4, num_bootstrap=25, num_permutations=0)).auc
+    other = measure(simulated=second, config=HeldOutConfig(num_folds=4, num_bootstrap=25, num_permutations=0)).auc
+    apart = ((alone.high - alone.low) ** 2 + (other.high - other.low) ** 2) ** 0.5
+    assert found.value == pytest.approx(alone.value - other.value)
+    assert found.high - found.low < apart
+
+
+def test_a_difference_on_one_dialogue_has_no_figure():
+    one = answer(DIALOGUES, PREFIXES[:1], same)
+    assert difference(one, one).value is None

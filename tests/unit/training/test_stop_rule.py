@@ -1,8 +1,8 @@
 import pytest
 
 from advsim.config import StopConfig
-from advsim.training.metrics import ClassifierMetrics, StopVerdict
-from advsim.training.stop_rule import RoundSignals, decide_stop
+from advsim.training.metrics import ClassifierMetrics, DiscriminatorMetrics, StopVerdict
+from advsim.training.stop_rule import RoundSignals, decide_on_signal, decide_stop
 
 CONFIG = StopConfig(max_rounds=9, chance_margin=0.05, divergence_margin=0.1)
 
@@ -109,3 +109,16 @@ def test_a_broken_history_is_refused():
         decide()
     with pytest.raises(ValueError, match=r"got rounds \[2, 1\]"):
         decide(signals(2, 0.9), signals(1, 0.9))
+
+
+def test_a_round_whose_discriminator_finds_nothing_is_not_trained():
+    found = DiscriminatorMetrics(auc=0.62, auc_low=0.56, auc_high=0.68)
+    assert decide_on_signal(2, found, CONFIG) is None
+    unclear = DiscriminatorMetrics(auc=0.6, auc_low=0.54, auc_high=0.66)
+    decision = decide_on_signal(2, unclear, CONFIG)
+    assert decision is not None and decision.stop and decision.reason is StopVerdict.NO_SIGNAL
+    assert "Round 2 is not trained" in decision.explanation and "0.60 [0.54, 0.66]" in decision.explanation
+
+
+def test_a_discriminator_without_interval_does_not_end_the_rounds():
+    assert decide_on_signal(1, DiscriminatorMetrics(auc=0.5), CONFIG) is None

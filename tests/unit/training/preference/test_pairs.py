@@ -3,6 +3,7 @@ import random
 
 import pytest
 
+from advsim.config import PreferenceConfig
 from advsim.records import Candidate, ScoredTurn
 from advsim.training.preference.pairs import lowest_turns, pair_candidates
 
@@ -37,7 +38,7 @@ def completion_ids(candidate):
 
 def pairs_of(group, prompts=None, **options):
     prompts = prompts or {(c.conversation_id, c.turn): (1, 2, c.turn) for c in group}
-    return pair_candidates(group, prompts, completion_ids=completion_ids, **options)
+    return pair_candidates(group, prompts, completion_ids=completion_ids, config=PreferenceConfig(**options))
 
 
 def places(turns):
@@ -97,6 +98,27 @@ def test_the_pairs_of_largest_margin_are_kept_and_at_least_one():
     assert [pair.turn for pair in kept] == sorted(pair.turn for pair in kept)
     assert len(pairs_of(group, keep_fraction=0.01)) == 1
     assert pairs_of([], keep_fraction=0.5) == []
+
+
+def test_further_pairs_of_a_turn_are_of_the_candidates_that_are_left():
+    group = candidates(("a", 0.0), ("b", 4.0), ("c", 1.0), ("d", 3.0), ("e", 2.0))
+    found = [(pair.chosen, pair.rejected) for pair in pairs_of(group, max_pairs_per_turn=9)]
+    assert found == [("b", "a"), ("d", "c")]
+
+
+def test_pairs_too_different_in_length_give_way_to_the_next():
+    def tokens(candidate):
+        return (0,) * len(candidate.text)
+
+    group = candidates(("x" * 20, 9.0), ("y" * 10, 5.0), ("z" * 12, 0.0), ("w" * 3, -9.0))
+    prompts = {("c", 2): (1,)}
+    (pair,) = pair_candidates(group, prompts, completion_ids=tokens, config=PreferenceConfig(max_length_ratio=1.2))
+    assert (pair.chosen, pair.rejected) == ("y" * 10, "z" * 12)
+    (pair,) = pair_candidates(group, prompts, completion_ids=tokens, config=PreferenceConfig())
+    assert (pair.chosen, pair.rejected) == ("x" * 20, "w" * 3)
+    assert (
+        pair_candidates(group[::3], prompts, completion_ids=tokens, config=PreferenceConfig(max_length_ratio=2)) == []
+    )
 
 
 def test_candidates_of_two_simulator_versions_are_refused():

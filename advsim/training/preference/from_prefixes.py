@@ -1,0 +1,218 @@
+"""Discriminator and pairs of a round on real prefixes: what the simulator would say there against what people said.
+
+    real training prefixes --n draws--> read by the base model --> probe, cross-fitted over users --> best against worst
+    real validation prefixes --n draws--> read ---------------> AUC on dialogues never seen, and the headroom:
+                                                                realism of the best, a random and the worst of n
+
+Everything but the user's turn is the same on both sides, and every user turn of the corpus is an example.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from scipy.special import expit
+
+from advsim.corpus.prefixes import Prefix, choose_prefixes, user_of, user_turn_number
+from advsim.realism.folds import dialogue_folds
+from advsim.records import AdapterRef, Candidate, Dialogue, NextTurn, PreferencePair, Split
+from advsim.rollout.simulator_actor import DrawRequest
+from advsim.run_folder.layout import round_folder
+from advsim.run_folder.tables import from_table, to_table
+from advsim.training.discriminator.inputs import TurnTexts
+from advsim.training.discriminator.metrics import JudgedTurn, measure, with_auc_bounds
+from advsim.training.discriminator.probe import FloatArray, Probe, Turns
+from advsim.training.preference.pairs import pair_candidates
+from advsim.training.preference.source import PairSource
+from advsim.training.run_metrics import Headroom
+
+_Draws = dict[Prefix, list[Candidate]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _PlacedTurns:
+    """Real turns and draws with where they stand.
+
+    Attributes:
+        turns: with their features.
+        places: prefix of each turn.
+        candidates: the draw that each is; None for a real turn.
+    """
+
+    turns: Turns
+    places: list[Prefix]
+    candidates: list[Candidate | None]
+
+    @classmethod
+    def of(cls, features: dict[Prefix, FloatArray], draws: _Draws, prefixes: Sequence[Prefix]) -> _PlacedTurns:
+        """The turns of these prefixes, of which some may have no draw."""
+        drawn = [place for place in prefixes if place in draws]
+        sizes = [1 + len(draws[place]) for place in drawn]
+        return cls(
+            turns=Turns(
+                features=np.concatenate([features[place] for place in drawn]),
+                prefix=np.repeat(np.arange(len(drawn)), sizes),
+                is_real=np.concatenate([np.arange(size) == 0 for size in sizes]),
+            ),
+            places=[place for place, size in zip(drawn, sizes, strict=True) for _ in range(size)],
+            candidates=[candidate for place in drawn for candidate in (None, *draws[place])],
+        )
+
+    def scored(self, scores: FloatArray) -> list[Candidate]:
+        """The draws with their log-odds of being real as reward."""
+        return [
+            replace(candidate, p_real=float(expit(score)), reward=float(score))
+            for candidate, score in zip(self.candidates, scores, strict=True)
+            if candidate is not None
+        ]
+
+
+class FromPrefixes(PairSource):
+    """See the module."""
+
+    reads = ()
+    writes = (
+        "discriminator",
+        "candidates.parquet",
+        "held_out_candidates.parquet",
+        "discriminator.json",
+        "headroom.json",
+    )
+    pairs_write = ("pairs.parquet",)
+
+    def train(self, number: int, name: str) -> None:
+        """See :meth:`PairSource.train`."""
+        folder, seed = round_folder(number), self.config.seed
+        config = self.config.discriminator.prefixes
+        adapter = self.push(number - 1)
+        train, validation = (self._dialogues(split) for split in (Split.TRAIN, Split.VALIDATION))
+        prefixes = choose_prefixes(list(train.values()), num_prefixes=config.num_prefixes, seed=seed + number)
+        unseen = choose_prefixes(list(validation.values()), num_prefixes=self.config.held_out.num_prefixes, seed=seed)
+        draws = self._draw({**train, **validation}, [*prefixes, *unseen], adapter, number, f"{name} draws")
+        features = self._read({**train, **validation}, draws, f"{name} reading")
+        self.scorers.release()
+        turns, unseen_turns = (_PlacedTurns.of(features, draws, chosen) for chosen in (prefixes, unseen))
+        folds = dialogue_folds(list(train.values()), num_folds=config.num_folds, seed=seed)
+        scores = self._out_of_fold(turns, [folds[dialogue_id] for dialogue_id, _ in turns.places])
+        probe = self._fit(turns.turns)
+        unseen_scores = probe.score(unseen_turns.turns.features)
+        candidates, unseen_candidates = turns.scored(scores), unseen_turns.scored(unseen_scores)
+        judged = [
+            JudgedTurn(
+                user_turn=user_turn_number(validation[dialogue_id], turn),
+                label=int(is_real),
+                p_real=float(expit(score)),
+            )
+            for (dialogue_id, turn), is_real, score in zip(
+                unseen_turns.places, unseen_turns.turns.is_real, unseen_scores, strict=True
+            )
+        ]
+        metrics = measure(
+            judged,
+            num_train_turns=len(turns.places),
+            num_held_out_scenarios=len({dialogue_id for dialogue_id, _ in unseen_turns.places}),
+            seconds=None,
+        )
+        users = [user_of(validation[dialogue_id]) for dialogue_id, _ in unseen_turns.places]
+        self.run.write_files(f"{folder}/discriminator", probe.files())
+        self.run.write_table(f"{folder}/candidates.parquet", to_table(candidates, Candidate))
+        self.run.write_table(f"{folder}/held_out_candidates.parquet", to_table(unseen_candidates, Candidate))
+        self.run.write_json(f"{folder}/discriminator.json", with_auc_bounds(metrics, judged, users, seed=seed))
+        with self.reporter.stage(f"{name} headroom"):
+            self.run.write_json(f"{folder}/headroom.json", self._headroom(unseen_candidates))
+
+    def pair(self, number: int, name: str) -> None:
+        """See :meth:`PairSource.pair`."""
+        folder = round_folder(number)
+        dialogues = self._dialogues(Split.TRAIN)
+        candidates: list[Candidate] = from_table(self.run.read_table(f"{folder}/candidates.parquet"), Candidate)
+        places = {(candidate.conversation_id, candidate.turn) for candidate in candidates}
+        pairs = pair_candidates(
+            candidates,
+            {
+                (dialogue_id, turn): self.prompts.prompt(
+                    dialogues[dialogue_id].context, dialogues[dialogue_id].turns[:turn]
+                )
+                for dialogue_id, turn in places
+            },
+            completion_ids=lambda c: self.prompts.completion(c.token_ids, finished=c.finished),
+            config=self.config.preference,
+        )
+        self.run.write_table(f"{folder}/pairs.parquet", to_table(pairs, PreferencePair))
+
+    def _dialogues(self, split: Split) -> dict[str, Dialogue]:
+        return {dialogue.id: dialogue for dialogue in self.corpus.split(split)}
+
+    def _draw(
+        self, dialogues: dict[str, Dialogue], prefixes: Sequence[Prefix], adapter: AdapterRef, number: int, name: str
+    ) -> _Draws:
+        config = self.config.preference
+        requests = [
+            DrawRequest(
+                dialogue_id=dialogue_id,
+                context=dialogues[dialogue_id].context,
+                prefix=dialogues[dialogue_id].turns[:turn],
+                num_draws=config.num_candidates,
+                sampling=config.sampling,
+                adapter=adapter,
+                seed=self.config.seed + 15_485_863 * number + index,
+            )
+            for index, (dialogue_id, turn) in enumerate(prefixes)
+        ]
+        draws: _Draws = {}
+        with self.reporter.stage(name, total=len(requests), unit="turn") as stage:
+            for group in self.rollouts.draws(requests):
+                if group:
+                    draws[group[0].conversation_id, group[0].turn] = group
+                stage.advance()
+        return draws
+
+    def _read(self, dialogues: dict[str, Dialogue], draws: _Draws, name: str) -> dict[Prefix, FloatArray]:
+        """Features of the real turn and then of each draw, by prefix."""
+        requests = [
+            TurnTexts(
+                dialogue_id=dialogue_id,
+                context=dialogues[dialogue_id].context,
+                prefix=dialogues[dialogue_id].turns[:turn],
+                texts=(dialogues[dialogue_id].turns[turn].text, *(candidate.text for candidate in group)),
+            )
+            for (dialogue_id, turn), group in sorted(draws.items())
+        ]
+        features: dict[Prefix, FloatArray] = {}
+        with self.reporter.stage(name, total=len(requests), unit="turn") as stage:
+            for request, rows in self.scorers.read(requests):
+                features[request.dialogue_id, len(request.prefix)] = rows
+                stage.advance()
+        return features
+
+    def _fit(self, turns: Turns) -> Probe:
+        config = self.config.discriminator.prefixes
+        return Probe.fit(turns, num_components=config.num_components, inverse_penalty=config.inverse_penalty)
+
+    def _out_of_fold(self, turns: _PlacedTurns, folds: Sequence[int]) -> FloatArray:
+        """Scores of each turn by a probe that saw nothing of its user; shape (turns,)."""
+        fold_of = np.array(folds)
+        scores = np.zeros(len(folds))
+        for fold in np.unique(fold_of):
+            test = fold_of == fold
+            scores[test] = self._fit(turns.turns.only(~test)).score(turns.turns.features[test])
+        return scores
+
+    def _headroom(self, candidates: Sequence[Candidate]) -> Headroom:
+        """Realism where the best, the first and the worst draw of each prefix is the simulator's turn."""
+        groups: dict[Prefix, list[Candidate]] = {}
+        for candidate in candidates:
+            groups.setdefault((candidate.conversation_id, candidate.turn), []).append(candidate)
+        chosen = {
+            "best": [max(group, key=lambda c: c.reward) for group in groups.values()],
+            "random": [min(group, key=lambda c: c.index) for group in groups.values()],
+            "worst": [min(group, key=lambda c: c.reward) for group in groups.values()],
+        }
+        measured = {which: self.held_out.measure_turns(_next_turns(turns)) for which, turns in chosen.items()}
+        return Headroom(num_draws=self.config.preference.num_candidates, **measured)
+
+
+def _next_turns(candidates: Sequence[Candidate]) -> list[NextTurn]:
+    return [NextTurn(dialogue_id=c.conversation_id, turn=c.turn, text=c.text, finished=c.finished) for c in candidates]

@@ -1,0 +1,52 @@
+"""Where the preference pairs of a round come from: what the rounds ask of each way, and what each has at hand."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ClassVar
+
+from advsim.config import Config
+from advsim.corpus.load import Corpus
+from advsim.prompts.simulator import SimulatorPrompts
+from advsim.records import AdapterRef
+from advsim.rollout.pool import RolloutPool
+from advsim.run_folder.folder import RunDir
+from advsim.runtime.progress import Reporter
+from advsim.training.discriminator.pool import ScorerPool
+from advsim.training.held_out import HeldOut
+
+
+@dataclass(frozen=True, kw_only=True)
+class PairSource(ABC):
+    """Trains the discriminator of a round and makes its pairs.
+
+    Attributes:
+        reads: files of the round that :meth:`train` and :meth:`pair` read besides what :meth:`train` wrote.
+        writes: files and folders of the round that :meth:`train` writes.
+        pairs_write: those that :meth:`pair` writes, ``pairs.parquet`` among them.
+        push: makes every engine hold an adapter, by version, and returns it.
+    """
+
+    reads: ClassVar[tuple[str, ...]]
+    writes: ClassVar[tuple[str, ...]]
+    pairs_write: ClassVar[tuple[str, ...]]
+
+    config: Config
+    run: RunDir
+    corpus: Corpus
+    prompts: SimulatorPrompts
+    rollouts: RolloutPool
+    scorers: ScorerPool
+    held_out: HeldOut
+    reporter: Reporter
+    push: Callable[[int], AdapterRef]
+
+    @abstractmethod
+    def train(self, number: int, name: str) -> None:
+        """Train the discriminator of round ``number``, called ``name`` in progress bars, and write what it says."""
+
+    @abstractmethod
+    def pair(self, number: int, name: str) -> None:
+        """Write the preference pairs of round ``number``."""
