@@ -16,7 +16,7 @@ from advsim.errors import ConfigError, DeliveryError
 from advsim.models.adapter import Canary, completion_logprobs, load_trainable
 from advsim.models.base import load_tokenizer
 from advsim.prompts.simulator import SimulatorPrompts
-from advsim.records import AdapterRef, Split, StopReason
+from advsim.records import AdapterRef, Speaker, Split, StopReason
 from advsim.rollout.delivery import Delivery, canary_difference, delivery_of
 from advsim.rollout.pool import RolloutPool
 from advsim.rollout.turn_loop import RolloutTask
@@ -27,6 +27,7 @@ from advsim.runtime.placement import Pools, pool_requests
 from advsim.runtime.progress import Reporter
 from advsim.training.discriminator.pool import ScorerPool
 from advsim.training.held_out import HeldOut
+from advsim.training.learner.workers import Workers
 from advsim.training.rounds import Training
 
 pytestmark = pytest.mark.slow
@@ -84,7 +85,7 @@ class Loop:
             scorers=self.scorers,
             held_out=HeldOut(self.config, corpus, self.run),
             reporter=Reporter(force_plain=True),
-            log_dir=self.run.path / "logs",
+            workers=Workers(config=self.config.resources.learner, log_dir=self.run.path / "logs"),
         )
 
     def train_through_kills(self) -> list[str]:
@@ -200,6 +201,74 @@ def test_pairs_share_their_prefix_and_are_the_sampled_tokens(trained):
         assert pair.chosen_ids[: len(chosen.token_ids)] == chosen.token_ids
         assert pair.chosen_reward > pair.rejected_reward
         assert pair.simulator_version == 0
+
+
+@pytest.fixture(scope="module")
+def on_prefixes(trained, tiny_model, tmp_path_factory) -> Loop:
+    """A run of one round on prefixes, with the same engines; it would not train without a signal, and then may."""
+    sampling = {"temperature": 1.0, "max_tokens": 12}
+    sections = {
+        "discriminator": {"on": "prefixes", "prefixes": {"num_prefixes": 12, "num_folds": 2, "num_components": 4}},
+        "preference": {
+            "num_candidates": 3,
+            "max_pairs_per_turn": 2,
+            "sampling": {"temperature": 1.0, "max_tokens": 12},
+        },
+        "dpo": {"learning_rate": 1e-2, "beta": 1.0, "loss": "calibrated", "max_steps": 2},
+        "held_out": {
+            "num_prefixes": 14,
+            "num_bootstrap": 5,
+            "num_folds": 2,
+            "temperatures": [0.7],
+            "sampling": sampling,
+        },
+    }
+    folder = tmp_path_factory.mktemp("prefixes")
+    config = tiny_config(tiny_model, folder, **sections, stop={"max_rounds": 1, "min_discriminator_auc": 1.0})
+    run = RunDir(config.run_path)
+    run.write_bytes("logs/README", b"")
+    without_signal = Loop(config, run, trained.rollouts, trained.scorers)
+    without_signal.training().train_all()
+    assert not run.exists("rounds/01/pairs.parquet")
+    assert run.read_json("rounds/01/discriminator.json")["num_train_turns"] > 12
+    config = tiny_config(tiny_model, folder, **sections, stop={"max_rounds": 1, "min_discriminator_auc": 0.0})
+    loop = Loop(config, run, trained.rollouts, trained.scorers)
+    loop.training().train_all()
+    return loop
+
+
+def test_a_round_on_prefixes_pairs_draws_on_real_prefixes(on_prefixes):
+    run = Run(on_prefixes.run)
+    training = on_prefixes.training()
+    dialogues = {dialogue.id: dialogue for dialogue in training.corpus.split(Split.TRAIN)}
+    candidates = run.candidates(1)
+    assert {c.conversation_id for c in candidates} <= dialogues.keys()
+    assert all(dialogues[c.conversation_id].turns[c.turn].speaker is Speaker.USER for c in candidates)
+    drawn = {(c.conversation_id, c.turn, c.text): c for c in candidates}
+    pairs = run.pairs(1)
+    assert pairs
+    for pair in pairs:
+        dialogue = dialogues[pair.conversation_id]
+        assert pair.prompt_ids == training.prompts.prompt(dialogue.context, dialogue.turns[: pair.turn])
+        assert pair.margin == pytest.approx(
+            drawn[pair.conversation_id, pair.turn, pair.chosen].reward
+            - drawn[pair.conversation_id, pair.turn, pair.rejected].reward
+        )
+
+
+def test_a_round_on_prefixes_says_what_it_could_gain_and_what_it_gained(on_prefixes):
+    run = Run(on_prefixes.run)
+    (metrics,) = run.rounds
+    assert metrics["dpo"]["first_step_margin"] == pytest.approx(0.0, abs=1e-4)
+    assert (
+        metrics["discriminator"]["auc_low"] <= metrics["discriminator"]["auc"] <= metrics["discriminator"]["auc_high"]
+    )
+    for which in ("best", "random", "worst"):
+        assert 0.0 <= metrics["headroom"][which]["held_out"]["context"]["auc"] <= 1.0
+    assert metrics["against_sft"].keys() == {"0.7", "1"}
+    assert metrics["against_sft"]["0.7"].keys() == {"surface", "context"}
+    sft = on_prefixes.run.read_json("baseline.json")["sft"]
+    assert sft["curve"].keys() == {"0.7"} and 0.5 <= sft["most_likely_temperature"] <= 1.5
 
 
 def engine_logprobs(loop: Loop, canary: Canary) -> list[float]:
