@@ -91,7 +91,13 @@ class Config(Section):
 
     def _check_rounds(self) -> None:
         """What the rounds need besides SFT."""
-        if self.rollout.max_user_turns < 2:
+        if self.discriminator.on == "prefixes":
+            if self.preference.num_candidates < 2:
+                raise ValueError(
+                    "preference.num_candidates is 1, but with discriminator.on: prefixes pairs are two draws on one "
+                    "prefix; raise it"
+                )
+        elif self.rollout.max_user_turns < 2:
             raise ValueError(
                 "rollout.max_user_turns is 1, but pairs come from conversations of at least 2 user turns; raise it, or "
                 "set stop.max_rounds to 0 for SFT alone"

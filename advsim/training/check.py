@@ -11,6 +11,7 @@ from advsim.chatbots.load import check_called_chatbots
 from advsim.config import Config, LoraConfig
 from advsim.config.paths import check_storage, check_writable, local_path
 from advsim.corpus.load import Corpus, load_corpus
+from advsim.corpus.prefixes import user_of
 from advsim.errors import ConfigError, CorpusError, RunError
 from advsim.models.base import check_model
 from advsim.models.facts import ModelFacts
@@ -34,6 +35,7 @@ def check_inputs(config: Config) -> Corpus | None:
         return None
     corpus = load_corpus(config.corpus)
     check_corpus(corpus)
+    check_prefixes(config, corpus)
     return corpus
 
 
@@ -100,6 +102,22 @@ def check_corpus(corpus: Corpus) -> None:
                 f"the {split.value} split is empty: {len(corpus.dialogues)} dialogues in all; give more dialogues or "
                 f"change {key}"
             )
+
+
+def check_prefixes(config: Config, corpus: Corpus) -> None:
+    """Check that rounds on prefixes have dialogues of two users at least to train on, where there are to be some.
+
+    Raises:
+        CorpusError: they have not.
+    """
+    if config.discriminator.on != "prefixes" or not config.stop.max_rounds:
+        return
+    users = {user_of(dialogue) for dialogue in corpus.split(Split.TRAIN)}
+    if len(users) < 2:
+        raise CorpusError(
+            f"discriminator.on is prefixes, where draws are scored by a discriminator that saw none of their user's "
+            f"turns, but the train split has dialogues of {len(users)} user; give dialogues of two users at least"
+        )
 
 
 def check_rollout(tasks: Sequence[RolloutTask], conversations: Sequence[Conversation], adapter: AdapterRef) -> None:

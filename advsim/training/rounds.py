@@ -5,8 +5,9 @@
                baseline: zero-shot and SFT on held-out prefixes
                               |
     round r:   rollout        conversations        consumes adapter r-1, held and acknowledged by every engine
-               discriminator  scores               trained fresh on real and simulated dialogues of the same scenarios
-               preference     pairs                candidates for the least real turns, drawn from adapter r-1
+               discriminator  scores               trained fresh: on real and simulated dialogues of the same scenarios,
+                                                   or on adapter r-1's draws on real prefixes (discriminator.on)
+               preference     pairs                best against worst of candidates, drawn from adapter r-1
                dpo            adapter r            reference = frozen copy of adapter r-1
                push           acknowledgements     unblocks the next rollout
                held_out       realism, diversity   classifiers never trained against; decides whether to go on

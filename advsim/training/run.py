@@ -21,7 +21,7 @@ from advsim.run_folder.lease import lease
 from advsim.run_folder.reader import Run
 from advsim.runtime.placement import pool_requests, running_ray
 from advsim.runtime.progress import Reporter
-from advsim.training.check import check_corpus
+from advsim.training.check import check_corpus, check_prefixes
 from advsim.training.discriminator.pool import ScorerPool
 from advsim.training.fitting import fit_corpus
 from advsim.training.held_out import HeldOut
@@ -46,6 +46,7 @@ def run_training(
     """
     reporter = reporter or Reporter(file=sys.stderr)
     check_corpus(corpus)
+    check_prefixes(config, corpus)
     run = RunDir(config.run_path)
     if not run.is_local:
         run.check_writable(key="output_dir")

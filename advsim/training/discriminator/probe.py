@@ -47,6 +47,35 @@ class Turns:
         simulated = [i for i in np.flatnonzero(~self.is_real).tolist() if int(self.prefix[i]) in real_of]
         return np.array([real_of[int(self.prefix[i])] for i in simulated], dtype=np.intp), np.array(simulated, np.intp)
 
+    def pair_weights(self) -> FloatArray:
+        """Weights under which each prefix weighs the same, shape (pairs,)."""
+        _, simulated_P = self.pairs()
+        return 1.0 / np.bincount(self.prefix[simulated_P])[self.prefix[simulated_P]]
+
+
+def calibrated_slope(scores: FloatArray, turns: Turns) -> float:
+    """By what scores have to be multiplied so that their differences are the log-odds of pairs.
+
+    The penalty makes a probe too modest on turns it has seen, and too many features too sure on others: the slope is
+    that of a logistic regression on scores of turns that their probe has not seen.
+
+    Args:
+        scores: out-of-fold, shape (turns,).
+        turns: which they are.
+
+    Returns:
+        0 or more; 0 where the scores tell nothing.
+    """
+    real_P, simulated_P = turns.pairs()
+    differences = (scores[real_P] - scores[simulated_P])[:, None]
+    spread = float(np.abs(differences).mean()) or 1.0
+    fitted = LogisticRegression(C=1e3, fit_intercept=False).fit(
+        np.concatenate([differences, -differences]) / spread,
+        np.repeat([True, False], len(differences)),
+        sample_weight=np.tile(turns.pair_weights(), 2),
+    )
+    return max(0.0, float(fitted.coef_[0, 0]) / spread)
+
 
 class Probe:
     """Scores of turns: ``features @ weights + bias``, in log-odds of being real."""
@@ -79,7 +108,7 @@ class Probe:
         pca = PCA(num_kept, svd_solver="randomized", random_state=0, whiten=False).fit(scaled)
         reduced = pca.transform(scaled)
         differences = reduced[real_P] - reduced[simulated_P]
-        weights = 1.0 / np.bincount(turns.prefix[simulated_P])[turns.prefix[simulated_P]]
+        weights = turns.pair_weights()
         # Each pair stands both ways, so that the classes are even and there is no intercept.
         fitted = LogisticRegression(C=inverse_penalty, fit_intercept=False, max_iter=2000).fit(
             np.concatenate([differences, -differences]),
@@ -90,6 +119,10 @@ class Probe:
         scores = turns.features @ weights_D
         bias = -float(np.mean([scores[real_P].mean(), np.average(scores[simulated_P], weights=weights)]))
         return cls(weights_D, bias)
+
+    def times(self, slope: float) -> Probe:
+        """The probe with all its log-odds multiplied."""
+        return Probe(slope * self._weights_D, slope * self._bias)
 
     def score(self, features: FloatArray) -> FloatArray:
         """Log-odds of being real, shape (turns,)."""

@@ -23,7 +23,7 @@ from advsim.run_folder.layout import round_folder
 from advsim.run_folder.tables import from_table, to_table
 from advsim.training.discriminator.inputs import TurnTexts
 from advsim.training.discriminator.metrics import JudgedTurn, measure, with_auc_bounds
-from advsim.training.discriminator.probe import FloatArray, Probe, Turns
+from advsim.training.discriminator.probe import FloatArray, Probe, Turns, calibrated_slope
 from advsim.training.preference.pairs import pair_candidates
 from advsim.training.preference.source import PairSource
 from advsim.training.run_metrics import Headroom
@@ -96,7 +96,8 @@ class FromPrefixes(PairSource):
         turns, unseen_turns = (_PlacedTurns.of(features, draws, chosen) for chosen in (prefixes, unseen))
         folds = dialogue_folds(list(train.values()), num_folds=config.num_folds, seed=seed)
         scores = self._out_of_fold(turns, [folds[dialogue_id] for dialogue_id, _ in turns.places])
-        probe = self._fit(turns.turns)
+        slope = calibrated_slope(scores, turns.turns)
+        probe, scores = self._fit(turns.turns).times(slope), slope * scores
         unseen_scores = probe.score(unseen_turns.turns.features)
         candidates, unseen_candidates = turns.scored(scores), unseen_turns.scored(unseen_scores)
         judged = [

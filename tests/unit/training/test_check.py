@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
 from advsim.cli import main
 from advsim.config import parse_config
-from advsim.errors import ConfigError
+from advsim.errors import ConfigError, CorpusError
 from advsim.training.check import check_inputs
 
 CASES = Path(__file__).resolve().parents[3] / "configs"
@@ -65,3 +66,23 @@ def test_markup_in_a_name_is_shown_as_it_is(tmp_path: Path, capsys: pytest.Captu
     arguments = ["-o", f"chatbot.name='{name}'", "-o", f"output_dir='{folder}'"]
     assert main(["check", str(CASES / "quickstart.yaml"), *arguments]) == 0
     assert name in capsys.readouterr().out
+
+
+def test_rounds_on_prefixes_need_dialogues_of_two_users(tmp_path: Path) -> None:
+    file = tmp_path / "one.jsonl"
+    turns = [{"speaker": speaker, "text": f"{speaker} says {n}"} for n in range(4) for speaker in ("user", "chatbot")]
+    sides = [("ann", "train")] * 3 + [("bob", "validation")] * 2
+    rows = [{"id": f"d{n}", "user_id": u, "turns": turns, "split": split} for n, (u, split) in enumerate(sides)]
+    file.write_text("\n".join(json.dumps(row) for row in rows))
+    given = {"output_dir": str(tmp_path / "runs"), "corpus": {"source": "jsonl", "path": str(file)}}
+    assert check_inputs(parse_config(given)) is not None
+    with pytest.raises(CorpusError, match="train split has dialogues of 1 user"):
+        check_inputs(parse_config(given, ["discriminator.on=prefixes"]))
+    assert check_inputs(parse_config(given, ["discriminator.on=prefixes", "stop.max_rounds=0"])) is not None
+
+
+def test_one_draw_a_prefix_gives_no_pair_and_is_refused() -> None:
+    asked = ["discriminator.on=prefixes", "rollout.max_user_turns=1"]
+    assert parse_config({}, asked).discriminator.on == "prefixes"
+    with pytest.raises(ConfigError, match=r"preference\.num_candidates is 1"):
+        parse_config({}, [*asked, "preference.num_candidates=1"])

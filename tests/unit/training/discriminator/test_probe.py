@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from advsim.training.discriminator.probe import Probe, Turns
+from advsim.training.discriminator.probe import Probe, Turns, calibrated_slope
 
 OPTIONS = {"num_components": 6, "inverse_penalty": 1.0}
 
@@ -62,6 +62,14 @@ def test_every_prefix_weighs_the_same_however_many_draws_it_has():
     options = {**OPTIONS, "num_components": 1_000}
     ratio = Probe.fit(repeated, **options).score(few.features) - Probe.fit(few, **options).score(few.features)
     assert np.abs(ratio).max() < 0.2
+
+
+def test_the_slope_makes_scores_of_others_the_log_odds_they_are():
+    judged = turns(2000, shift=1.0, seed=1)
+    scores = Probe.fit(turns(2000, shift=1.0), **OPTIONS).score(judged.features)
+    assert calibrated_slope(scores, judged) == pytest.approx(1.0, abs=0.1)
+    assert calibrated_slope(4.0 * scores, judged) == pytest.approx(0.25, abs=0.03)
+    assert calibrated_slope(-scores, judged) == 0.0
 
 
 def test_files_give_the_same_scores():
