@@ -44,7 +44,7 @@ class PrefixesConfig(Section):
     """Of the training dialogues: draws are scored by a probe that saw none of their user's turns."""
     num_components: Count = 150
     """Principal components of the features."""
-    inverse_penalty: Annotated[float, Field(gt=0.0, le=1_000.0, strict=True)] = 0.01
+    inverse_penalty: Annotated[float, Field(gt=0.0, le=1_000.0, strict=True)] = 0.001
     """C of the logistic regression."""
 
 
