@@ -113,7 +113,7 @@ class DpoConfig(Section):
     """1e-6 is [ref] for a full-size model; a small LoRA model hardly moves at it and wants 1e-5 to 1e-4."""
     num_epochs: Epochs = 1.0
     batch_size: Count = 4
-    """Pairs a step and worker."""
+    """Turns a step and worker, each with all its pairs: their prompt is read once on CPU."""
     gradient_accumulation: Count = 1
     warmup_fraction: Fraction = 0.0
     max_steps: Count | None = None

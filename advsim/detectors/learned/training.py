@@ -42,7 +42,7 @@ class LearnedConfig(Section):
 
     name: Annotated[str, Field(min_length=1)] = "learned"
     """Stands in every label it makes."""
-    num_epochs: Count = 5
+    num_epochs: Count = 3
     batch_size: Count = 16
     learning_rate: Annotated[float, Field(gt=0.0, le=1.0, strict=True)] = 1.2e-4
     """Of the encoder's weights; rises over the first tenth of the steps, then falls to 0."""

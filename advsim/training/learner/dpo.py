@@ -169,32 +169,43 @@ def build_trainer(job: _Job, peft_model: PeftModel) -> DPOTrainer:
             return super()._compute_loss(model, {k: v for k, v in inputs.items() if k != "p_wrong"}, return_outputs)
 
     @dataclass
-    class WithProbabilities(DataCollatorForPreference):  # type: ignore[misc]
+    class PairsOfTurns(DataCollatorForPreference):  # type: ignore[misc]
+        """A batch is some turns with all their pairs."""
+
         def torch_call(self, examples: list[dict[str, Any]]) -> dict[str, Any]:
-            return {**super().torch_call(examples), "p_wrong": torch.tensor([each["p_wrong"] for each in examples])}
+            pairs = [pair for turn in examples for pair in turn["pairs"]]
+            return {**super().torch_call(pairs), "p_wrong": torch.tensor([pair["p_wrong"] for pair in pairs])}
 
     tokenizer = load_tokenizer(resolve_model(job.model))
     settings = trainer_settings(job.config, job.learner, dtype=job.dtype, seed=job.seed, log_dir=job.log_dir)
     trainer = TokenPairsTrainer(
         model=peft_model,
         # Without dropout, or the policy's and the reference's first passes would differ.
-        args=TrlDpoConfig(**settings, **_loss_settings(job.config), disable_dropout=True),
-        train_dataset=Dataset.from_dict(
-            {
-                "prompt_ids": [list(pair.prompt_ids) for pair in job.pairs],
-                "chosen_ids": [list(pair.chosen_ids) for pair in job.pairs],
-                "rejected_ids": [list(pair.rejected_ids) for pair in job.pairs],
-                "p_wrong": [1.0 / (1.0 + math.exp(min(pair.margin, _MAX_MARGIN))) for pair in job.pairs],
-            }
-        ),
+        args=TrlDpoConfig(**settings, **_loss_settings(job.config), disable_dropout=True, remove_unused_columns=False),
+        train_dataset=Dataset.from_dict({"pairs": _pairs_of_turns(job.pairs)}),
         processing_class=tokenizer,
-        data_collator=WithProbabilities(pad_token_id=tokenizer.pad_token_id),
+        data_collator=PairsOfTurns(pad_token_id=tokenizer.pad_token_id),
     )
     check_reference(peft_model)
     base_model = peft_model.get_base_model()
     if trainer.args.per_device_train_batch_size == 1 and can_share_prompts(base_model):
         share_prompts(base_model)
     return trainer
+
+
+def _pairs_of_turns(pairs: Sequence[PreferencePair]) -> list[list[dict[str, Any]]]:
+    """The pairs in TRL's form, those of one prompt together."""
+    turns: dict[tuple[int, ...], list[dict[str, Any]]] = {}
+    for pair in pairs:
+        turns.setdefault(pair.prompt_ids, []).append(
+            {
+                "prompt_ids": list(pair.prompt_ids),
+                "chosen_ids": list(pair.chosen_ids),
+                "rejected_ids": list(pair.rejected_ids),
+                "p_wrong": 1.0 / (1.0 + math.exp(min(pair.margin, _MAX_MARGIN))),
+            }
+        )
+    return list(turns.values())
 
 
 def _loss_settings(config: DpoConfig) -> dict[str, Any]:

@@ -1,10 +1,10 @@
-"""Score a preference pair in one sequence, so that the prompt that both completions share is computed once.
+"""Score the preference pairs of one turn in one sequence, so that the prompt that all share is computed once.
 
-TRL gives the model two rows, ``prompt + chosen`` and ``prompt + rejected``. Prompts are long and user turns short, so
-nearly half of that is the same work done twice. Here the model sees one row::
+TRL gives the model rows ``prompt + chosen`` and ``prompt + rejected``. Prompts are long and user turns short: most of
+that is the same work done again. Here the model sees one row::
 
-    prompt | chosen | rejected          rejected starts at the position behind the prompt again,
-                                        and its tokens do not attend to chosen
+    prompt | chosen | .. | rejected | ..    each completion starts at the position behind the prompt,
+                                            and its tokens do not attend to those of the others
 
 which gives the same log-probabilities and gradients up to rounding. Logits are computed for completion tokens only.
 """
@@ -22,13 +22,13 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PackedPair:
-    """One row of P + C + R = L tokens, and where in it the N = C + R predictions of completion tokens are made."""
+class PackedCompletions:
+    """One row of L tokens, and where in it the predictions of the N completion tokens are made, row after row."""
 
     input_ids_1L: torch.Tensor
     position_ids_1L: torch.Tensor
     attention_11LL: torch.Tensor  # bool, True where a token may look
-    sources_N: torch.Tensor  # the position in the row that predicts each completion token, chosen first
+    sources_N: torch.Tensor  # the position in the row that predicts each completion token
     targets_N: torch.Tensor  # the completion tokens
 
 
@@ -47,9 +47,9 @@ def can_share_prompts(causal_lm: PreTrainedModel) -> bool:
 
 
 def share_prompts(causal_lm: PreTrainedModel) -> None:
-    """Replace the pass that TRL's DPOTrainer asks for (``fused_lm_head=True``) by one over the packed pair.
+    """Replace the pass that TRL's DPOTrainer asks for (``fused_lm_head=True``) by one over the packed completions.
 
-    Expects batches of one pair, as rows ``[chosen, rejected]``.
+    Expects batches of pairs of one prompt.
     """
     import torch
     from trl.trainer.utils import FusedCausalLMOutput
@@ -60,7 +60,7 @@ def share_prompts(causal_lm: PreTrainedModel) -> None:
         if not fused_lm_head:
             return plain_forward(*args, **({} if labels is None else {"labels": labels}), **kwargs)
         assert labels is not None
-        packed = pack_pair(kwargs["input_ids"], labels)
+        packed = pack_completions(kwargs["input_ids"], labels)
         logits_NV = plain_forward(
             input_ids=packed.input_ids_1L,
             position_ids=packed.position_ids_1L,
@@ -69,10 +69,10 @@ def share_prompts(causal_lm: PreTrainedModel) -> None:
             use_cache=False,
         ).logits[0]
         logits_NV = logits_NV.float()
-        mask_2T = labels[:, 1:] != IGNORED_LABEL
+        mask_RT = labels[:, 1:] != IGNORED_LABEL
 
         def spread(values_N: torch.Tensor) -> torch.Tensor:
-            return values_N.new_zeros(mask_2T.shape).masked_scatter(mask_2T, values_N)
+            return values_N.new_zeros(mask_RT.shape).masked_scatter(mask_RT, values_N)
 
         targets_N1 = packed.targets_N.unsqueeze(-1)
         target_logits_N = logits_NV.gather(-1, targets_N1).squeeze(-1)
@@ -83,44 +83,44 @@ def share_prompts(causal_lm: PreTrainedModel) -> None:
             entropy=spread(entropy_N),
             mean_logits=spread(logits_NV.detach().mean(-1)),
             is_top1=spread(logits_NV.argmax(-1) == packed.targets_N),
-            label_mask=mask_2T,
+            label_mask=mask_RT,
         )
 
     causal_lm.forward = forward
 
 
-def pack_pair(input_ids_2T: torch.Tensor, labels_2T: torch.Tensor) -> PackedPair:
-    """Pack the rows ``[prompt + chosen, prompt + rejected]`` (right-padded) into one.
+def pack_completions(input_ids_RT: torch.Tensor, labels_RT: torch.Tensor) -> PackedCompletions:
+    """Pack rows ``prompt + completion`` (right-padded) that have one prompt into one.
 
     Args:
-        input_ids_2T: token ids.
-        labels_2T: token ids of the completions, -100 elsewhere.
+        input_ids_RT: token ids.
+        labels_RT: token ids of the completions, -100 elsewhere.
     """
     import torch
 
-    assert input_ids_2T.shape[0] == 2, "one pair at a time"
-    num_prompt = int((labels_2T[0] != IGNORED_LABEL).int().argmax())
-    num_chosen, num_rejected = (labels_2T != IGNORED_LABEL).sum(dim=1).tolist()
-    chosen_C = input_ids_2T[0, num_prompt : num_prompt + num_chosen]
-    rejected_R = input_ids_2T[1, num_prompt : num_prompt + num_rejected]
-    behind_chosen = num_prompt + num_chosen
-    num_tokens = behind_chosen + num_rejected
+    is_completion_RT = labels_RT != IGNORED_LABEL
+    num_prompt = int(is_completion_RT[0].int().argmax())
+    prompt_P = input_ids_RT[0, :num_prompt]
+    assert bool((input_ids_RT[:, :num_prompt] == prompt_P).all()), "one prompt at a time"
+    completions = [
+        row[num_prompt : num_prompt + count]
+        for row, count in zip(input_ids_RT, is_completion_RT.sum(dim=1).tolist(), strict=True)
+    ]
+    num_tokens = num_prompt + sum(map(len, completions))
 
-    position_ids_L = torch.cat((torch.arange(behind_chosen), torch.arange(num_prompt, num_prompt + num_rejected)))
     attention_LL = torch.ones(num_tokens, num_tokens, dtype=torch.bool).tril()
-    attention_LL[behind_chosen:, num_prompt:behind_chosen] = False
-    last_of_prompt = torch.tensor([num_prompt - 1])
-    sources_N = torch.cat(
-        (
-            torch.arange(num_prompt - 1, behind_chosen - 1),
-            last_of_prompt,
-            torch.arange(behind_chosen, num_tokens - 1),
-        )
-    )
-    return PackedPair(
-        input_ids_1L=torch.cat((input_ids_2T[0, :num_prompt], chosen_C, rejected_R)).unsqueeze(0),
-        position_ids_1L=position_ids_L.unsqueeze(0),
+    positions, sources = [torch.arange(num_prompt)], []
+    start = num_prompt
+    for completion in completions:
+        end = start + len(completion)
+        attention_LL[start:end, num_prompt:start] = False
+        positions.append(torch.arange(num_prompt, num_prompt + len(completion)))
+        sources += [torch.tensor([num_prompt - 1]), torch.arange(start, end - 1)]
+        start = end
+    return PackedCompletions(
+        input_ids_1L=torch.cat((prompt_P, *completions)).unsqueeze(0),
+        position_ids_1L=torch.cat(positions).unsqueeze(0),
         attention_11LL=attention_LL[None, None],
-        sources_N=sources_N,
-        targets_N=torch.cat((chosen_C, rejected_R)),
+        sources_N=torch.cat(sources),
+        targets_N=torch.cat(completions),
     )

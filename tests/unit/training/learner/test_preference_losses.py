@@ -30,11 +30,11 @@ def pair(chosen: tuple[int, ...], rejected: tuple[int, ...], *, margin: float) -
     )
 
 
-def train(tiny_model: Path, tmp_path: Path, *, margin: float, num_steps: int = 60, **config: object):
+def train(tiny_model: Path, tmp_path: Path, *, margin: float = 1.0, num_steps: int = 60, pairs=None, **config: object):
     start = new_adapter(load_base(tiny_model, dtype="float32"), LoraConfig(r=4, dropout=0.0), seed=0)
     steps: list[dict[str, float]] = []
     job = _Job(
-        pairs=(pair((35, 89, 79), (32, 38), margin=margin),),
+        pairs=pairs or (pair((35, 89, 79), (32, 38), margin=margin),),
         model=ModelConfig(path=str(tiny_model)),
         adapter=adapter_files(start)[0],
         config=DpoConfig(beta=1.0, learning_rate=5e-3, num_epochs=float(num_steps), batch_size=1, **config),
@@ -58,6 +58,13 @@ def test_a_calibrated_loss_moves_the_odds_to_the_margin_and_stops_there(tiny_mod
 def test_pairs_of_no_margin_are_not_moved_by_a_calibrated_loss(tiny_model: Path, tmp_path: Path) -> None:
     steps = train(tiny_model, tmp_path, margin=0.0, loss="calibrated", num_steps=10)
     assert steps[-1]["rewards/margins"] == pytest.approx(0.0, abs=1e-3)
+
+
+def test_pairs_of_one_turn_are_one_step_and_each_goes_to_its_own_odds(tiny_model: Path, tmp_path: Path) -> None:
+    pairs = (pair((35, 89, 79), (32, 38), margin=1.5), pair((7, 8), (9, 10, 11), margin=0.0))
+    steps = train(tiny_model, tmp_path, pairs=pairs, loss="calibrated")
+    assert len(steps) == 60
+    assert steps[-1]["rewards/margins"] == pytest.approx(0.75, abs=0.15)
 
 
 def test_the_weight_of_sft_adds_the_chosen_turns_own_loss(tiny_model: Path, tmp_path: Path) -> None:

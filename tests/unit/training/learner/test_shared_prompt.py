@@ -10,7 +10,7 @@ from trl.trainer.utils import add_fused_lm_head
 
 from advsim.config import LoraConfig
 from advsim.models.adapter import load_base, new_adapter
-from advsim.training.learner.shared_prompt import can_share_prompts, pack_pair, share_prompts
+from advsim.training.learner.shared_prompt import can_share_prompts, pack_completions, share_prompts
 
 PROMPT = [3, 14, 15, 92, 65]
 CHOSEN = [35, 89, 79]
@@ -18,8 +18,8 @@ REJECTED = [32, 38]
 OUTPUTS = ("log_probs", "entropy", "mean_logits", "is_top1")
 
 
-def two_rows(prompt: list[int], chosen: list[int], rejected: list[int]) -> dict[str, torch.Tensor]:
-    rows = [prompt + chosen, prompt + rejected]
+def rows_of(prompt: list[int], *completions: list[int]) -> dict[str, torch.Tensor]:
+    rows = [prompt + completion for completion in completions]
     longest = max(map(len, rows))
     padding = [[0] * (longest - len(row)) for row in rows]
     return {
@@ -48,17 +48,23 @@ def peft_model_with(tiny_model: Path, *, shared: bool):
 
 
 @pytest.mark.parametrize(
-    ("chosen", "rejected"), [(CHOSEN, REJECTED), (REJECTED, CHOSEN), ([7], [8]), (CHOSEN, CHOSEN), ([7, 8, 9, 10], [7])]
+    "completions",
+    [
+        (CHOSEN, REJECTED),
+        (REJECTED, CHOSEN),
+        ([7], [8]),
+        (CHOSEN, CHOSEN),
+        ([7, 8, 9, 10], [7]),
+        (CHOSEN, [7, 8], REJECTED, [9, 10, 11, 12]),
+    ],
 )
-def test_shared_prompt_gives_trl_logprobs_and_gradients(
-    tiny_model: Path, chosen: list[int], rejected: list[int]
-) -> None:
+def test_shared_prompt_gives_trl_logprobs_and_gradients(tiny_model: Path, completions: tuple[list[int], ...]) -> None:
     results = []
     for shared in (False, True):
         peft_model = peft_model_with(tiny_model, shared=shared)
-        output = peft_model(**two_rows(PROMPT, chosen, rejected), fused_lm_head=True, use_cache=False)
+        output = peft_model(**rows_of(PROMPT, *completions), fused_lm_head=True, use_cache=False)
         sums = output.log_probs.sum(dim=1)
-        (2.0 * sums[0] - sums[1]).backward()
+        (torch.arange(len(sums), 0, -1.0) @ sums - 1.5 * sums.sum()).backward()  # a weight of its own for each
         gradients = {name: weight.grad for name, weight in peft_model.named_parameters() if weight.requires_grad}
         results.append((output, gradients))
     (plain, plain_gradients), (packed, packed_gradients) = results
@@ -72,8 +78,8 @@ def test_shared_prompt_gives_trl_logprobs_and_gradients(
 
 
 def test_rejected_tokens_do_not_see_chosen_ones() -> None:
-    rows = two_rows(PROMPT, CHOSEN, REJECTED)
-    packed = pack_pair(rows["input_ids"], rows["labels"])
+    rows = rows_of(PROMPT, CHOSEN, REJECTED)
+    packed = pack_completions(rows["input_ids"], rows["labels"])
     assert packed.input_ids_1L.tolist() == [[*PROMPT, *CHOSEN, *REJECTED]]
     assert packed.position_ids_1L.tolist() == [[0, 1, 2, 3, 4, 5, 6, 7, 5, 6]]
     sees = packed.attention_11LL[0, 0]
