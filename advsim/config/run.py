@@ -92,6 +92,11 @@ class Config(Section):
     def _check_rounds(self) -> None:
         """What the rounds need besides SFT."""
         if self.discriminator.on == "prefixes":
+            if self.preference.num_lowest_turns != PreferenceConfig().num_lowest_turns:
+                raise ValueError(
+                    "preference.num_lowest_turns has no effect with discriminator.on: prefixes, where every prefix "
+                    "gets draws; take it out"
+                )
             if self.preference.num_candidates < 2:
                 raise ValueError(
                     "preference.num_candidates is 1, but with discriminator.on: prefixes pairs are two draws on one "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from advsim.config.base import (
     Count,
@@ -76,6 +76,21 @@ class DiscriminatorConfig(Section):
     micro_batch_tokens: Tokens = 1024
     """Padded tokens of one forward and backward pass: a batch of more is split and its gradients are added up. Bounds
     the memory of training (about 1.5 MB a token at 135 M parameters) and changes nothing else."""
+
+    @model_validator(mode="after")
+    def _all_of_effect(self) -> DiscriminatorConfig:
+        """Refuse settings of the other kind of discriminator."""
+        fields = type(self).model_fields
+        of_probe = {"prefixes"}
+        of_classifier = set(fields) - of_probe - {"on", "model", "scoring_batch_size"}
+        unread = of_probe if self.on == "conversations" else of_classifier
+        changed = sorted(name for name in unread if getattr(self, name) != fields[name].default)
+        if changed:
+            raise ValueError(
+                f"{', '.join(changed)} {'has' if len(changed) == 1 else 'have'} no effect with on: {self.on}; take it "
+                "out, or change discriminator.on"
+            )
+        return self
 
 
 class PreferenceConfig(Section):

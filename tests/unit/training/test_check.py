@@ -81,6 +81,26 @@ def test_rounds_on_prefixes_need_dialogues_of_two_users(tmp_path: Path) -> None:
     assert check_inputs(parse_config(given, ["discriminator.on=prefixes", "stop.max_rounds=0"])) is not None
 
 
+@pytest.mark.parametrize(
+    ("on", "key", "value"),
+    [
+        ("conversations", "discriminator.prefixes.num_prefixes", 10),
+        ("prefixes", "discriminator.learning_rate", 1e-3),
+        ("prefixes", "discriminator.visible_turns", "all"),
+        ("prefixes", "preference.num_lowest_turns", 3),
+    ],
+)
+def test_a_setting_of_the_other_kind_of_round_is_refused(on: str, key: str, value: object) -> None:
+    with pytest.raises(ConfigError, match="no effect"):
+        parse_config({}, [f"discriminator.on={on}", f"{key}={value}"])
+
+
+def test_a_configuration_written_out_whole_is_read_again() -> None:
+    for on in ("conversations", "prefixes"):
+        config = parse_config({}, [f"discriminator.on={on}"])
+        assert parse_config(config.model_dump(mode="json")) == config
+
+
 def test_one_draw_a_prefix_gives_no_pair_and_is_refused() -> None:
     asked = ["discriminator.on=prefixes", "rollout.max_user_turns=1"]
     assert parse_config({}, asked).discriminator.on == "prefixes"
