@@ -91,7 +91,9 @@ class Config(Section):
 
     def _check_rounds(self) -> None:
         """What the rounds need besides SFT."""
-        if self.discriminator.on == "prefixes":
+        if self.discriminator.on == "conversations":
+            self._check_conversations()
+        else:
             if self.preference.num_lowest_turns != PreferenceConfig().num_lowest_turns:
                 raise ValueError(
                     "preference.num_lowest_turns has no effect with discriminator.on: prefixes, where every prefix "
@@ -102,11 +104,6 @@ class Config(Section):
                     "preference.num_candidates is 1, but with discriminator.on: prefixes pairs are two draws on one "
                     "prefix; raise it"
                 )
-        elif self.rollout.max_user_turns < 2:
-            raise ValueError(
-                "rollout.max_user_turns is 1, but pairs come from conversations of at least 2 user turns; raise it, or "
-                "set stop.max_rounds to 0 for SFT alone"
-            )
         if self.preference.sampling.temperature == 0.0:
             raise ValueError(
                 "preference.sampling.temperature is 0, where all candidates of a turn are the same and give no pair; "
@@ -114,6 +111,24 @@ class Config(Section):
             )
         if self.rollout.sampling.temperature == 0.0 and self.preference.num_candidates < 2:
             raise ValueError("preference.num_candidates is 1 with rollout.sampling.temperature 0; raise one of the two")
+
+    def _check_conversations(self) -> None:
+        """What rounds on conversations need, and what has no effect there."""
+        if self.rollout.max_user_turns < 2:
+            raise ValueError(
+                "rollout.max_user_turns is 1, but pairs come from conversations of at least 2 user turns; raise it, or "
+                "set stop.max_rounds to 0 for SFT alone"
+            )
+        if self.dpo.loss == "calibrated":
+            raise ValueError(
+                "dpo.loss is calibrated, but with discriminator.on: conversations the rewards are no calibrated odds; "
+                "take another loss, or set discriminator.on to prefixes"
+            )
+        if self.stop.min_discriminator_auc != StopConfig().min_discriminator_auc:
+            raise ValueError(
+                "stop.min_discriminator_auc has no effect with discriminator.on: conversations, whose discriminator "
+                "has no interval; take it out"
+            )
 
     @property
     def prompt_budget_tokens(self) -> int:

@@ -39,7 +39,7 @@ class PrefixesConfig(Section):
     """The probe: a linear discriminator on the frozen base model's features, of turns on the same real prefix."""
 
     num_prefixes: Count = 400
-    """Real training prefixes of a round on which the simulator draws; others in each round."""
+    """Real training prefixes of a round on which the simulator draws; each round chooses anew."""
     num_folds: Annotated[int, Field(ge=2, le=1_000, strict=True)] = 5
     """Of the training dialogues: draws are scored by a probe that saw none of their user's turns."""
     num_components: Count = 150
@@ -128,7 +128,8 @@ class DpoConfig(Section):
     """1e-6 is [ref] for a full-size model; a small LoRA model hardly moves at it and wants 1e-5 to 1e-4."""
     num_epochs: Epochs = 1.0
     batch_size: Count = 4
-    """Turns a step and worker, each with all its pairs: their prompt is read once on CPU."""
+    """Pairs a step and worker. With one worker on CPU it counts turns: all pairs of a turn share one pass over their
+    prompt, and each turn weighs the same."""
     gradient_accumulation: Count = 1
     warmup_fraction: Fraction = 0.0
     max_steps: Count | None = None
@@ -142,6 +143,18 @@ class HeldOutConfig(Section):
     sampling: SamplingConfig = SamplingConfig()
     temperatures: tuple[Annotated[float, Field(gt=0.0, le=10.0, strict=True)], ...] = ()
     """Further temperatures at which the SFT simulator writes: its curve, with which every round is compared."""
+
+    @model_validator(mode="after")
+    def _temperatures_apart(self) -> HeldOutConfig:
+        written = [f"{temperature:g}" for temperature in (self.sampling.temperature, *self.temperatures)]
+        twice = sorted({each for each in written if written.count(each) > 1})
+        if twice:
+            raise ValueError(
+                f"temperatures: {', '.join(twice)} stands there twice, or is that of held_out.sampling, which is "
+                "measured in any case; take it out"
+            )
+        return self
+
     num_folds: Annotated[int, Field(ge=2, le=1_000, strict=True)] = 5
     num_bootstrap: Annotated[int, Field(ge=2, le=100_000, strict=True)] = 25
     """Samples of users for intervals; the classifiers are fitted anew on each, which costs as much as a permutation."""
@@ -156,8 +169,8 @@ class StopConfig(Section):
     """When the rounds end."""
 
     min_discriminator_auc: Fraction = 0.55
-    """A round on prefixes trains only where the interval of its discriminator's AUC, on dialogues never seen, lies
-    above this."""
+    """A round on prefixes is not trained where the interval of its discriminator's AUC, on dialogues never seen,
+    reaches below this. With too few validation users for an interval it is trained."""
 
     max_rounds: Annotated[int, Field(ge=0, le=10_000, strict=True)] = 2
     """0 trains the SFT simulator only."""

@@ -24,12 +24,12 @@ from advsim.detectors.taxonomy import Taxonomy, load_taxonomy
 from advsim.models.embedder import Embedder
 from advsim.records import Assessment, FailureLabel, HasTurns
 
-SLOPE = 0.93
+SLOPE = 0.87
 """Of the learned detector's log-odds."""
-FOUND = 2.5
+FOUND = 2.9
 """Added log-odds where the rules found the mode."""
-INTERCEPT = -0.32
-THRESHOLD = 0.4
+INTERCEPT = -0.45
+THRESHOLD = 0.35
 """Of the probability."""
 DECIDED_BY_RULES = frozenset({"repetition"})
 """Modes in which a finding of the rules is enough: they see the turns that the learned detector does not read."""

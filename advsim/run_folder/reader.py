@@ -95,11 +95,15 @@ class Run:
             return read_conversations(spoken, turns)
 
     def scores(self, round_number: int) -> list[ScoredTurn]:
-        """User turns of a round with the discriminator's probability and the reward."""
+        """User turns of a round's conversations with the discriminator's probability and the reward.
+
+        Raises:
+            RunError: there are none, as in rounds on prefixes, which judge draws (:meth:`candidates`).
+        """
         return self._records(f"{self._round(round_number)}/scores.parquet", ScoredTurn)
 
     def candidates(self, round_number: int) -> list[Candidate]:
-        """Alternatives that were drawn for the least real turns of a round."""
+        """Alternatives that were drawn: for the least real turns of a round, or on real prefixes."""
         return self._records(f"{self._round(round_number)}/candidates.parquet", Candidate)
 
     def pairs(self, round_number: int) -> list[PreferencePair]:

@@ -84,10 +84,21 @@ def check_models(config: Config) -> None:
         if chatbot is not None:
             _check_engine(config, chatbot, key="chatbot.model.path")
     judged_by = config.discriminator.model
+    if config.discriminator.on == "prefixes":
+        _check_reader(config)
+        return
     discriminator = simulator if judged_by is None else check_model(judged_by, key="discriminator.model.path")
     if discriminator is not None:
         _check_lora(config.discriminator.lora, discriminator, key="discriminator.lora")
         _check_length(config.discriminator.max_tokens, discriminator, key="discriminator.max_tokens")
+
+
+def _check_reader(config: Config) -> None:
+    """Check that another model than the simulator's can read its prompts."""
+    reader = config.discriminator.model
+    facts = None if reader is None else check_model(reader, key="discriminator.model.path", use="simulator")
+    if facts is not None:
+        _check_length(config.engine.max_model_len, facts, key="engine.max_model_len", model="discriminator.model.path")
 
 
 def check_corpus(corpus: Corpus) -> None:

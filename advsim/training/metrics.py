@@ -143,7 +143,7 @@ class SftMetrics:
 class DpoMetrics:
     """What a round of preference optimisation said. Rewards are implicit: beta x log-ratio to the reference."""
 
-    first_step_loss: float | None = None  # ln 2 by construction
+    first_step_loss: float | None = None  # ln 2 by construction where the loss is sigmoid alone
     last_step_loss: float | None = None
     first_step_margin: float | None = None  # mean chosen - rejected reward of the first step; 0 by construction
     reward_accuracy: float | None = None  # share of pairs with chosen > rejected, mean over the last quarter of steps

@@ -39,6 +39,7 @@ from advsim.records import (
 from advsim.rollout.delivery import canary_of, delivery_of
 from advsim.rollout.pool import PushResult, RolloutPool
 from advsim.rollout.turn_loop import RolloutTask
+from advsim.run_folder.events import record_event
 from advsim.run_folder.folder import RunDir
 from advsim.run_folder.journal import Journal
 from advsim.run_folder.layout import (
@@ -107,12 +108,11 @@ class Training:
         self.reporter.message("engines are starting; on a CPU this takes about a minute")
         self.rollouts.wait_until_ready()
         self.stages.do("sft", self._sft, outputs=[SFT_ADAPTER, SFT_METRICS])
-        curve = [held_out_turns(0, temperature=t) for t in self.config.held_out.temperatures]
         self.stages.do(
             "baseline",
             self._baseline,
             inputs=[SFT_ADAPTER],
-            outputs=[BASELINE, held_out_turns(-1), held_out_turns(0), *curve],
+            outputs=[BASELINE, held_out_turns(-1), held_out_turns(0), *self._curve_files()],
         )
         history: list[RoundSignals] = []
         for number in range(1, self.config.stop.max_rounds + 1):
@@ -138,6 +138,9 @@ class Training:
                 on_step=stage.update,
             )
         self._write_adapter(SFT_ADAPTER, SFT_METRICS, result)
+
+    def _curve_files(self) -> list[str]:
+        return [held_out_turns(0, temperature=t) for t in self.config.held_out.temperatures]
 
     def _examples(self, split: Split) -> list[TrainingExample]:
         return [
@@ -176,11 +179,12 @@ class Training:
             "discriminator",
             lambda: pairs.train(number, name),
             reads=pairs.reads,
-            also_reads=[before],
+            also_reads=[before, *pairs.also_reads],
             writes=pairs.writes,
         )
         signal = decide_on_signal(number, self._discriminator(folder), self.config.stop)
         if signal is not None:
+            record_event(self.run, signal.explanation)
             return signal
         stage(
             "preference",
@@ -201,7 +205,7 @@ class Training:
             "held_out",
             lambda: self._held_out(number, folder, name),
             reads=["adapter"],
-            also_reads=[held_out_turns(-1), BASELINE],
+            also_reads=[held_out_turns(-1), held_out_turns(0), *self._curve_files(), BASELINE],
             writes=["held_out.json"],
         )
         return self._close_round(number, folder, history)
@@ -240,10 +244,9 @@ class Training:
         pairs: list[PreferencePair] = from_table(self.run.read_table(f"{folder}/pairs.parquet"), PreferencePair)
         if not pairs:
             raise RunError(
-                f"{folder}: no preference pairs: every conversation had fewer than 2 user turns, or all candidates of "
-                "a turn were alike or closer than preference.min_margin; raise preference.num_candidates and remove "
-                f"{folder}/pairs.parquet, or raise rollout.max_user_turns and remove {folder}/conversations.parquet, "
-                "with --allow-changed KEY"
+                f"{folder}: no preference pairs: all candidates of a turn were alike, closer than "
+                "preference.min_margin or too different in length (preference.max_length_ratio)"
+                f"{self.pairs.no_pairs_remedy(folder)}, with --allow-changed KEY"
             )
         with self.reporter.stage(f"{name} DPO", unit="step") as stage:
             result = train_dpo(
@@ -276,6 +279,7 @@ class Training:
         )
         decision = decide_stop(history, self.config.stop)
         stages = ("rollout", "discriminator", "preference", "dpo", "push", "held_out")
+        headroom = f"{folder}/headroom.json"
         metrics = RoundMetrics(
             round=number,
             rollout=self._read(RolloutMetrics, f"{folder}/rollout.json"),
@@ -286,7 +290,7 @@ class Training:
             push=self._read(PushResult, f"{folder}/push.json"),
             diversity=measured.diversity,
             against_sft=measured.against_sft,
-            headroom=self._read(Headroom, f"{folder}/headroom.json") if "headroom.json" in self.pairs.writes else None,
+            headroom=self._read(Headroom, headroom) if self.run.exists(headroom) else None,
             stop=decision,
             seconds={key: self.journal.seconds(f"{folder}/{key}") for key in stages},
         )
@@ -294,7 +298,15 @@ class Training:
             number,
             "metrics",
             lambda: self._write_metrics(folder, metrics),
-            reads=["rollout.json", "discriminator.json", "pairs.parquet", "dpo.json", "push.json", "held_out.json"],
+            reads=[
+                "rollout.json",
+                "discriminator.json",
+                "pairs.parquet",
+                "dpo.json",
+                "push.json",
+                "held_out.json",
+                *(["headroom.json"] if self.run.exists(headroom) else []),
+            ],
             writes=["metrics.json"],
         )
         return decision

@@ -68,6 +68,7 @@ def _train(run: RunDir, config: Config, corpus: Corpus, *, allow_changed: Sequen
     corpus = fitted.corpus
     if fitted.dropped or fitted.cut:
         check_corpus(corpus)
+        check_prefixes(config, corpus)
         run.write_json(TOO_LONG, {"dropped": list(fitted.dropped), "cut": list(fitted.cut)})
         reporter.message(
             f"dialogues too long for a prompt: {len(fitted.dropped)} left out, {len(fitted.cut)} cut; see {TOO_LONG}"

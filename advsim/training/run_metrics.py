@@ -1,7 +1,7 @@
 """What a run writes of its baseline, its held-out measurements and its rounds, put together from the stages' figures.
 
 ``rounds/NN/metrics.json`` of round r holds two points in time. Its rollout, discriminator and preference figures are
-about the conversations of adapter r - 1; its DPO, push, held-out and diversity figures are about adapter r, which it
+about what adapter r - 1 said; its DPO, push, held-out and diversity figures are about adapter r, which it
 trained.
 """
 

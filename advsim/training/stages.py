@@ -31,10 +31,13 @@ class Stages:
             inputs: files and folders of the run that ``work`` reads.
         """
         recorded = self.journal.check(key)
-        if recorded is not None and not recorded.problems:
-            return
         if recorded is not None:
-            self.reporter.message(f"{key} is done again: {'; '.join(recorded.problems[:3])}")
+            # A setting that was changed since may ask for more than the stage wrote.
+            wanted = [f"{name} is missing" for name in outputs if not self.run.exists(name)]
+            problems = list(dict.fromkeys([*recorded.problems, *wanted]))
+            if not problems:
+                return
+            self.reporter.message(f"{key} is done again: {'; '.join(problems[:3])}")
         for name in (*outputs, *self._figures_behind(key)):
             self.run.remove(name)  # what came from it must not pass for the run's while it is done again
         started = time.monotonic()

@@ -15,9 +15,10 @@ from advsim.report.page.plots import SMALL, Picture, panel
 from advsim.report.page.svg import INK, MUTED, inline_svg
 from advsim.report.run.metrics import RunMetrics
 from advsim.training.metrics import ClassifierMetrics
-from advsim.training.run_metrics import AucDifference, RoundMetrics
+from advsim.training.run_metrics import AucDifference, Headroom, RoundMetrics
 
 SURFACE, CONTEXT = "surface", "context"
+_MTLD_SLACK = 0.05
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,17 +56,21 @@ def sft_points(run: RunMetrics) -> list[CurvePoint]:
     return sorted(found, key=lambda point: float(point.temperature))
 
 
-def best_sft_point(run: RunMetrics, metrics: RoundMetrics) -> CurvePoint | None:
-    """The SFT point of lowest context AUC among those whose MTLD is as near to people's as the round's, or nearer."""
+def best_sft_point(run: RunMetrics, metrics: RoundMetrics, family: str) -> CurvePoint | None:
+    """The SFT point of lowest AUC in a family among those whose MTLD is about as near to people's as the round's.
+
+    Nearer counts too, and what is within 5 % of people's: MTLD of one sample of turns is no surer than that.
+    """
     real, own = run.baseline.real.diversity.mtld, metrics.diversity.simulated.mtld
     if real is None or own is None:
         return None
+    reach = max(abs(own - real), _MTLD_SLACK * real)
     near = [
         point
         for point in sft_points(run)
-        if point.mtld is not None and point.aucs.get(CONTEXT) is not None and abs(point.mtld - real) <= abs(own - real)
+        if point.mtld is not None and point.aucs.get(family) is not None and abs(point.mtld - real) <= reach
     ]
-    return min(near, key=lambda point: point.aucs[CONTEXT] or 1.0, default=None)
+    return min(near, key=lambda point: point.aucs[family] or 1.0, default=None)
 
 
 def findings(run: RunMetrics) -> tuple[list[str], list[str]]:
@@ -76,11 +81,18 @@ def findings(run: RunMetrics) -> tuple[list[str], list[str]]:
     if not compared or len(sft_points(run)) < 2:
         return moved, unmoved
     last = compared[-1]
-    point = best_sft_point(run, last)
-    if point is None:
-        return moved, [f"No temperature of SFT is as near to people in variety (MTLD) as round {last.round}."]
-    for family, difference in last.against_sft.get(point.temperature, {}).items():
-        if difference.value is None or difference.low is None or difference.high is None:
+    for family, classifier in last.held_out.items():
+        if not classifier.measurable:
+            continue
+        point = best_sft_point(run, last, family)
+        if point is None:
+            unmoved.append(
+                f"Realism by {family}: no temperature of SFT is as near to people in variety (MTLD) as round "
+                f"{last.round}."
+            )
+            continue
+        difference = last.against_sft.get(point.temperature, {}).get(family)
+        if difference is None or difference.value is None or difference.low is None or difference.high is None:
             continue
         said = (
             f"Realism by {family}, round {last.round} against SFT at its best temperature of equal or better variety "
@@ -88,6 +100,24 @@ def findings(run: RunMetrics) -> tuple[list[str], list[str]]:
         )
         (moved if difference.high < 0.0 or difference.low > 0.0 else unmoved).append(said)
     return moved, unmoved
+
+
+def headroom_rows(run: RunMetrics) -> Iterable[RowGroup]:
+    """AUC where the best, a random and the worst draw stand for the simulator before each round."""
+    if not any(metrics.headroom for metrics in run.rounds):
+        return
+    blanks = (Cell(),) * 3
+    rows = []
+    for family in (SURFACE, CONTEXT):
+        for which in ("best", "random", "worst"):
+            cells = tuple(_headroom_cell(metrics.headroom, which, family) for metrics in run.rounds)
+            rows.append(Row(label=f"{family} AUC, {which} draw", cells=(*blanks, *cells), is_detail=which == "worst"))
+    yield RowGroup(title="Headroom: choosing among the draws before the round", rows=tuple(rows))
+
+
+def _headroom_cell(headroom: Headroom | None, which: str, family: str) -> Cell:
+    measured = None if headroom is None else getattr(headroom, which).held_out.get(family)
+    return Cell() if measured is None else Cell(value=format_figure(measured.auc))
 
 
 def curve_rows(run: RunMetrics) -> Iterable[RowGroup]:

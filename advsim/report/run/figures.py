@@ -25,7 +25,7 @@ from advsim.report.page.figures import (
     null_cell,
     words,
 )
-from advsim.report.run.curve import curve_rows
+from advsim.report.run.curve import curve_rows, headroom_rows
 from advsim.report.run.metrics import RunMetrics
 from advsim.training.metrics import ClassifierMetrics, TurnAccuracy, TurnEstimate
 from advsim.training.run_metrics import RoundMetrics, SftBaseline
@@ -81,13 +81,15 @@ class Column:
 def figure_table(run: RunMetrics, *, rounds: Sequence[RoundMetrics] | None = None) -> FigureTable:
     """All figures of a run, or of some of its rounds beside the baseline."""
     columns = run_columns(run, rounds=rounds)
+    shown = run if rounds is None else replace(run, rounds=tuple(rounds))
     groups = (
         RowGroup(title="Discriminator trained against", rows=filled_rows(_discriminator_rows(columns))),
         *(
             RowGroup(title=f"Held-out, {family}", rows=filled_rows(_family_rows(columns, family)))
             for family in families(run)
         ),
-        *curve_rows(run if rounds is None else replace(run, rounds=tuple(rounds))),
+        *headroom_rows(shown),
+        *curve_rows(shown),
         RowGroup(title="Diversity of user turns", rows=filled_rows(_diversity_rows(columns))),
         RowGroup(title="Preference and DPO", rows=filled_rows(_training_rows(columns))),
         RowGroup(title="Rollout and delivery", rows=filled_rows(_rollout_rows(columns))),

@@ -24,6 +24,7 @@ from transformers import DynamicCache
 from advsim.models.adapter import load_base
 from advsim.models.base import load_tokenizer
 from advsim.prompts.simulator import SimulatorPrompts
+from advsim.training.discriminator.batching import padded_groups
 from advsim.training.discriminator.inputs import TurnTexts, without_end
 
 FloatArray = npt.NDArray[np.float64]
@@ -44,6 +45,8 @@ STATISTICS = (
 """Of the tokens of a turn, in nats."""
 
 NUM_DEPTHS = 4
+_MAX_PADDED_TOKENS = 1024
+"""Of the texts of one pass: each has its odds of every word of the vocabulary."""
 
 
 class TurnReader:
@@ -88,10 +91,12 @@ class TurnReader:
                 use_cache=True,
                 logits_to_keep=1,
             ).logits[0]
-            rows: list[FloatArray] = []
-            for start in range(0, len(completions), self._max_texts):
-                rows += self._branches(completions[start : start + self._max_texts], len(prompt_ids), cache, first_1V)
-        return np.stack(rows)
+            rows: dict[int, FloatArray] = {}
+            lengths = [len(completion) for completion in completions]
+            for group in padded_groups(lengths, max_sequences=self._max_texts, max_padded_tokens=_MAX_PADDED_TOKENS):
+                branches = self._branches([completions[i] for i in group], len(prompt_ids), cache, first_1V)
+                rows.update(zip(group, branches, strict=True))
+        return np.stack([rows[i] for i in range(len(completions))])
 
     def _branches(
         self, completions: Sequence[tuple[int, ...]], num_prompt: int, cache: Any, first_1V: torch.Tensor

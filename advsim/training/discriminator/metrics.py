@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from sklearn.metrics import accuracy_score, f1_score, matthews_corrcoef, roc_auc_score
 
+from advsim.rates.intervals import MIN_CLUSTERS_FOR_BOUNDS
 from advsim.realism.bootstrap import cluster_draws, percentile_bounds
 from advsim.training.metrics import DiscriminatorMetrics, TurnAccuracy
 
@@ -51,6 +52,8 @@ def with_auc_bounds(
 ) -> DiscriminatorMetrics:
     """The metrics with the 95 % interval of the AUC, by a bootstrap over users: their turns hang together.
 
+    Without interval under :data:`MIN_CLUSTERS_FOR_BOUNDS` users.
+
     Args:
         metrics: of the turns.
         judged: the turns.
@@ -58,6 +61,8 @@ def with_auc_bounds(
         seed: of the bootstrap.
     """
     user = np.unique(list(users), return_inverse=True)[1]
+    if user.max(initial=-1) + 1 < MIN_CLUSTERS_FOR_BOUNDS:
+        return metrics
     times = cluster_draws(int(user.max(initial=0)) + 1, num_samples=NUM_BOOTSTRAP, rng=np.random.default_rng(seed))
     labels, p_real = np.array([turn.label for turn in judged]), np.array([turn.p_real for turn in judged])
     drawn = [

@@ -1,7 +1,7 @@
 """Direct preference optimisation of the simulator: TRL's DPOTrainer on token ids, run by the learner (METHOD, stage 5).
 
 The reference policy is a frozen copy of the adapter that training starts from, not the bare base model: in every round
-the first step's loss is ln 2 and its implicit rewards are 0.
+the first step's implicit rewards are 0, and its loss is ln 2 where ``dpo.loss`` is sigmoid and nothing is added.
 """
 
 from __future__ import annotations
@@ -170,10 +170,10 @@ def build_trainer(job: _Job, peft_model: PeftModel) -> DPOTrainer:
 
     @dataclass
     class PairsOfTurns(DataCollatorForPreference):  # type: ignore[misc]
-        """A batch is some turns with all their pairs."""
+        """A row is a pair, or a turn with all its pairs."""
 
         def torch_call(self, examples: list[dict[str, Any]]) -> dict[str, Any]:
-            pairs = [pair for turn in examples for pair in turn["pairs"]]
+            pairs = [pair for row in examples for pair in row["pairs"]]
             return {**super().torch_call(pairs), "p_wrong": torch.tensor([pair["p_wrong"] for pair in pairs])}
 
     tokenizer = load_tokenizer(resolve_model(job.model))
@@ -182,7 +182,7 @@ def build_trainer(job: _Job, peft_model: PeftModel) -> DPOTrainer:
         model=peft_model,
         # Without dropout, or the policy's and the reference's first passes would differ.
         args=TrlDpoConfig(**settings, **_loss_settings(job.config), disable_dropout=True, remove_unused_columns=False),
-        train_dataset=Dataset.from_dict({"pairs": _pairs_of_turns(job.pairs)}),
+        train_dataset=Dataset.from_dict({"pairs": _rows(job.pairs, together=_shares_prompts(job.learner))}),
         processing_class=tokenizer,
         data_collator=PairsOfTurns(pad_token_id=tokenizer.pad_token_id),
     )
@@ -193,11 +193,16 @@ def build_trainer(job: _Job, peft_model: PeftModel) -> DPOTrainer:
     return trainer
 
 
-def _pairs_of_turns(pairs: Sequence[PreferencePair]) -> list[list[dict[str, Any]]]:
-    """The pairs in TRL's form, those of one prompt together."""
-    turns: dict[tuple[int, ...], list[dict[str, Any]]] = {}
-    for pair in pairs:
-        turns.setdefault(pair.prompt_ids, []).append(
+def _shares_prompts(learner: LearnerConfig) -> bool:
+    """Whether all pairs of a turn are one row: several workers want equal numbers of pairs of each other."""
+    return learner.num_workers == 1 and learner.num_gpus == 0
+
+
+def _rows(pairs: Sequence[PreferencePair], *, together: bool) -> list[list[dict[str, Any]]]:
+    """The pairs in TRL's form, those of one turn in one row where they are to be ``together``."""
+    rows: dict[Any, list[dict[str, Any]]] = {}
+    for number, pair in enumerate(pairs):
+        rows.setdefault((pair.conversation_id, pair.turn) if together else number, []).append(
             {
                 "prompt_ids": list(pair.prompt_ids),
                 "chosen_ids": list(pair.chosen_ids),
@@ -205,12 +210,12 @@ def _pairs_of_turns(pairs: Sequence[PreferencePair]) -> list[list[dict[str, Any]
                 "p_wrong": 1.0 / (1.0 + math.exp(min(pair.margin, _MAX_MARGIN))),
             }
         )
-    return list(turns.values())
+    return list(rows.values())
 
 
 def _loss_settings(config: DpoConfig) -> dict[str, Any]:
     """TRL's names; ``exo_pair`` fits sigmoid(beta x log-ratio) to the odds that a pair is the right way round."""
-    losses = {"exo_pair" if config.loss == "calibrated" else config.loss: 1.0}
+    losses: dict[str, float] = {"exo_pair" if config.loss == "calibrated" else config.loss: 1.0}
     if config.sft_weight:
         losses["sft"] = config.sft_weight
     return {

@@ -36,7 +36,6 @@ if TYPE_CHECKING:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Job:
     examples: tuple[TrainingExample, ...]
-    unseen: tuple[TrainingExample, ...]  # real dialogues that are not trained on
     model: ModelConfig
     config: SftConfig
     lora: LoraConfig
@@ -45,6 +44,7 @@ class _Job:
     seed: int
     canary: Canary
     log_dir: Path
+    unseen: tuple[TrainingExample, ...] = ()  # real dialogues that are not trained on
 
 
 def train_sft(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from advsim.prompts.text import IGNORED_LABEL
 
 if TYPE_CHECKING:
+    import torch
     from peft import PeftModel
     from transformers import PreTrainedModel
 
@@ -16,6 +17,10 @@ if TYPE_CHECKING:
 
 TEMPERATURES = tuple(round(0.5 + 0.025 * step, 3) for step in range(41))
 """Tried: .5 to 1.5."""
+
+
+_SLICE = 128
+"""Tokens at once: each has its odds of every word of the vocabulary."""
 
 
 def most_likely_temperature(
@@ -46,13 +51,22 @@ def most_likely_temperature(
             kept_N = (labels_T != IGNORED_LABEL).nonzero().squeeze(-1)
             if not len(kept_N):
                 continue
-            logits_NV = causal_lm(input_ids=ids_1T, logits_to_keep=kept_N, use_cache=False).logits[0].float()
-            said_N = logits_NV.gather(-1, labels_T[kept_N].unsqueeze(-1)).squeeze(-1)
-            for place, temperature in enumerate(TEMPERATURES):
-                log_z_N = (logits_NV / temperature).logsumexp(-1)
-                nats[place] += float((log_z_N - said_N / temperature).sum())
+            logits_NV = causal_lm(input_ids=ids_1T, logits_to_keep=kept_N, use_cache=False).logits[0]
+            for logits_SV, labels_S in zip(logits_NV.split(_SLICE), labels_T[kept_N].split(_SLICE), strict=True):
+                nats += _nats(logits_SV.float(), labels_S)
             num_tokens += len(kept_N)
     causal_lm.train(was_training)
     if not num_tokens or not math.isfinite(float(nats.min())):
         return None
     return TEMPERATURES[int(nats.argmin())]
+
+
+def _nats(logits_SV: torch.Tensor, labels_S: torch.Tensor) -> torch.Tensor:
+    """Of the tokens together, at each temperature; shape (temperatures,)."""
+    import torch
+
+    said_S = logits_SV.gather(-1, labels_S.unsqueeze(-1)).squeeze(-1)
+    nats = [
+        float(((logits_SV / temperature).logsumexp(-1) - said_S / temperature).sum()) for temperature in TEMPERATURES
+    ]
+    return torch.tensor(nats, dtype=torch.float64)

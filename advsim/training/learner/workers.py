@@ -247,7 +247,6 @@ def _share_of_cores(num_local_workers: int) -> int:
 
 
 def _fit(trainer: TorchTrainer, board: Any, on_step: OnStep) -> Any:
-    import ray
 
     outcome: Future[Any] = Future()
 
@@ -263,10 +262,22 @@ def _fit(trainer: TorchTrainer, board: Any, on_step: OnStep) -> Any:
     outcome.add_done_callback(lambda _: finished.set())
     while True:
         is_over = finished.wait(POLL_INTERVAL_S)
-        for step in ray.get(board.drain.remote()):
+        for step in _posted(board):
             on_step(step.step, step.num_steps, step.figures)
         if is_over:
             return outcome.result()
+
+
+def _posted(board: Any) -> list[Step]:
+    """New steps; none where the board has died, which ends the progress that is shown and not the training."""
+    import ray
+    from ray.exceptions import RayError
+
+    try:
+        steps: list[Step] = ray.get(board.drain.remote())
+    except RayError:
+        return []
+    return steps
 
 
 def _resources(config: LearnerConfig) -> dict[str, float]:

@@ -85,6 +85,13 @@ class FromConversations(PairSource):
         self.run.write_table(f"{folder}/candidates.parquet", to_table(candidates, Candidate))
         self.run.write_table(f"{folder}/pairs.parquet", to_table(pairs, PreferencePair))
 
+    def no_pairs_remedy(self, folder: str) -> str:
+        """See :meth:`PairSource.no_pairs_remedy`."""
+        return (
+            ", or every conversation had fewer than 2 user turns; change these or raise preference.num_candidates and "
+            f"remove {folder}/pairs.parquet, or raise rollout.max_user_turns and remove {folder}/conversations.parquet"
+        )
+
     def _dialogues(self) -> dict[str, Dialogue]:
         return {dialogue.id: dialogue for dialogue in self.corpus.dialogues}
 

@@ -15,13 +15,15 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.special import expit
 
+from advsim.config import SamplingConfig
 from advsim.corpus.prefixes import Prefix, choose_prefixes, user_of, user_turn_number
+from advsim.errors import RunError
 from advsim.realism.folds import dialogue_folds
 from advsim.records import AdapterRef, Candidate, Dialogue, NextTurn, PreferencePair, Split
 from advsim.rollout.simulator_actor import DrawRequest
-from advsim.run_folder.layout import round_folder
+from advsim.run_folder.layout import BASELINE, held_out_turns, round_folder
 from advsim.run_folder.tables import from_table, to_table
-from advsim.training.discriminator.inputs import TurnTexts
+from advsim.training.discriminator.inputs import TurnTexts, without_end
 from advsim.training.discriminator.metrics import JudgedTurn, measure, with_auc_bounds
 from advsim.training.discriminator.probe import FloatArray, Probe, Turns, calibrated_slope
 from advsim.training.preference.pairs import pair_candidates
@@ -49,6 +51,11 @@ class _PlacedTurns:
     def of(cls, features: dict[Prefix, FloatArray], draws: _Draws, prefixes: Sequence[Prefix]) -> _PlacedTurns:
         """The turns of these prefixes, of which some may have no draw."""
         drawn = [place for place in prefixes if place in draws]
+        if not drawn:
+            raise RunError(
+                f"the simulator said nothing on any of {len(prefixes)} real prefixes; look at its SFT loss, or train "
+                "it longer (sft.num_epochs)"
+            )
         sizes = [1 + len(draws[place]) for place in drawn]
         return cls(
             turns=Turns(
@@ -73,6 +80,7 @@ class FromPrefixes(PairSource):
     """See the module."""
 
     reads = ()
+    also_reads = (BASELINE, held_out_turns(-1))
     writes = (
         "discriminator",
         "candidates.parquet",
@@ -88,9 +96,12 @@ class FromPrefixes(PairSource):
         config = self.config.discriminator.prefixes
         adapter = self.push(number - 1)
         train, validation = (self._dialogues(split) for split in (Split.TRAIN, Split.VALIDATION))
-        prefixes = choose_prefixes(list(train.values()), num_prefixes=config.num_prefixes, seed=seed + number)
-        unseen = choose_prefixes(list(validation.values()), num_prefixes=self.config.held_out.num_prefixes, seed=seed)
-        draws = self._draw({**train, **validation}, [*prefixes, *unseen], adapter, number, f"{name} draws")
+        prefixes = _spoken(train, num_prefixes=config.num_prefixes, seed=seed + number)
+        unseen = _spoken(validation, num_prefixes=self.config.held_out.num_prefixes, seed=seed)
+        draws = self._draw(train, prefixes, adapter, number, f"{name} draws", self.config.preference.sampling)
+        draws |= self._draw(
+            validation, unseen, adapter, number, f"{name} held-out draws", self.config.held_out.sampling
+        )
         features = self._read({**train, **validation}, draws, f"{name} reading")
         self.scorers.release()
         turns, unseen_turns = (_PlacedTurns.of(features, draws, chosen) for chosen in (prefixes, unseen))
@@ -143,20 +154,32 @@ class FromPrefixes(PairSource):
         )
         self.run.write_table(f"{folder}/pairs.parquet", to_table(pairs, PreferencePair))
 
+    def no_pairs_remedy(self, folder: str) -> str:
+        """See :meth:`PairSource.no_pairs_remedy`."""
+        return (
+            f"; change these and remove {folder}/pairs.parquet, or raise preference.num_candidates and remove "
+            f"{folder}/candidates.parquet"
+        )
+
     def _dialogues(self, split: Split) -> dict[str, Dialogue]:
         return {dialogue.id: dialogue for dialogue in self.corpus.split(split)}
 
     def _draw(
-        self, dialogues: dict[str, Dialogue], prefixes: Sequence[Prefix], adapter: AdapterRef, number: int, name: str
+        self,
+        dialogues: dict[str, Dialogue],
+        prefixes: Sequence[Prefix],
+        adapter: AdapterRef,
+        number: int,
+        name: str,
+        sampling: SamplingConfig,
     ) -> _Draws:
-        config = self.config.preference
         requests = [
             DrawRequest(
                 dialogue_id=dialogue_id,
                 context=dialogues[dialogue_id].context,
                 prefix=dialogues[dialogue_id].turns[:turn],
-                num_draws=config.num_candidates,
-                sampling=config.sampling,
+                num_draws=self.config.preference.num_candidates,
+                sampling=sampling,
                 adapter=adapter,
                 seed=self.config.seed + 15_485_863 * number + index,
             )
@@ -194,10 +217,16 @@ class FromPrefixes(PairSource):
 
     def _out_of_fold(self, turns: _PlacedTurns, folds: Sequence[int]) -> FloatArray:
         """Scores of each turn by a probe that saw nothing of its user; shape (turns,)."""
+        config = self.config.discriminator.prefixes
         fold_of = np.array(folds)
         scores = np.zeros(len(folds))
         for fold in np.unique(fold_of):
             test = fold_of == fold
+            if test.all():
+                raise RunError(
+                    f"discriminator.prefixes: the draws on {config.num_prefixes} training prefixes are of one fold of "
+                    "users alone; raise discriminator.prefixes.num_prefixes, or give dialogues of more users"
+                )
             scores[test] = self._fit(turns.turns.only(~test)).score(turns.turns.features[test])
         return scores
 
@@ -213,6 +242,12 @@ class FromPrefixes(PairSource):
         }
         measured = {which: self.held_out.measure_turns(_next_turns(turns)) for which, turns in chosen.items()}
         return Headroom(num_draws=self.config.preference.num_candidates, **measured)
+
+
+def _spoken(dialogues: dict[str, Dialogue], *, num_prefixes: int, seed: int) -> list[Prefix]:
+    """Prefixes behind which somebody said something: an end token alone is nothing to read."""
+    chosen = choose_prefixes(list(dialogues.values()), num_prefixes=num_prefixes, seed=seed)
+    return [(name, turn) for name, turn in chosen if without_end(dialogues[name].turns[turn].text)]
 
 
 def _next_turns(candidates: Sequence[Candidate]) -> list[NextTurn]:

@@ -68,16 +68,9 @@ def pair_candidates(
     for place, group in groups.items():
         prompt = _shared_prompt(place, group, prompt_ids)
         tokens = {candidate.index: completion_ids(candidate) for candidate in _distinct_texts(group)}
-        left = [candidate for candidate in group if candidate.index in tokens]
-        for _ in range(config.max_pairs_per_turn):
-            found = _best_pair(left, tokens, max_length_ratio=config.max_length_ratio)
-            if found is None:
-                break
-            chosen, rejected = found
+        distinct = [candidate for candidate in group if candidate.index in tokens]
+        for chosen, rejected in _best_pairs(distinct, tokens, config):
             margin = chosen.reward - rejected.reward
-            if margin < config.min_margin:
-                break
-            left = [candidate for candidate in left if candidate not in found]
             pairs.append(
                 PreferencePair(
                     conversation_id=place[0],
@@ -96,20 +89,25 @@ def pair_candidates(
     return _largest_margins(pairs, config.keep_fraction)
 
 
-def _best_pair(
-    group: Sequence[Candidate], tokens: Mapping[int, tuple[int, ...]], *, max_length_ratio: float | None
-) -> tuple[Candidate, Candidate] | None:
-    """The pair of largest margin above 0 whose lengths are near enough; of equals the first by index."""
-    best: tuple[float, int, int] | None = None
-    found = None
+def _best_pairs(
+    group: Sequence[Candidate], tokens: Mapping[int, tuple[int, ...]], config: PreferenceConfig
+) -> list[tuple[Candidate, Candidate]]:
+    """Pairs of largest margin above 0 whose lengths are near enough, no candidate in two; of equals the first."""
+    ranked = []
     for chosen, rejected in permutations(group, 2):
         shorter, longer = sorted((len(tokens[chosen.index]), len(tokens[rejected.index])))
         margin = chosen.reward - rejected.reward
-        if margin <= 0.0 or (max_length_ratio is not None and longer > max_length_ratio * shorter):
-            continue
-        key = (-margin, chosen.index, rejected.index)
-        if best is None or key < best:
-            best, found = key, (chosen, rejected)
+        is_near = config.max_length_ratio is None or longer <= config.max_length_ratio * shorter
+        if margin > 0.0 and margin >= config.min_margin and is_near:
+            ranked.append((-margin, chosen.index, rejected.index, chosen, rejected))
+    taken: set[int] = set()
+    found: list[tuple[Candidate, Candidate]] = []
+    for _, first, second, chosen, rejected in sorted(ranked, key=lambda pair: pair[:3]):
+        if len(found) == config.max_pairs_per_turn:
+            break
+        if taken.isdisjoint((first, second)):
+            taken |= {first, second}
+            found.append((chosen, rejected))
     return found
 
 

@@ -24,12 +24,14 @@ class PairSource(ABC):
 
     Attributes:
         reads: files of the round that :meth:`train` and :meth:`pair` read besides what :meth:`train` wrote.
+        also_reads: files elsewhere in the run that :meth:`train` reads besides the adapter.
         writes: files and folders of the round that :meth:`train` writes.
         pairs_write: those that :meth:`pair` writes, ``pairs.parquet`` among them.
         push: makes every engine hold an adapter, by version, and returns it.
     """
 
     reads: ClassVar[tuple[str, ...]]
+    also_reads: ClassVar[tuple[str, ...]] = ()
     writes: ClassVar[tuple[str, ...]]
     pairs_write: ClassVar[tuple[str, ...]]
 
@@ -46,6 +48,10 @@ class PairSource(ABC):
     @abstractmethod
     def train(self, number: int, name: str) -> None:
         """Train the discriminator of round ``number``, called ``name`` in progress bars, and write what it says."""
+
+    @abstractmethod
+    def no_pairs_remedy(self, folder: str) -> str:
+        """What else may be why there is no pair, and what to change; the middle of a sentence."""
 
     @abstractmethod
     def pair(self, number: int, name: str) -> None:

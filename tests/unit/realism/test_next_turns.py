@@ -377,10 +377,10 @@ def test_a_difference_of_two_simulators_is_surer_than_either_of_them():
     def half(text):
         return text.upper() if len(text) % 2 else text
 
-    def most(text):
-        return text.upper() if len(text) % 3 else text
+    def a_little_more(text):
+        return text.upper() if len(text) % 2 or len(text) % 7 == 0 else text
 
-    first, second = answer(DIALOGUES, PREFIXES, half), answer(DIALOGUES, PREFIXES, most)
+    first, second = answer(DIALOGUES, PREFIXES, half), answer(DIALOGUES, PREFIXES, a_little_more)
     found = difference(first, second)
     alone = measure(simulated=first, config=HeldOutConfig(num_folds=4, num_bootstrap=25, num_permutations=0)).auc
     other = measure(simulated=second, config=HeldOutConfig(num_folds=4, num_bootstrap=25, num_permutations=0)).auc

@@ -82,7 +82,8 @@ def test_losses_of_sft_stand_behind_what_was_measured_of_it():
     values = plain_values(Baseline(token_budget=600, sft=SftBaseline(train_loss_first=3.4)))
     assert list(values) == ["token_budget", "real", "zero_shot", "sft"]
     assert list(values["real"]) == ["diversity"] and list(values["zero_shot"]) == ["diversity", "held_out"]
-    assert list(values["sft"]) == ["diversity", "held_out", "train_loss_first", "train_loss_last", "seconds"]
+    training = ["train_loss_first", "train_loss_last", "most_likely_temperature", "seconds"]
+    assert list(values["sft"]) == ["diversity", "held_out", "curve", *training]
 
 
 @pytest.mark.parametrize(("seconds", "speed"), [(7.0, 60.0), (0.0, None)])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 
 import pytest
 from made_up_run import diversity, held_out
@@ -11,6 +12,7 @@ from advsim.report.run.curve import best_sft_point, sft_points
 from advsim.report.run.headline import make_headline
 from advsim.report.run.metrics import read_metrics
 from advsim.report.run.page import render_run
+from advsim.training.metrics import ClassifierMetrics
 
 
 def at(surface: float, context: float, scale: float) -> dict:
@@ -22,7 +24,7 @@ def run_of(manifest, baseline, rounds):
     def made(context_difference=(-0.08, -0.13, -0.03), *, curve=None):
         manifest["config"]["held_out"]["sampling"] = {"temperature": 1.0}
         # MTLD of people 71; SFT at 1.0 has .84 of it, at .9 .8, at .8 .5; the rounds .9 and .95 of it.
-        baseline["sft"]["curve"] = {"0.9": at(0.6, 0.6, 1.1), "0.8": at(0.7, 0.5, 0.5)} if curve is None else curve
+        baseline["sft"]["curve"] = {"0.9": at(0.6, 0.6, 1.05), "0.8": at(0.7, 0.5, 0.5)} if curve is None else curve
         told = copy.deepcopy(rounds)
         value, low, high = context_difference
         told[-1]["diversity"]["simulated"] = diversity(0.9, 20.0)
@@ -44,7 +46,7 @@ def test_points_stand_from_cold_to_warm_with_the_own_temperature_among_them(run_
 
 def test_a_round_is_compared_with_the_best_point_of_equal_or_better_variety(run_of):
     run = run_of()
-    best = best_sft_point(run, run.rounds[-1])
+    best = best_sft_point(run, run.rounds[-1], "context")
     assert best is not None and best.temperature == "0.9"  # 0.8 is better by context, but poorer in words
 
 
@@ -62,7 +64,23 @@ def test_a_difference_that_reaches_zero_has_not_moved(run_of):
 
 def test_no_point_of_equal_variety_is_said(run_of):
     headline = make_headline(run_of(curve={"0.8": at(0.7, 0.5, 0.5), "0.7": at(0.7, 0.5, 0.4)}))
-    assert any("No temperature of SFT is as near to people" in text for text in headline.unmoved)
+    assert sum("no temperature of SFT is as near to people" in text for text in headline.unmoved) == 2
+
+
+def test_each_family_is_compared_with_its_own_best_point(run_of):
+    run = run_of(curve={"0.9": at(0.7, 0.5, 1.05), "1.1": at(0.5, 0.7, 1.05)})
+    points = {family: best_sft_point(run, run.rounds[-1], family) for family in ("surface", "context")}
+    assert {family: point.temperature for family, point in points.items()} == {"surface": "1.1", "context": "0.9"}
+
+
+def test_nothing_is_said_of_a_family_that_misses_its_control(run_of):
+    run = run_of()
+    blind = {**run.rounds[-1].held_out, "context": ClassifierMetrics(accuracy=0.6, auc=0.6, measurable=False)}
+    run = replace(run, rounds=(run.rounds[0], replace(run.rounds[-1], held_out=blind)))
+    headline = make_headline(run)
+    assert not [
+        text for text in (*headline.moved, *headline.unmoved) if "context" in text and "best temperature" in text
+    ]
 
 
 def test_the_page_draws_the_curve_and_a_run_without_one_has_none(run_of, manifest, baseline, rounds):

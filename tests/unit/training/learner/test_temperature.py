@@ -32,7 +32,8 @@ def drawn(causal_lm, *, temperature: float, num: int) -> list[TrainingExample]:
 @pytest.mark.parametrize("temperature", [0.75, 1.0, 1.25])
 def test_the_temperature_at_which_turns_were_drawn_is_found(tiny_model: Path, temperature: float) -> None:
     causal_lm = load_base(tiny_model, dtype="float32")
-    causal_lm.lm_head.weight.data *= 40.0  # a model with opinions
+    head = torch.randn(causal_lm.lm_head.weight.shape, generator=torch.Generator().manual_seed(1))
+    causal_lm.lm_head.weight = torch.nn.Parameter(0.3 * head)  # a model with opinions
     examples = drawn(causal_lm, temperature=temperature, num=60)
     assert most_likely_temperature(causal_lm, examples) == pytest.approx(temperature, abs=0.1)
 
