@@ -5,8 +5,9 @@
 
 The three numbers are the same for every mode, so that few labelled messages suffice to know them: a logistic regression
 on all (message, mode) of the part ``tune`` of the whole dialogues, which neither of the two was made with. Fitted on
-messages that rules were written from, FOUND would trust them far too much. The threshold was chosen on the same part
-for precision: at .4 three of four findings are right, and 4 of 100 good messages raise an alarm (EXPERIMENTS.md).
+messages that rules were written from, FOUND would trust them far too much. The threshold was chosen on the same part,
+the highest that finds half of the failures there: four of five findings are right, and 4 of 100 good messages raise an
+alarm (EXPERIMENTS.md).
 """
 
 from __future__ import annotations
