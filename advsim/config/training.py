@@ -99,7 +99,7 @@ class PreferenceConfig(Section):
     num_lowest_turns: Annotated[int, Field(ge=1, le=1_000, strict=True)] = 2
     """User turns of a conversation that get candidates: those of lowest reward."""
     num_candidates: Annotated[int, Field(ge=1, le=1_000, strict=True)] = 8
-    """New candidates a turn, beside the text the conversation has."""
+    """New candidates a turn, beside the text the conversation has; on prefixes draws a prefix, at least 2."""
     sampling: SamplingConfig = SamplingConfig(temperature=0.8, top_p=1.0, max_tokens=256)
     min_margin: Annotated[float, Field(ge=0.0, le=100.0, strict=True)] = 0.0
     """Pairs whose rewards differ by less are dropped."""
@@ -125,7 +125,7 @@ class DpoConfig(Section):
     sft_weight: Annotated[float, Field(ge=0.0, le=100.0, strict=True)] = 0.0
     """Weight of the chosen turns' own loss, in nats a token, beside that of the preference: keeps them likely."""
     learning_rate: LearningRate = 1e-6
-    """1e-6 is [ref] for a full-size model; a small LoRA model hardly moves at it and wants 1e-5 to 1e-4."""
+    """1e-6 is [ref] for a full-size model; a small LoRA model hardly moves at it and wants 1e-5 to 2e-4."""
     num_epochs: Epochs = 1.0
     batch_size: Count = 4
     """Pairs a step and worker. With one worker on CPU it counts turns: all pairs of a turn share one pass over their

@@ -1,7 +1,7 @@
 """Rounds against SFT at every temperature: the picture, the rows and the findings.
 
-A lower temperature buys coherence with variety, so that a round is better than SFT only where no temperature gives the
-same: compared are the points of surface, context and variety (MTLD).
+A lower temperature gains coherence and loses variety, so that a round is better than SFT only where no temperature
+gives the same: compared are the points of surface, context and variety (MTLD).
 """
 
 from __future__ import annotations

@@ -43,7 +43,8 @@ LEGEND: tuple[tuple[str, str], ...] = (
     ),
     (
         "discriminator",
-        "trained anew each round on conversations of the adapter before; the simulator is trained against it.",
+        "trained anew each round on what the adapter before said, in conversations or as draws on real prefixes (where "
+        "draws outnumber real turns: read its AUC); the simulator is trained against it.",
     ),
     (
         "held-out",
