@@ -16,8 +16,9 @@ from advsim.run_folder.reader import Run
 
 CANARY_TOLERANCE = 0.25
 """Largest mean absolute difference of canary log-probabilities, in nats a token, between the learner (in float32 or
-bfloat16) and an engine's bfloat16. A bound chosen with room: on the tiny model of the tests the right adapter stays below 0.03; on the
-embedded model every push so far passed it, its distribution is still to be measured (EXPERIMENTS.md)."""
+bfloat16) and an engine's bfloat16. A bound chosen with room: on the tiny model of the tests the right adapter stays
+below 0.03; on the embedded model every push so far passed it, its distribution is still to be measured
+(EXPERIMENTS.md)."""
 
 
 CANARY_TOKENS = 32
