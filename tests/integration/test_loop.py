@@ -208,11 +208,12 @@ def on_prefixes(trained, tiny_model, tmp_path_factory) -> Loop:
     """A run of one round on prefixes, with the same engines; it would not train without a signal, and then may."""
     sampling = {"temperature": 1.0, "max_tokens": 12}
     sections = {
+        "corpus": {"validation_fraction": 0.4},  # ten users at least, or the AUC has no interval
         "discriminator": {"on": "prefixes", "prefixes": {"num_prefixes": 12, "num_folds": 2, "num_components": 4}},
         "preference": {
             "num_candidates": 3,
             "max_pairs_per_turn": 2,
-            "sampling": {"temperature": 1.0, "max_tokens": 12},
+            "sampling": sampling,
         },
         "dpo": {"learning_rate": 1e-2, "beta": 1.0, "loss": "calibrated", "max_steps": 2},
         "held_out": {
