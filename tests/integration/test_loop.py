@@ -229,12 +229,12 @@ def on_prefixes(trained, tiny_model, tmp_path_factory) -> Loop:
     run = RunDir(config.run_path)
     run.write_bytes("logs/README", b"")
     without_signal = Loop(config, run, trained.rollouts, trained.scorers)
-    without_signal.training().train_all()
+    without_signal.train_through_kills()
     assert not run.exists("rounds/01/pairs.parquet")
     assert run.read_json("rounds/01/discriminator.json")["num_train_turns"] > 12
     config = tiny_config(tiny_model, folder, **sections, stop={"max_rounds": 1, "min_discriminator_auc": 0.0})
-    loop = Loop(config, run, trained.rollouts, trained.scorers)
-    loop.training().train_all()
+    loop = Loop(config, run, trained.rollouts, trained.scorers, died=without_signal.died)
+    loop.train_through_kills()
     return loop
 
 
