@@ -66,9 +66,9 @@ class TwoRounds:
     model: Path
     folder: Path
 
-    def load(self, result: Trained, *, dtype: str = "float32") -> PeftModel:
+    def load(self, result: Trained) -> PeftModel:
         folder = write_adapter(result, self.folder / result.adapter_sha256)
-        return load_trainable(self.model, folder, dtype=dtype, lora=LORA, seed=0)
+        return load_trainable(self.model, folder, dtype="float32", lora=LORA, seed=0)
 
 
 def write_adapter(result: Trained, folder: Path) -> Path:
@@ -177,10 +177,11 @@ def test_second_round_refers_to_the_first_rounds_adapter(trained: TwoRounds) -> 
 
 def test_canary_is_what_the_saved_adapter_gives(trained: TwoRounds) -> None:
     for result in (trained.sft, trained.first, trained.second):
-        saved = trained.load(result, dtype=result.metrics.dtype)  # bfloat16 where this machine computes it faster
-        assert result.canary_logprobs == pytest.approx(completion_logprobs(saved, CANARY), abs=1e-4)
+        saved = completion_logprobs(trained.load(result), CANARY)
+        rounding = 1e-4 if result.metrics.dtype == "float32" else 1e-2  # where this machine computes bfloat16 faster
+        assert result.canary_logprobs == pytest.approx(saved, abs=rounding)
         assert adapter_sha256(trained.folder / result.adapter_sha256) == result.adapter_sha256
-    assert trained.first.canary_logprobs != pytest.approx(trained.second.canary_logprobs, abs=1e-2)
+    assert trained.first.canary_logprobs != pytest.approx(trained.second.canary_logprobs, abs=5e-2)
 
 
 def test_saved_adapters_hold_nothing_of_the_reference(trained: TwoRounds) -> None:
