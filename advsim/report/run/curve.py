@@ -130,7 +130,7 @@ def curve_rows(run: RunMetrics) -> Iterable[RowGroup]:
                 *blanks,
                 *(_difference_cell(m.against_sft.get(point.temperature, {}).get(family)) for m in run.rounds),
             ),
-            is_detail=True,
+            is_detail=family == SURFACE,
         )
         for family in (SURFACE, CONTEXT)
         for point in sft_points(run)
