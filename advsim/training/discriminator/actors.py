@@ -18,9 +18,10 @@ import torch
 
 from advsim.config import DiscriminatorConfig, ModelConfig
 from advsim.models.base import resolve_model
+from advsim.models.embedder import FloatArray
 from advsim.models.precision import training_precision
 from advsim.records import ScoredTurn
-from advsim.training.discriminator.features import FloatArray, TurnReader
+from advsim.training.discriminator.features import TurnReader
 from advsim.training.discriminator.inputs import PromptShape, ScoringRequest, TurnTexts, UserView
 from advsim.training.discriminator.model import Discriminator
 from advsim.training.metrics import DiscriminatorMetrics

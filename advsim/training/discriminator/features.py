@@ -16,18 +16,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch.nn.utils.rnn import pad_sequence
 from transformers import DynamicCache
 
 from advsim.models.adapter import load_base
 from advsim.models.base import load_tokenizer
+from advsim.models.embedder import FloatArray
 from advsim.prompts.simulator import SimulatorPrompts
 from advsim.training.discriminator.batching import padded_groups
 from advsim.training.discriminator.inputs import TurnTexts, without_end
-
-FloatArray = npt.NDArray[np.float64]
 
 STATISTICS = (
     "mean log-probability",

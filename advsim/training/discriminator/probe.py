@@ -17,9 +17,10 @@ from sklearn.decomposition import PCA
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
+from advsim.models.embedder import FloatArray
+
 PROBE_FILE = "probe.safetensors"
 
-FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.intp]
 
 
@@ -66,15 +67,27 @@ def calibrated_slope(scores: FloatArray, turns: Turns) -> float:
     Returns:
         0 or more; 0 where the scores tell nothing.
     """
+    spread = float(np.abs(_differences(scores[:, None], turns)).mean()) or 1.0
+    (slope,) = _pair_coefficients(scores[:, None] / spread, turns, inverse_penalty=1e3)
+    return max(0.0, float(slope) / spread)
+
+
+def _differences(inputs_ND: FloatArray, turns: Turns) -> FloatArray:
+    """Of the real turn's inputs and the simulated one's in every pair, shape (pairs, inputs)."""
     real_P, simulated_P = turns.pairs()
-    differences = (scores[real_P] - scores[simulated_P])[:, None]
-    spread = float(np.abs(differences).mean()) or 1.0
-    fitted = LogisticRegression(C=1e3, fit_intercept=False).fit(
-        np.concatenate([differences, -differences]) / spread,
+    return np.asarray(inputs_ND[real_P] - inputs_ND[simulated_P], dtype=np.float64)
+
+
+def _pair_coefficients(inputs_ND: FloatArray, turns: Turns, *, inverse_penalty: float) -> FloatArray:
+    """Coefficients of the log-odds that the first of a pair is the real one, shape (inputs,)."""
+    differences = _differences(inputs_ND, turns)
+    # Each pair stands both ways, so that the classes are even and there is no intercept.
+    fitted = LogisticRegression(C=inverse_penalty, fit_intercept=False, max_iter=2000).fit(
+        np.concatenate([differences, -differences]),
         np.repeat([True, False], len(differences)),
         sample_weight=np.tile(turns.pair_weights(), 2),
     )
-    return max(0.0, float(fitted.coef_[0, 0]) / spread)
+    return np.asarray(fitted.coef_[0], dtype=np.float64)
 
 
 class Probe:
@@ -105,19 +118,12 @@ class Probe:
         scaler = StandardScaler().fit(turns.features)
         scaled = scaler.transform(turns.features)
         num_kept = min(num_components, *scaled.shape)
-        pca = PCA(num_kept, svd_solver="randomized", random_state=0, whiten=False).fit(scaled)
-        reduced = pca.transform(scaled)
-        differences = reduced[real_P] - reduced[simulated_P]
-        weights = turns.pair_weights()
-        # Each pair stands both ways, so that the classes are even and there is no intercept.
-        fitted = LogisticRegression(C=inverse_penalty, fit_intercept=False, max_iter=2000).fit(
-            np.concatenate([differences, -differences]),
-            np.repeat([True, False], len(differences)),
-            sample_weight=np.concatenate([weights, weights]),
-        )
-        weights_D = (fitted.coef_[0] @ pca.components_) / scaler.scale_
+        pca = PCA(num_kept, svd_solver="randomized", random_state=0).fit(scaled)
+        coefficients = _pair_coefficients(pca.transform(scaled), turns, inverse_penalty=inverse_penalty)
+        weights_D = (coefficients @ pca.components_) / scaler.scale_
         scores = turns.features @ weights_D
-        bias = -float(np.mean([scores[real_P].mean(), np.average(scores[simulated_P], weights=weights)]))
+        simulated_mean = np.average(scores[simulated_P], weights=turns.pair_weights())
+        bias = -float(np.mean([scores[real_P].mean(), simulated_mean]))
         return cls(weights_D, bias)
 
     def times(self, slope: float) -> Probe:

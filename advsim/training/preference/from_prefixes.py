@@ -4,7 +4,7 @@
     real validation prefixes --n draws--> read ---------------> AUC on dialogues never seen, and the headroom:
                                                                 realism of the best, a random and the worst of n
 
-Everything but the user's turn is the same on both sides, and every user turn of the corpus is an example.
+Everything but the user's turn is the same on both sides.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from scipy.special import expit
 from advsim.config import SamplingConfig
 from advsim.corpus.prefixes import Prefix, choose_prefixes, user_of, user_turn_number
 from advsim.errors import RunError
+from advsim.models.embedder import FloatArray
 from advsim.realism.folds import dialogue_folds
 from advsim.records import AdapterRef, Candidate, Dialogue, NextTurn, PreferencePair, Split
 from advsim.rollout.simulator_actor import DrawRequest
@@ -25,7 +26,7 @@ from advsim.run_folder.layout import BASELINE, held_out_turns, round_folder
 from advsim.run_folder.tables import from_table, to_table
 from advsim.training.discriminator.inputs import TurnTexts, without_end
 from advsim.training.discriminator.metrics import JudgedTurn, measure, with_auc_bounds
-from advsim.training.discriminator.probe import FloatArray, Probe, Turns, calibrated_slope
+from advsim.training.discriminator.probe import Probe, Turns, calibrated_slope
 from advsim.training.preference.pairs import pair_candidates
 from advsim.training.preference.source import PairSource
 from advsim.training.run_metrics import Headroom
