@@ -30,7 +30,8 @@ class ChatEndpoint:
         assert endpoint is not None, "the configuration sees to it"
         access = read_access(endpoint, section=SETTINGS)
         self._session_field = endpoint.session_field
-        self._request: dict[str, Any] = access.admitted({"model": endpoint.model, **endpoint.extra_body})
+        stream = {"stream": True, "stream_options": {"include_usage": True}} if endpoint.stream else {}
+        self._request: dict[str, Any] = access.admitted({"model": endpoint.model, **stream, **endpoint.extra_body})
         self._before = [{"role": "system", "content": config.system_prompt}] if config.system_prompt else []
         for example in config.examples or ():
             self._before += [
@@ -43,7 +44,7 @@ class ChatEndpoint:
                 key=f"{SETTINGS}.base_url",
                 bytes_key="calls.max_answer_bytes",
                 path="/chat/completions",
-                headers=access.headers,
+                headers={**({"Accept": "text/event-stream"} if endpoint.stream else {}), **access.headers},
                 timeout_s=config.calls.timeout_s,
                 max_answer_bytes=config.calls.max_answer_bytes,
             ),

@@ -168,6 +168,9 @@ class ChatEndpointConfig(_Address):
     session_field: Annotated[str, Field(min_length=1)] | None = None
     """For a chatbot that keeps the dialogue itself: the key of the request that carries the conversation's id. It is
     then sent the new message alone, with the system prompt where there is one. None: all turns are sent each time."""
+    stream: Flag = False
+    """Ask for the answer in parts, for a chatbot that answers so alone or otherwise when it does; it is read once it is
+    whole. Token counts are asked for by ``stream_options``, which ``extra_body`` can override."""
 
     @model_validator(mode="after")
     def _address_and_keys(self) -> ChatEndpointConfig:

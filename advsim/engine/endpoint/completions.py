@@ -10,6 +10,7 @@ from email.utils import parsedate_to_datetime
 from enum import StrEnum
 from typing import Any
 
+from advsim.engine.endpoint.event_stream import whole_answer
 from advsim.engine.endpoint.key import EndpointKey
 from advsim.engine.endpoint.refused_keys import change_for, changed, refused_key, told
 from advsim.engine.endpoint.request import Endpoint, HttpAnswer, NoAnswerError, error_in, server_words
@@ -166,7 +167,7 @@ class ChatCompletions:
 
     async def _create(self, request: Mapping[str, Any]) -> ChatAnswer:
         try:
-            answer = await self._endpoint.post(request)
+            answer = whole_answer(await self._endpoint.post(request))
         except NoAnswerError as error:
             raise call_error_of(error, self._key) from None
         content = answer.json()

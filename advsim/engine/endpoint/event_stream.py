@@ -1,0 +1,83 @@
+"""An answer that is sent in parts, as server-sent events, put together to the answer that it is as a whole."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+from advsim.engine.endpoint.request import HttpAnswer, NoAnswerError
+from advsim.errors import one_line
+
+_END = "[DONE]"
+_TEXTS = ("content", "reasoning_content", "reasoning", "refusal")
+"""Keys of a message whose parts follow one another."""
+
+
+def whole_answer(answer: HttpAnswer) -> HttpAnswer:
+    """The chat completion that the events of ``answer`` make; an answer that is no stream, as it is.
+
+    Source of the events: the WHATWG HTML standard, "Server-sent events"; of what they say: OpenAI's API reference,
+    "The chat completion chunk object".
+
+    Raises:
+        NoAnswerError: the stream breaks off, or an event cannot be read.
+    """
+    if "text/event-stream" not in answer.headers.get("content-type", ""):
+        return answer
+    message: dict[str, str] = {}
+    choice: dict[str, Any] = {"message": message}
+    completion: dict[str, Any] = {"choices": [choice]}
+    has_ended = False
+    for event in _events(answer.body.decode("utf-8", "replace")):
+        if event == _END:
+            has_ended = True
+            break
+        chunk = _chunk(event)
+        if chunk.get("error"):
+            return replace(answer, body=json.dumps(chunk).encode())
+        if isinstance(chunk.get("usage"), dict):
+            completion["usage"] = chunk["usage"]
+        for part in _parts_of_first(chunk):
+            if part.get("finish_reason") is not None:
+                choice["finish_reason"] = part["finish_reason"]
+                has_ended = True
+            delta = part.get("delta")
+            for key in _TEXTS:
+                text = delta.get(key) if isinstance(delta, dict) else None
+                if isinstance(text, str):
+                    message[key] = message.get(key, "") + text
+    if not has_ended:
+        raise NoAnswerError("the stream broke off before its end", is_lasting=False)
+    return replace(answer, body=json.dumps(completion).encode())
+
+
+def _events(text: str) -> Iterator[str]:
+    """The data of each event; comments, names and numbers of events are passed over."""
+    data: list[str] = []
+    for line in [*text.replace("\r\n", "\n").replace("\r", "\n").split("\n"), ""]:
+        if line.startswith("data:"):
+            data.append(line.removeprefix("data:").removeprefix(" "))
+        elif not line and data:
+            yield "\n".join(data)
+            data = []
+
+
+def _chunk(event: str) -> dict[str, Any]:
+    try:
+        chunk = json.loads(event)
+    except (ValueError, RecursionError):
+        chunk = None
+    if not isinstance(chunk, dict):
+        words = one_line(event, max_characters=200)
+        raise NoAnswerError(f"an event of the stream is no chunk of a chat completion: {words}", is_lasting=False)
+    return chunk
+
+
+def _parts_of_first(chunk: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """What a chunk holds of the first choice, which is the only one that is asked for."""
+    choices = chunk.get("choices")
+    for choice in choices if isinstance(choices, list) else []:
+        if isinstance(choice, dict) and choice.get("index", 0) == 0:
+            yield choice
