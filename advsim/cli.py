@@ -359,6 +359,14 @@ def _serve_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="newest (default), sft, round_1, ... or zero_shot, the base model",
     )
+    parser.add_argument(
+        "--best-of",
+        type=int,
+        default=1,
+        metavar="N",
+        help="draw each message N times and send the one that the run's probe finds most like a person's (needs a run "
+        "with discriminator.on: prefixes); default: 1",
+    )
     parser.add_argument("--host", default="127.0.0.1", help="address to listen at; default: this machine alone")
     parser.add_argument("--port", type=int, default=8000, help="default: 8000; 0: a free one")
     parser.add_argument(

@@ -47,14 +47,14 @@ def num_canary_tokens(folder: RunDir) -> int:
     return len(plan_of(folder, config, at="zero_shot").canary.completion_ids)
 
 
-def plan_of(folder: RunDir, config: Config, *, at: str = "newest") -> ServePlan:
+def plan_of(folder: RunDir, config: Config, *, at: str = "newest", best_of: int = 1) -> ServePlan:
     """The plan to serve a run."""
-    return plan_serving(Run(folder), config, load_corpus(config.corpus), at=at)
+    return plan_serving(Run(folder), config, load_corpus(config.corpus), at=at, best_of=best_of)
 
 
-def scripted_plan(run: Run, *replies: str, at: str = "newest") -> ServePlan:
+def scripted_plan(run: Run, *replies: str, at: str = "newest", best_of: int = 1) -> ServePlan:
     """The plan to serve a run by engines that say these lines."""
-    plan = plan_of(run.folder, parse_config(run.config), at=at)
+    plan = plan_of(run.folder, parse_config(run.config), at=at, best_of=best_of)
     engine = dataclasses.replace(plan.spec.engine, kind="scripted", replies=replies)
     return dataclasses.replace(plan, spec=dataclasses.replace(plan.spec, engine=engine))
 

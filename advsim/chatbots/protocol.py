@@ -11,19 +11,23 @@ from advsim.records import Effort, Turn
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Utterance:
-    """A speaker's text with its tokens and the length of its prompt; ``effort`` is of a chatbot's reply."""
+    """A speaker's text with its tokens and the length of its prompt.
+
+    ``effort`` is of a chatbot's reply; ``num_drawn_tokens`` of all draws, where the text was chosen among several.
+    """
 
     text: str
     token_ids: tuple[int, ...]
     finished: bool
     num_prompt_tokens: int
     effort: Effort | None = None
+    num_drawn_tokens: int = 0
 
     @property
     def num_output_tokens(self) -> int:
-        """Tokens of the text: those that are here, else those that the chatbot told; 0 where it told none."""
+        """Tokens that were written: those that are here, else those that the chatbot told; 0 where it told none."""
         told = None if self.effort is None else self.effort.num_output_tokens
-        return len(self.token_ids) or told or 0
+        return self.num_drawn_tokens or len(self.token_ids) or told or 0
 
 
 class ChatbotSpeaker(Protocol):

@@ -9,6 +9,10 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictBool
 
+MAX_BEST_OF = 256
+BestOf = Annotated[int, Field(ge=1, le=MAX_BEST_OF, strict=True)]
+"""Draws among which one is chosen; 1: what is drawn is said."""
+
 Flag = StrictBool
 """``true`` or ``false``, never ``yes``, ``1`` or a text."""
 

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from advsim.config.base import Count, Flag, Seconds, Section, Seed
+from advsim.config.base import BestOf, Count, Flag, Seconds, Section, Seed
 from advsim.config.evaluate import EvaluateConfig
 
 FolderName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$", max_length=100)]
@@ -23,11 +23,14 @@ class SimulatorConfig(Section):
 
     name: FolderName
     run: Annotated[str, Field(min_length=1)] | None = None
-    """Folder of another run, on the same base model."""
+    """Folder of a run on the same base model: another one, or the sweep's own."""
     at: str | None = None
     """Which of that run's: ``zero_shot``, ``sft``, ``round_1``, ...; None: its last."""
     adapter: Annotated[str, Field(min_length=1)] | None = None
     """Folder of a LoRA adapter as PEFT writes it, of the same base model."""
+    best_of: BestOf = 1
+    """Of so many draws of each of its turns, the one is said that the run's probe finds most like what a person would
+    say there. Needs a ``run`` that trained one (``discriminator.on: prefixes``); 8 is a good number."""
     lines: tuple[str, ...] = ()
     """Fixed words, one a user turn, begun again where they end; ``[END]`` leaves the chat. No model is needed."""
     mixture: dict[str, Annotated[float, Field(gt=0.0, le=1e6, strict=True)]] = Field(default_factory=dict)
@@ -46,6 +49,11 @@ class SimulatorConfig(Section):
             raise ValueError(f"simulator {self.name}: at is a place in a run, but there is no run; leave it out")
         if self.at is not None and not _RUN_PLACE.fullmatch(self.at):
             raise ValueError(f"simulator {self.name}: at is {self.at!r}, expected zero_shot, sft or round_N")
+        if self.best_of > 1 and (self.run is None or self.at == "zero_shot"):
+            raise ValueError(
+                f"simulator {self.name}: best_of chooses by the probe of a run, which knows draws of its adapters; "
+                f"give run, and at: sft or round_N, or leave best_of out"
+            )
         if self.name in _TAKEN:
             raise ValueError(f"simulator {self.name}: that name is of the real side; choose another")
         if not all(line.strip() for line in self.lines):

@@ -19,6 +19,8 @@ END_TOKEN = "[END]"
 
 IGNORED_LABEL = -100
 
+_END_WITH_SPACE = re.compile(rf"\s*{re.escape(END_TOKEN)}\s*")
+
 
 def render_context(context: Context, *, skip_sessions: int = 0) -> str:
     """The context layers as text, one paragraph a layer, layers that are empty left out.
@@ -40,6 +42,11 @@ def strip_end(text: str) -> tuple[str, bool]:
     """Text before the end token, stripped, and whether the end token was there."""
     before, end_token, _ = text.partition(END_TOKEN)
     return before.strip(), bool(end_token)
+
+
+def without_end(text: str) -> str:
+    """The text without the end token, wherever it stands, and without space around it."""
+    return _END_WITH_SPACE.sub(" ", text).strip()
 
 
 def encode_text(tokenizer: PreTrainedTokenizerBase, text: str) -> tuple[int, ...]:

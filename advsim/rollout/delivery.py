@@ -11,6 +11,8 @@ from advsim.models.adapter import Canary
 from advsim.models.base import load_tokenizer, resolve_model
 from advsim.prompts.simulator import SimulatorPrompts
 from advsim.records import AdapterRef, Dialogue, user_turns
+from advsim.rollout.choice.best_of import ChoiceSpec
+from advsim.rollout.choice.turn_reader import PromptShape
 from advsim.run_folder.layout import TOO_LONG
 from advsim.run_folder.reader import Run
 
@@ -29,13 +31,15 @@ CANARY_TOKENS = 32
 class Delivery:
     """An adapter on its way to an engine: its files, and what its log-probabilities on the canary must be.
 
-    Where nobody knows them (an adapter of elsewhere) they are empty, and the hash alone is checked.
+    Where nobody knows them (an adapter of elsewhere) they are empty, and the hash alone is checked. ``choice`` comes
+    with an adapter whose turns are chosen among several draws.
     """
 
     adapter: AdapterRef
     files: Mapping[str, bytes]
     canary: Canary
     canary_logprobs: tuple[float, ...]
+    choice: ChoiceSpec | None = None
 
 
 def canary_of(dialogues: Sequence[Dialogue], prompts: SimulatorPrompts) -> Canary:
@@ -71,11 +75,26 @@ def canary_of_run(run: Run, config: Config, dialogues: Sequence[Dialogue]) -> Ca
     return canary_of([dialogue for dialogue in dialogues if dialogue.id not in left_out], prompts)
 
 
-def delivery_of(run: Run, version: int, canary: Canary) -> Delivery:
+def choice_of(run: Run, version: int) -> ChoiceSpec:
+    """What draws of an adapter of a run are chosen by.
+
+    Raises:
+        RunError: the run has no probe for it.
+    """
+    config = parse_config(run.config)
+    return ChoiceSpec(
+        probe=run.probe(version),
+        model=config.discriminator.model or config.model,
+        prompt=PromptShape(instructions=config.prompt.instructions, budget_tokens=config.prompt_budget_tokens),
+        max_texts=config.discriminator.scoring_batch_size,
+    )
+
+
+def delivery_of(run: Run, version: int, canary: Canary, *, best_of: int = 1) -> Delivery:
     """An adapter of a run, with what its log-probabilities on the canary of its training must be.
 
     Raises:
-        RunError: the run has no such adapter.
+        RunError: the run has no such adapter, or no probe to choose among ``best_of`` draws by.
     """
     adapter = run.adapter(version)
     return Delivery(
@@ -83,6 +102,7 @@ def delivery_of(run: Run, version: int, canary: Canary) -> Delivery:
         files=run.folder.read_files(adapter.path),
         canary=canary,
         canary_logprobs=run.canary_logprobs(version),
+        choice=choice_of(run, version) if best_of > 1 else None,
     )
 
 

@@ -6,6 +6,7 @@ driver --RolloutTask--> SimulatorActor --turns--> ChatbotActor (or the same engi
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ from advsim.models.base import load_tokenizer, resolve_model
 from advsim.prompts.simulator import SimulatorPrompts
 from advsim.prompts.text import END_TOKEN, strip_end
 from advsim.records import AdapterRef, Candidate, Context, Conversation, NextTurn, Scenario, Turn
+from advsim.rollout.choice.best_of import BestOf
 from advsim.rollout.delivery import Acknowledgement, Delivery
 from advsim.rollout.replay import ReplayedReply, ReplayRequest, replay
 from advsim.rollout.scratch import AdapterScratch
@@ -81,6 +83,7 @@ class NextTurnRequest:
     adapter: AdapterRef | None
     seed: int
     lines: tuple[str, ...] = ()  # the user says these in turn, and no model is asked
+    best_of: int = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,6 +95,7 @@ class UserTurnRequest:
     sampling: SamplingConfig
     adapter: AdapterRef | None
     seed: int
+    best_of: int = 1
 
 
 class SimulatorActor(EngineActor):
@@ -103,6 +107,8 @@ class SimulatorActor(EngineActor):
         self._name = name
         self._engine: Engine = build_engine(spec.engine)
         self._adapter: AdapterRef | None = None
+        self._best_of: BestOf | None = None
+        self._reading = asyncio.Lock()
         self._scratch = AdapterScratch()
         tokenizer = load_tokenizer(resolve_model(spec.engine.model))
         self._prompts = SimulatorPrompts(tokenizer, instructions=spec.instructions, budget_tokens=spec.budget_tokens)
@@ -134,6 +140,10 @@ class SimulatorActor(EngineActor):
             (folder / file_name).write_bytes(content)
         sha256 = adapter_sha256(folder)
         await self._engine.load_adapter(delivery.adapter, folder)
+        self._best_of = None
+        if delivery.choice is not None:
+            use_gpu = self._spec.engine.num_gpus > 0
+            self._best_of = await asyncio.to_thread(BestOf, delivery.choice, use_gpu=use_gpu)
         self._adapter = AdapterRef(version=delivery.adapter.version, path=delivery.adapter.path, sha256=sha256)
         canary = delivery.canary
         logprobs = await self._engine.logprobs(canary.prompt_ids, canary.completion_ids, use_adapter=True)
@@ -151,10 +161,10 @@ class SimulatorActor(EngineActor):
         Raises:
             DeliveryError: this engine does not hold the adapter the task asks for.
         """
-        self._require(task.adapter)
+        self._require(task.adapter, task.best_of)
         return await simulate(
             task,
-            simulator=self._speaker(task.adapter, self._spec.rollout.sampling, task.lines),
+            simulator=self._speaker(task.adapter, self._spec.rollout.sampling, task.lines, task.best_of),
             chatbot=self._chatbot(task.chatbot, task.seed),
             config=self._spec.rollout,
             instructions=self._spec.instructions,
@@ -230,8 +240,8 @@ class SimulatorActor(EngineActor):
 
     async def next_turn(self, request: NextTurnRequest) -> NextTurn:
         """The user's next turn on a real prefix."""
-        self._require(request.adapter)
-        speaker = self._speaker(request.adapter, request.sampling, request.lines)
+        self._require(request.adapter, request.best_of)
+        speaker = self._speaker(request.adapter, request.sampling, request.lines, request.best_of)
         said = await speaker.speak(request.scenario.context, request.prefix, seed=request.seed)
         return NextTurn(
             dialogue_id=request.scenario.id,
@@ -247,9 +257,9 @@ class SimulatorActor(EngineActor):
             DeliveryError: this engine does not hold the adapter the request asks for.
             ContextOverflowError: the prompt does not fit.
         """
-        self._require(request.adapter)
+        self._require(request.adapter, request.best_of)
         return await draw_user_turn(
-            self._speaker(request.adapter, request.sampling),
+            self._speaker(request.adapter, request.sampling, best_of=request.best_of),
             request.context,
             request.turns,
             seed=request.seed,
@@ -276,7 +286,9 @@ class SimulatorActor(EngineActor):
         super().close()
         self._scratch.remove()
 
-    def _require(self, adapter: AdapterRef | None) -> None:
+    def _require(self, adapter: AdapterRef | None, best_of: int = 1) -> None:
+        if best_of > 1 and self._best_of is None:
+            raise DeliveryError(f"{self._name} holds no probe to choose among {best_of} draws by; push it first")
         if adapter is None:
             return
         held = self._adapter
@@ -295,11 +307,17 @@ class SimulatorActor(EngineActor):
         return speakers[seed % len(speakers)]
 
     def _speaker(
-        self, adapter: AdapterRef | None, sampling: SamplingConfig, lines: Sequence[str] = ()
+        self, adapter: AdapterRef | None, sampling: SamplingConfig, lines: Sequence[str] = (), best_of: int = 1
     ) -> SimulatorSpeaker:
         if lines:
             return ScriptedSimulator(lines)
-        return _EngineSimulator(self, sampling, use_adapter=adapter is not None)
+        return _EngineSimulator(self, sampling, use_adapter=adapter is not None, best_of=best_of)
+
+    async def _choose(self, context: Context, turns: Sequence[Turn], texts: Sequence[str]) -> int:
+        """Index of the text that the probe chooses; one choice at a time computes."""
+        assert self._best_of is not None, "whoever asks for several draws was refused without it"
+        async with self._reading:
+            return await asyncio.to_thread(self._best_of.choose, context, turns, texts)
 
     def _request(
         self, prompt_ids: tuple[int, ...], sampling: SamplingConfig, *, use_adapter: bool, num_samples: int, seed: int
@@ -320,19 +338,24 @@ class SimulatorActor(EngineActor):
 class _EngineSimulator:
     """Speaks the user through an actor's engine."""
 
-    def __init__(self, actor: SimulatorActor, sampling: SamplingConfig, *, use_adapter: bool) -> None:
+    def __init__(self, actor: SimulatorActor, sampling: SamplingConfig, *, use_adapter: bool, best_of: int) -> None:
         self._actor = actor
         self._sampling = sampling
         self._use_adapter = use_adapter
+        self._best_of = best_of
 
     async def speak(self, context: Context, turns: Sequence[Turn], *, seed: int) -> Utterance:
         actor = self._actor
         prompt_ids = actor._prompts.prompt(context, turns)
-        request = actor._request(prompt_ids, self._sampling, use_adapter=self._use_adapter, num_samples=1, seed=seed)
-        completion = (await actor._engine.generate(request))[0]
+        request = actor._request(
+            prompt_ids, self._sampling, use_adapter=self._use_adapter, num_samples=self._best_of, seed=seed
+        )
+        draws = await actor._engine.generate(request)
+        chosen = 0 if len(draws) == 1 else await actor._choose(context, turns, [draw.text for draw in draws])
         return Utterance(
-            text=completion.text,
-            token_ids=completion.token_ids,
-            finished=completion.finished,
+            text=draws[chosen].text,
+            token_ids=draws[chosen].token_ids,
+            finished=draws[chosen].finished,
             num_prompt_tokens=len(prompt_ids),
+            num_drawn_tokens=sum(len(draw.token_ids) for draw in draws),
         )

@@ -23,7 +23,8 @@ from advsim.rollout.user_turn import SimulatorSpeaker, draw_user_turn
 class RolloutTask:
     """One conversation to simulate, with the adapter that has to speak it (None: the base model, zero-shot).
 
-    Where there are ``lines``, the user says these in turn, and no model is asked.
+    Where there are ``lines``, the user says these in turn, and no model is asked. Each turn is chosen from ``best_of``
+    draws.
     """
 
     conversation_id: str
@@ -32,6 +33,7 @@ class RolloutTask:
     adapter: AdapterRef | None
     seed: int
     lines: tuple[str, ...] = ()
+    best_of: int = 1
 
 
 async def simulate(

@@ -85,7 +85,7 @@ async def draw_user_turn(
     while True:
         said = await simulator.speak(context, turns, seed=seed + 1000 * attempt + len(turns))
         num_prompt_tokens += said.num_prompt_tokens
-        num_output_tokens += len(said.token_ids)
+        num_output_tokens += said.num_output_tokens
         text, ended = strip_end(said.text)
         # A bare end token is a user who leaves without a word: no turn, no fault.
         fault = None if ended and not text and turns else user_turn_fault(text, instructions=instructions)

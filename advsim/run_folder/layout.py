@@ -11,6 +11,7 @@ BASELINE = "baseline.json"
 SFT_METRICS = "sft/metrics.json"
 SFT_ADAPTER = "sft/adapter"
 ZERO_SHOT_TURNS = "held_out/zero_shot.parquet"
+PROBE_FILE = "probe.safetensors"
 REPORT = "report/index.html"
 EVALUATION_REPORT = "report/evaluation.html"
 EVALUATION_METRICS = "evaluation/metrics.json"
@@ -33,6 +34,11 @@ def adapter_folder(version: int) -> str:
 def adapter_metrics(version: int) -> str:
     """What the training of an adapter said: its SHA-256 and the canary's log-probabilities among others."""
     return SFT_METRICS if version == 0 else f"{round_folder(version)}/dpo.json"
+
+
+def discriminator_folder(number: int) -> str:
+    """Folder of the discriminator that a round trained."""
+    return f"{round_folder(number)}/discriminator"
 
 
 def held_out_turns(version: int, *, temperature: float | None = None) -> str:

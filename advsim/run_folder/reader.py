@@ -11,8 +11,10 @@ from advsim.run_folder.folder import RunDir
 from advsim.run_folder.layout import (
     BASELINE,
     MANIFEST,
+    PROBE_FILE,
     adapter_folder,
     adapter_metrics,
+    discriminator_folder,
     held_out_turns,
     round_folder,
 )
@@ -128,6 +130,21 @@ class Run:
             RunError: there is no such adapter.
         """
         return tuple(self._adapter_metrics(version)["canary_logprobs"])
+
+    def probe(self, version: int) -> dict[str, bytes]:
+        """Files of the probe that knows draws of an adapter: of the round that drew from it, else of that before.
+
+        Raises:
+            RunError: neither trained one, as ``discriminator.on: conversations`` does not.
+        """
+        for number in (version + 1, version):
+            folder = discriminator_folder(number)
+            if number > 0 and self.folder.exists(f"{folder}/{PROBE_FILE}"):
+                return dict(self.folder.read_files(folder))
+        raise RunError(
+            f"run {self.folder.location} has no probe that knows draws of adapter version {version}; train a round "
+            "with discriminator.on: prefixes"
+        )
 
     def held_out_turns(self, version: int, *, temperature: float | None = None) -> list[NextTurn]:
         """Next turns on real held-out prefixes by an adapter, -1 for the base model; empty while there are none.

@@ -18,11 +18,15 @@ from advsim.serve.errors import RequestError
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Spoken:
-    """A drawn message, and which simulator of the run it is from (``adapter`` None: the base model)."""
+    """A drawn message, and which simulator of the run it is from (``adapter`` None: the base model).
+
+    It was chosen from ``best_of`` draws.
+    """
 
     turn: UserTurn
     simulator: str
     adapter: AdapterRef | None
+    best_of: int = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,7 +61,7 @@ def answer_of(chat: Chat, spoken: Spoken) -> Answer:
         model=chat.model,
         text=text,
         finish_reason="length" if turn.is_cut and not turn.ended else "stop",
-        fingerprint=fingerprint(spoken.simulator, adapter),
+        fingerprint=fingerprint(spoken.simulator, adapter, best_of=spoken.best_of),
         usage={
             "prompt_tokens": turn.num_prompt_tokens,
             "completion_tokens": turn.num_output_tokens,
@@ -68,6 +72,7 @@ def answer_of(chat: Chat, spoken: Spoken) -> Answer:
             "simulator": spoken.simulator,
             "adapter_version": adapter.version if adapter else None,
             "adapter_sha256": adapter.sha256 if adapter else None,
+            "best_of": spoken.best_of,
             "scenario": chat.scenario,
             "seed": chat.seed,
             "num_regenerated": turn.num_regenerated,
@@ -75,9 +80,10 @@ def answer_of(chat: Chat, spoken: Spoken) -> Answer:
     )
 
 
-def fingerprint(simulator: str, adapter: AdapterRef | None) -> str:
-    """Which weights spoke, on one word."""
-    return f"{simulator}-{adapter.sha256[:12]}" if adapter else simulator
+def fingerprint(simulator: str, adapter: AdapterRef | None, *, best_of: int) -> str:
+    """Which weights spoke, and chosen from how many draws, in one word."""
+    chosen = f"-best-of-{best_of}" if best_of > 1 else ""
+    return f"{simulator}-{adapter.sha256[:12]}{chosen}" if adapter else simulator
 
 
 def completion(answer: Answer) -> dict[str, Any]:

@@ -36,6 +36,7 @@ class FrontSettings:
         defaults: of what a request does not say.
         key_sha256: of the key that lets in.
         timeout_s: for one message, waiting included.
+        best_of: draws of each message, of which one is chosen.
         max_body_bytes: of one request.
     """
 
@@ -47,6 +48,7 @@ class FrontSettings:
     defaults: Defaults
     key_sha256: bytes
     timeout_s: float
+    best_of: int = 1
     max_body_bytes: int = 2**20
 
 
@@ -174,9 +176,11 @@ class Front:
 
     def _load(self, name: str, epoch: int) -> tuple[Served, Delivery | None]:
         run = load_run(self.settings.location)
-        found, adapter = simulator_of(run, name)
-        served = Served(name=found, adapter=adapter, epoch=epoch)
-        return served, delivery_of(run, adapter.version, self.settings.canary) if adapter else None
+        best_of = self.settings.best_of
+        found, adapter = simulator_of(run, name, best_of=best_of)
+        served = Served(name=found, adapter=adapter, epoch=epoch, best_of=best_of)
+        canary = self.settings.canary
+        return served, delivery_of(run, adapter.version, canary, best_of=best_of) if adapter else None
 
     def _pinned(self, model: str, served: Served) -> str | None:
         name = self.settings.name
@@ -215,6 +219,7 @@ def served_json(served: Served) -> dict[str, Any]:
         "simulator": served.name,
         "adapter_version": adapter.version if adapter else None,
         "adapter_sha256": adapter.sha256 if adapter else None,
+        "best_of": served.best_of,
     }
 
 

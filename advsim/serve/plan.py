@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from advsim.config import Config
+from advsim.config.base import MAX_BEST_OF
 from advsim.corpus.load import Corpus
 from advsim.engine.protocol import EngineSpec
-from advsim.errors import ConfigError
+from advsim.errors import ConfigError, RunError
 from advsim.models.adapter import Canary
 from advsim.records import AdapterRef, Scenario, Split
 from advsim.rollout.delivery import canary_of_run
@@ -31,6 +32,7 @@ class ServePlan:
         scenarios: the dialogues that the run keeps from training, by id.
         canary: on which engines prove that they speak with an adapter.
         at: the simulator to begin with.
+        best_of: draws of each message, of which one is chosen.
         spec: of each engine.
     """
 
@@ -40,10 +42,11 @@ class ServePlan:
     scenarios: Mapping[str, Scenario]
     canary: Canary
     at: str
+    best_of: int
     spec: SimulatorSpec
 
 
-def plan_serving(run: Run, config: Config, corpus: Corpus, *, at: str = NEWEST) -> ServePlan:
+def plan_serving(run: Run, config: Config, corpus: Corpus, *, at: str = NEWEST, best_of: int = 1) -> ServePlan:
     """Read what is to be served.
 
     Args:
@@ -51,12 +54,13 @@ def plan_serving(run: Run, config: Config, corpus: Corpus, *, at: str = NEWEST) 
         config: its own, with overrides.
         corpus: the dialogues that it was made on.
         at: a simulator of the run, or :data:`NEWEST`.
+        best_of: draws of each message, of which the run's probe chooses one.
 
     Raises:
-        ConfigError: the run has no such simulator.
+        ConfigError: the run has no such simulator, or nothing to choose by.
         RunError: the run folder is damaged.
     """
-    name, _ = simulator_of(run, at)
+    name, _ = simulator_of(run, at, best_of=best_of)
     return ServePlan(
         location=run.folder.location,
         name=run.name,
@@ -64,19 +68,21 @@ def plan_serving(run: Run, config: Config, corpus: Corpus, *, at: str = NEWEST) 
         scenarios={d.id: d.scenario for d in corpus.dialogues if d.split is not Split.TRAIN},
         canary=canary_of_run(run, config, corpus.split(Split.TRAIN)),
         at=name,
+        best_of=best_of,
         spec=_spec(config),
     )
 
 
-def simulator_of(run: Run, name: str) -> tuple[str, AdapterRef | None]:
+def simulator_of(run: Run, name: str, *, best_of: int = 1) -> tuple[str, AdapterRef | None]:
     """A simulator of a run by name, and its adapter; None is the base model.
 
     Args:
         run: finished, or still training.
         name: ``zero_shot``, ``sft``, ``round_1``, ..., or :data:`NEWEST`, the last that is finished.
+        best_of: draws of each message, of which the run's probe chooses one.
 
     Raises:
-        ConfigError: the run has none of that name (yet).
+        ConfigError: the run has none of that name (yet), or nothing to choose by.
     """
     versions = {ZERO_SHOT: -1}
     if run.folder.exists(SFT_METRICS):
@@ -89,7 +95,20 @@ def simulator_of(run: Run, name: str) -> tuple[str, AdapterRef | None]:
             f"{', '.join(versions)}"
         )
     version = versions[wanted]
+    if best_of != 1:
+        _check_choice(run, wanted, version, best_of)
     return wanted, run.adapter(version) if version >= 0 else None
+
+
+def _check_choice(run: Run, name: str, version: int, best_of: int) -> None:
+    if not 1 <= best_of <= MAX_BEST_OF:
+        raise ConfigError(f"--best-of: got {best_of}, expected 1 to {MAX_BEST_OF} draws")
+    if version < 0:
+        raise ConfigError(f"--best-of chooses among draws of an adapter, and {name} has none; leave one of them out")
+    try:
+        run.probe(version)
+    except RunError as error:
+        raise ConfigError(f"--best-of: {error}") from None
 
 
 def _spec(config: Config) -> SimulatorSpec:

@@ -25,11 +25,15 @@ FetchDelivery = Callable[[], Awaitable[Delivery | None]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Served:
-    """A simulator of the run as it is served: ``epoch`` counts the changes, so that none is taken back by accident."""
+    """A simulator of the run as it is served: ``epoch`` counts the changes, so that none is taken back by accident.
+
+    Each message is chosen from ``best_of`` draws.
+    """
 
     name: str
     adapter: AdapterRef | None
     epoch: int
+    best_of: int = 1
 
 
 class SpeakingEngine:
@@ -122,6 +126,7 @@ class SpeakingEngine:
                 sampling=chat.sampling,
                 adapter=held.adapter,
                 seed=chat.seed,
+                best_of=held.best_of,
             )
             try:
                 turn = await self._actor.user_turn(request)
@@ -129,7 +134,7 @@ class SpeakingEngine:
                 raise RequestError(
                     400, f"messages: {overflow}", code="context_length_exceeded", param="messages"
                 ) from None
-            return Spoken(turn=turn, simulator=held.name, adapter=held.adapter)
+            return Spoken(turn=turn, simulator=held.name, adapter=held.adapter, best_of=held.best_of)
 
 
 def not_served(asked: str, served: str) -> RequestError:

@@ -66,6 +66,7 @@ def _requests(study: SweepPlan, simulator: Simulator, wanted: list[Prefix], atte
             adapter=simulator.adapter,
             seed=seeds[name, turn] + 1000 * attempt,
             lines=simulator.lines,
+            best_of=simulator.best_of,
         )
         for name, turn in wanted
     ]

@@ -275,6 +275,7 @@ def _task(study: SweepPlan, item: Item) -> RolloutTask:
         adapter=simulator.adapter,
         seed=item.seed,
         lines=simulator.lines,
+        best_of=simulator.best_of,
     )
 
 

@@ -56,6 +56,7 @@ def run(options: argparse.Namespace) -> int:
         ),
         key_sha256=key.sha256,
         timeout_s=plan.config.rollout.turn_timeout_s,
+        best_of=plan.best_of,
     )
     reporter = Reporter(file=sys.stderr)
     num = plan.config.resources.simulator.num_replicas
@@ -77,7 +78,8 @@ def run(options: argparse.Namespace) -> int:
 def _plan(options: argparse.Namespace) -> ServePlan:
     run_read = load_run(options.run_folder)
     config = serve_config(run_read, [*options.overrides, *corpus_override(options)], replicas=options.replicas)
-    return plan_serving(run_read, config, corpus_of_run(run_read, config.corpus), at=options.at)
+    corpus = corpus_of_run(run_read, config.corpus)
+    return plan_serving(run_read, config, corpus, at=options.at, best_of=options.best_of)
 
 
 def serve_config(run_read: Run, overrides: list[str], *, replicas: int | None) -> Config:
@@ -133,8 +135,9 @@ def started(plan: ServePlan, served: Served, *, host: str, port: int, variable: 
     body = (
         f'{{"model": "{plan.name}", "messages": [{{"role": "assistant", "content": "Hello, what brings you here?"}}]}}'
     )
+    speaks = fingerprint(served.name, served.adapter, best_of=served.best_of)
     lines = [
-        f"{plan.name} as {fingerprint(served.name, served.adapter)} answers at {url} (model {plan.name!r})",
+        f"{plan.name} as {speaks} answers at {url} (model {plan.name!r})",
         f"  curl {url}/chat/completions -H 'Content-Type: application/json' \\",
         f'    -H "Authorization: Bearer ${variable}" \\',
         f"    -d {shlex.quote(body)}",

@@ -10,12 +10,12 @@ from pathlib import Path
 
 from advsim.config import Config, SimulatorConfig, parse_config
 from advsim.config.paths import local_path
-from advsim.errors import AdvsimError, ConfigError
+from advsim.errors import AdvsimError, ConfigError, RunError
 from advsim.models.adapter import CONFIG_FILE, Canary, adapter_sha256
 from advsim.models.base import resolve_model
 from advsim.models.hashing import folder_sha256
 from advsim.records import AdapterRef
-from advsim.rollout.delivery import Delivery, delivery_of
+from advsim.rollout.delivery import Delivery, choice_of, delivery_of
 from advsim.run_folder.folder import config_changes
 from advsim.run_folder.reader import Run, load_run
 
@@ -35,6 +35,8 @@ class Simulator:
         files_of: where an adapter that is not of the sweep's own run lies: run and version, or a folder.
         lines: fixed words of the user; empty where a model speaks.
         mixture: (name, weight) of the simulators it draws from; empty where it speaks itself.
+        best_of: draws of each turn among which the probe of the adapter's run chooses.
+        probe_sha256: of that probe; empty where nothing is chosen.
     """
 
     name: str
@@ -42,6 +44,8 @@ class Simulator:
     files_of: tuple[Run, int] | str | None = None
     lines: tuple[str, ...] = ()
     mixture: tuple[tuple[str, float], ...] = ()
+    best_of: int = 1
+    probe_sha256: str = ""
 
     @property
     def speaks(self) -> bool:
@@ -55,7 +59,9 @@ class Simulator:
 
     @property
     def sha256(self) -> str:
-        """What makes it what it is: of the adapter, or of lines or weights; empty for the base model."""
+        """What makes it what it is: of the adapter and its choice, or of lines or weights; empty for the base model."""
+        if self.adapter is not None and self.best_of > 1:
+            return hashlib.sha256(f"{self.adapter.sha256} {self.best_of} {self.probe_sha256}".encode()).hexdigest()
         if self.adapter is not None:
             return self.adapter.sha256
         said = repr(self.lines or self.mixture)
@@ -107,13 +113,15 @@ def delivery(simulator: Simulator, own: Run | None, canary: Canary | None) -> De
     if simulator.files_of is None:
         assert own is not None and canary is not None, "an adapter without a place of its own is the run's"
         return delivery_of(own, simulator.adapter.version, canary)
+    choice = None
     if isinstance(simulator.files_of, str):
         folder = local_path(simulator.files_of, key="simulators.adapter")
         files = {file.name: file.read_bytes() for file in sorted(folder.glob("adapter_*"))}
     else:
         run, version = simulator.files_of
         files = dict(run.folder.read_files(run.adapter(version).path))
-    return Delivery(adapter=simulator.adapter, files=files, canary=_NO_CANARY, canary_logprobs=())
+        choice = choice_of(run, version) if simulator.best_of > 1 else None
+    return Delivery(adapter=simulator.adapter, files=files, canary=_NO_CANARY, canary_logprobs=(), choice=choice)
 
 
 def drawn(simulator: Simulator, scenario: str, seed: int) -> str:
@@ -153,7 +161,22 @@ def _other(config: SimulatorConfig, version: int, base: Config, own: Run | None)
     if adapter is None:
         return Simulator(name=config.name)
     ref = AdapterRef(version=version, path=adapter.path, sha256=adapter.sha256)
-    return Simulator(name=config.name, adapter=ref, files_of=(run, adapter.version))
+    return Simulator(
+        name=config.name,
+        adapter=ref,
+        files_of=(run, adapter.version),
+        best_of=config.best_of,
+        probe_sha256=_probe_sha256(config, run, adapter.version),
+    )
+
+
+def _probe_sha256(config: SimulatorConfig, run: Run, version: int) -> str:
+    if config.best_of == 1:
+        return ""
+    try:
+        return choice_of(run, version).sha256
+    except RunError as error:
+        raise ConfigError(f"simulator {config.name}, best_of: {error}") from None
 
 
 def _check_same_model(config: SimulatorConfig, run: Run, base: Config, own: Run | None) -> None:

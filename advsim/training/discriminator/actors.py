@@ -21,8 +21,8 @@ from advsim.models.base import resolve_model
 from advsim.models.embedder import FloatArray
 from advsim.models.precision import training_precision
 from advsim.records import ScoredTurn
-from advsim.training.discriminator.features import TurnReader
-from advsim.training.discriminator.inputs import PromptShape, ScoringRequest, TurnTexts, UserView
+from advsim.rollout.choice.turn_reader import PromptShape, TurnReader, TurnTexts
+from advsim.training.discriminator.inputs import ScoringRequest, UserView
 from advsim.training.discriminator.model import Discriminator
 from advsim.training.metrics import DiscriminatorMetrics
 
@@ -98,8 +98,7 @@ class DiscriminatorActor:
         if self._reader is None:
             self._reader = TurnReader(
                 base=self._base,
-                instructions=prompt.instructions,
-                budget_tokens=prompt.budget_tokens,
+                prompt=prompt,
                 dtype=self._dtype,
                 device=self._device,
                 max_texts=self._config.scoring_batch_size,

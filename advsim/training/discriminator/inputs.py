@@ -10,12 +10,11 @@ turn of every complete dialogue, real or simulated, ended by itself or cut.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
-from advsim.prompts.text import END_TOKEN, encode_text, render_context
+from advsim.prompts.text import END_TOKEN, encode_text, render_context, without_end
 from advsim.records import Context, Speaker, Turn
 
 if TYPE_CHECKING:
@@ -24,7 +23,6 @@ if TYPE_CHECKING:
 VisibleTurns = Literal["user", "all"]
 
 _MARKERS = {Speaker.USER: "User:", Speaker.CHATBOT: "Chatbot:"}
-_END_WITH_SPACE = re.compile(rf"\s*{re.escape(END_TOKEN)}\s*")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,24 +46,6 @@ class ScoringRequest:
     """Alternative texts for the user turn that follows ``prefix.turns``."""
 
     prefix: UserView
-    texts: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PromptShape:
-    """The simulator's prompt, in which turns are read."""
-
-    instructions: str
-    budget_tokens: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TurnTexts:
-    """Texts for the user turn behind a real prefix, none of them empty."""
-
-    dialogue_id: str
-    context: Context
-    prefix: tuple[Turn, ...]
     texts: tuple[str, ...]
 
 
@@ -164,11 +144,6 @@ def build_candidate_inputs(
     kept = segments[len(segments) - history :]
     prefix_ids = (*context_ids, *(token for segment in kept for token in (*segment.ids, *newline)))
     return CandidateInputs(prefix_ids=prefix_ids, candidate_ids=candidates)
-
-
-def without_end(text: str) -> str:
-    """The text without ``[END]``, wherever it stands, and without space around it."""
-    return _END_WITH_SPACE.sub(" ", text).strip()
 
 
 def _segments(tokenizer: PreTrainedTokenizerBase, view: UserView, visible_turns: VisibleTurns) -> list[_Segment]:

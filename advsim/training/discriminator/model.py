@@ -26,8 +26,8 @@ from advsim.config import DiscriminatorConfig
 from advsim.errors import RunError
 from advsim.models.adapter import save_adapter
 from advsim.models.base import load_tokenizer
+from advsim.models.batching import length_bucketed_batches, padded_groups
 from advsim.records import ScoredTurn, Speaker
-from advsim.training.discriminator.batching import length_bucketed_batches, padded_groups
 from advsim.training.discriminator.dataset import LabelledView, split_by_scenario
 from advsim.training.discriminator.inputs import (
     DiscriminatorInput,

@@ -8,11 +8,12 @@ from typing import Any
 from advsim.config import Config
 from advsim.models.embedder import FloatArray
 from advsim.records import ScoredTurn
+from advsim.rollout.choice.turn_reader import PromptShape, TurnTexts
 from advsim.runtime.actors import actor_failures
 from advsim.runtime.kept_actors import ActorPlan, KeptActors
 from advsim.runtime.placement import Pools, pool_requests, start_actor
 from advsim.training.discriminator.actors import DiscriminatorActor
-from advsim.training.discriminator.inputs import PromptShape, ScoringRequest, TurnTexts, UserView
+from advsim.training.discriminator.inputs import ScoringRequest, UserView
 from advsim.training.metrics import DiscriminatorMetrics
 
 _TURNS_AT_ONCE = 4

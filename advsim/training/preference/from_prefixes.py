@@ -19,14 +19,15 @@ from advsim.config import SamplingConfig
 from advsim.corpus.prefixes import Prefix, choose_prefixes, user_of, user_turn_number
 from advsim.errors import RunError
 from advsim.models.embedder import FloatArray
+from advsim.prompts.text import without_end
 from advsim.realism.folds import dialogue_folds
 from advsim.records import AdapterRef, Candidate, Dialogue, NextTurn, PreferencePair, Split
+from advsim.rollout.choice.probe import Probe, Turns, calibrated_slope
+from advsim.rollout.choice.turn_reader import TurnTexts
 from advsim.rollout.simulator_actor import DrawRequest
-from advsim.run_folder.layout import BASELINE, held_out_turns, round_folder
+from advsim.run_folder.layout import BASELINE, discriminator_folder, held_out_turns, round_folder
 from advsim.run_folder.tables import from_table, to_table
-from advsim.training.discriminator.inputs import TurnTexts, without_end
 from advsim.training.discriminator.metrics import JudgedTurn, measure, with_auc_bounds
-from advsim.training.discriminator.probe import Probe, Turns, calibrated_slope
 from advsim.training.preference.pairs import pair_candidates
 from advsim.training.preference.source import PairSource
 from advsim.training.run_metrics import Headroom
@@ -129,7 +130,7 @@ class FromPrefixes(PairSource):
             seconds=None,
         )
         users = [user_of(validation[dialogue_id]) for dialogue_id, _ in unseen_turns.places]
-        self.run.write_files(f"{folder}/discriminator", probe.files())
+        self.run.write_files(discriminator_folder(number), probe.files())
         self.run.write_table(f"{folder}/candidates.parquet", to_table(candidates, Candidate))
         self.run.write_table(f"{folder}/held_out_candidates.parquet", to_table(unseen_candidates, Candidate))
         self.run.write_json(f"{folder}/discriminator.json", with_auc_bounds(metrics, judged, users, seed=seed))

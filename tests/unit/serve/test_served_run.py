@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from made_up_probe import likes_likely_turns
 from served_run import add_adapter, plan_of, scripted_plan, write_served_run
 from starlette.testclient import TestClient
 
@@ -18,6 +19,7 @@ from advsim.errors import ConfigError, DeliveryError, EngineDiedError, EngineErr
 from advsim.records import Split
 from advsim.rollout.delivery import Acknowledgement, Delivery
 from advsim.run_folder.folder import RunDir
+from advsim.run_folder.layout import discriminator_folder
 from advsim.run_folder.reader import Run
 from advsim.serve.answer import Spoken
 from advsim.serve.chat import Chat, Defaults
@@ -62,8 +64,16 @@ class OneEngine:
 
 
 class Server:
-    def __init__(self, run: Run, *replies: str, at: str = "newest", timeout_s: float = 30.0, **defaults: Any) -> None:
-        plan = scripted_plan(run, *replies, at=at)
+    def __init__(
+        self,
+        run: Run,
+        *replies: str,
+        at: str = "newest",
+        timeout_s: float = 30.0,
+        best_of: int = 1,
+        **defaults: Any,
+    ) -> None:
+        plan = scripted_plan(run, *replies, at=at, best_of=best_of)
         self.run = run
         self.engines = OneEngine(plan)
         self.settings = FrontSettings(
@@ -75,6 +85,7 @@ class Server:
             defaults=Defaults(sampling=plan.config.rollout.sampling, **defaults),
             key_sha256=key_sha256(KEY),
             timeout_s=timeout_s,
+            best_of=plan.best_of,
             max_body_bytes=4_000,
         )
         self.front = Front(self.settings, self.engines)
@@ -120,6 +131,7 @@ def test_person_answers_in_openais_shape_and_says_which_adapter_spoke(server: Se
         "simulator": "round_1",
         "adapter_version": 1,
         "adapter_sha256": adapter.sha256,
+        "best_of": 1,
         "scenario": None,
         "seed": 7,
         "num_regenerated": 0,
@@ -450,3 +462,35 @@ def test_engine_does_not_speak_with_an_adapter_that_it_failed_to_prove(own_run: 
     with pytest.raises(DeliveryError, match="does not speak with it"):
         asyncio.run(server.front.served())
     assert server.ask().status_code == 500
+
+
+def test_of_several_draws_the_one_is_sent_that_the_runs_probe_chooses(own_run: Run, tiny_model: Path) -> None:
+    own_run.folder.write_files(discriminator_folder(1), likes_likely_turns(tiny_model))
+    lines = ("cant sleep lately", "idk, everything? mostly that i will fail", "my exams")
+    server = Server(own_run, *lines, best_of=3)
+    answers = [server.ask(seed=seed).json() for seed in range(3)]
+    assert len({answer["choices"][0]["message"]["content"] for answer in answers}) == 1  # alone, each would come
+    alone = Server(own_run, *lines)
+    assert len({alone.text(seed=seed) for seed in range(3)}) == 3
+    assert answers[0]["advsim"]["best_of"] == 3 and answers[0]["system_fingerprint"].endswith("-best-of-3")
+    assert answers[0]["usage"]["completion_tokens"] == sum(map(len, lines))  # all that was drawn
+    assert server.change("sft").status_code == 200 and server.ask().json()["advsim"]["simulator"] == "sft"
+    refused = server.change("zero_shot")
+    assert refused.status_code >= 400 and "draws of an adapter" in refused.text
+    assert server.ask().json()["advsim"]["simulator"] == "sft"
+
+
+@pytest.mark.parametrize(
+    ("at", "best_of", "said"),
+    [
+        ("newest", 4, "--best-of: .* has no probe that knows draws of adapter version 1; train .* prefixes"),
+        ("zero_shot", 4, "zero_shot has none"),
+        ("newest", 0, "got 0, expected 1 to 256 draws"),
+        ("newest", 300, "got 300, expected 1 to 256 draws"),
+    ],
+)
+def test_best_of_what_cannot_be_chosen_is_refused_before_an_engine_starts(
+    run: Run, at: str, best_of: int, said: str
+) -> None:
+    with pytest.raises(ConfigError, match=said):
+        plan_of(run.folder, parse_config(run.config), at=at, best_of=best_of)

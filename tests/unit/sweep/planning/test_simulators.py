@@ -3,13 +3,16 @@
 import json
 
 import pytest
+from made_up_probe import likes_likely_turns
 
 from advsim.config import SweepConfig, parse_config
 from advsim.corpus.load import load_corpus
 from advsim.errors import ConfigError, DeliveryError
 from advsim.models.adapter import adapter_sha256
+from advsim.rollout.choice.probe import Probe
 from advsim.rollout.delivery import Acknowledgement, check_acknowledgements
 from advsim.run_folder.folder import RunDir
+from advsim.run_folder.layout import discriminator_folder
 from advsim.run_folder.reader import load_run
 from advsim.sweep.planning.simulators import FIRST_OTHER_VERSION, choose_simulators, delivery, drawn
 from advsim.training.manifest import manifest
@@ -158,3 +161,35 @@ def test_a_sweep_that_cannot_work_is_refused_with_its_key(changes, said):
     SweepConfig(**sound)
     with pytest.raises(ValueError, match=said):
         SweepConfig(**{**sound, **changes})
+
+
+def test_best_of_n_is_a_simulator_of_its_own_for_each_n_and_each_probe(made_run, tiny_model):
+    config = made_run("r")
+    folder = RunDir(config.run_path)
+    folder.write_files(discriminator_folder(1), likes_likely_turns(tiny_model))
+    own = load_run(config.run_path)
+
+    def best_of(n, at="sft"):
+        keys = {"name": f"best_of_{n}", "run": config.run_path, "at": at, "best_of": n}
+        (chosen,) = choose_simulators(own, wanted(keys), config)
+        return chosen
+
+    plain, of_4, of_8 = best_of(1), best_of(4), best_of(8)
+    assert plain.sha256 == own.adapter(0).sha256
+    assert len({plain.sha256, of_4.sha256, of_8.sha256}) == 3
+    sent = delivery(of_8, own, None)
+    assert sent.choice.probe == likes_likely_turns(tiny_model) and delivery(plain, own, None).choice is None
+    assert sent.choice.prompt.instructions == config.prompt.instructions
+    changed = Probe.of_files(likes_likely_turns(tiny_model)).times(2.0).files()
+    folder.write_files(discriminator_folder(1), changed)
+    assert best_of(8).sha256 != of_8.sha256
+
+
+def test_best_of_without_a_probe_is_refused(made_run, tmp_path):
+    config = made_run("r")
+    keys = {"name": "a", "run": config.run_path, "at": "sft", "best_of": 8}
+    with pytest.raises(ConfigError, match=r"simulator a, best_of: .*no probe .* discriminator.on: prefixes"):
+        choose_simulators(load_run(config.run_path), wanted(keys), config)
+    for other in ({"adapter": str(tmp_path)}, {"lines": ["hi"]}, {"run": config.run_path, "at": "zero_shot"}):
+        with pytest.raises(ValueError, match="best_of chooses by the probe of a run"):
+            wanted({"name": "a", "best_of": 8, **other})

@@ -2,13 +2,13 @@ from dataclasses import replace
 
 import pytest
 
+from advsim.prompts.text import without_end
 from advsim.records import Context, Speaker, Turn
 from advsim.training.discriminator.inputs import (
     UserView,
     build_candidate_inputs,
     build_inputs,
     scoring_request,
-    without_end,
 )
 
 CONTEXT = Context(profile="a nurse", earlier_sessions=("first chat", "second chat"), session="sad about work")

@@ -2,7 +2,7 @@ import random
 
 import pytest
 
-from advsim.training.discriminator.batching import length_bucketed_batches, padded_groups
+from advsim.models.batching import length_bucketed_batches, padded_groups
 from advsim.training.discriminator.metrics import JudgedTurn, measure
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from advsim.training.discriminator.probe import Probe, Turns, calibrated_slope
+from advsim.rollout.choice.probe import Probe, Turns, calibrated_slope
 
 OPTIONS = {"num_components": 6, "inverse_penalty": 1.0}
 

@@ -10,8 +10,7 @@ from advsim.models.adapter import load_base
 from advsim.models.base import load_tokenizer
 from advsim.prompts.simulator import SimulatorPrompts
 from advsim.records import Context, Speaker, Turn
-from advsim.training.discriminator.features import STATISTICS, TurnReader
-from advsim.training.discriminator.inputs import TurnTexts
+from advsim.rollout.choice.turn_reader import STATISTICS, PromptShape, TurnReader, TurnTexts
 
 INSTRUCTIONS = "You write as the user."
 PREFIX = (Turn(speaker=Speaker.USER, text="hello there"), Turn(speaker=Speaker.CHATBOT, text="How are you today?"))
@@ -19,7 +18,8 @@ PREFIX = (Turn(speaker=Speaker.USER, text="hello there"), Turn(speaker=Speaker.C
 
 @pytest.fixture(scope="module")
 def reader(tiny_model):
-    return TurnReader(base=tiny_model, instructions=INSTRUCTIONS, budget_tokens=512, dtype="float32", max_texts=2)
+    prompt = PromptShape(instructions=INSTRUCTIONS, budget_tokens=512)
+    return TurnReader(base=tiny_model, prompt=prompt, dtype="float32", max_texts=2)
 
 
 def turn(*texts: str) -> TurnTexts:
@@ -28,7 +28,7 @@ def turn(*texts: str) -> TurnTexts:
 
 def test_features_of_a_text_do_not_hang_on_the_texts_beside_it(reader):
     together = reader.read(turn("I feel sad", "today", "thanks and hello there, I feel happy about work today", "sad"))
-    assert together.shape == (4, reader.num_features)
+    assert len(together) == 4
     for row, text in zip(together, ("I feel sad", "today"), strict=False):
         np.testing.assert_allclose(row, reader.read(turn(text))[0], atol=1e-4)
 

@@ -18,8 +18,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
 from advsim.models.embedder import FloatArray
-
-PROBE_FILE = "probe.safetensors"
+from advsim.run_folder.layout import PROBE_FILE
 
 IntArray = npt.NDArray[np.intp]
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +23,11 @@ from transformers import DynamicCache
 
 from advsim.models.adapter import load_base
 from advsim.models.base import load_tokenizer
+from advsim.models.batching import padded_groups
 from advsim.models.embedder import FloatArray
 from advsim.prompts.simulator import SimulatorPrompts
-from advsim.training.discriminator.batching import padded_groups
-from advsim.training.discriminator.inputs import TurnTexts, without_end
+from advsim.prompts.text import without_end
+from advsim.records import Context, Turn
 
 STATISTICS = (
     "mean log-probability",
@@ -47,30 +49,44 @@ _MAX_PADDED_TOKENS = 1024
 """Of the texts of one pass: each has its odds of every word of the vocabulary."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PromptShape:
+    """The simulator's prompt: a turn is read as the answer to it."""
+
+    instructions: str
+    budget_tokens: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TurnTexts:
+    """Texts for the user turn behind a prefix, none of them empty."""
+
+    dialogue_id: str
+    context: Context
+    prefix: tuple[Turn, ...]
+    texts: tuple[str, ...]
+
+
 class TurnReader:
     """Reads turns with a frozen language model.
 
     Args:
         base: folder of the model.
-        instructions: of the simulator: the model reads a turn as the answer to the simulator's own prompt.
-        budget_tokens: of that prompt.
+        prompt: in which turns are read.
         dtype: ``float32`` or ``bfloat16``.
         device: torch device.
         max_texts: of one pass.
     """
 
     def __init__(
-        self, *, base: Path, instructions: str, budget_tokens: int, dtype: str, device: str = "cpu", max_texts: int = 16
+        self, *, base: Path, prompt: PromptShape, dtype: str, device: str = "cpu", max_texts: int = 16
     ) -> None:
         self._device = torch.device(device)
         self._causal_lm = load_base(base, dtype=dtype).to(self._device).eval()
-        self._prompts = SimulatorPrompts(load_tokenizer(base), instructions=instructions, budget_tokens=budget_tokens)
+        self._prompts = SimulatorPrompts(
+            load_tokenizer(base), instructions=prompt.instructions, budget_tokens=prompt.budget_tokens
+        )
         self._max_texts = max_texts
-
-    @property
-    def num_features(self) -> int:
-        """Numbers a turn."""
-        return 2 * NUM_DEPTHS * int(self._causal_lm.config.get_text_config().hidden_size) + len(STATISTICS)
 
     def read(self, turn: TurnTexts) -> FloatArray:
         """Features of each text, shape (texts, features).

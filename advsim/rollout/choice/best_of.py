@@ -1,0 +1,92 @@
+"""Best of n: of several draws of a user turn, the one that the probe finds most like what a person would say there.
+
+engine ──n draws──> sound ones, each text once ──> TurnReader ──features──> Probe ──highest log-odds──> the turn
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from advsim.config import ModelConfig
+from advsim.models.base import resolve_model
+from advsim.models.precision import training_precision
+from advsim.prompts.text import strip_end
+from advsim.records import Context, Turn
+from advsim.rollout.choice.probe import Probe
+from advsim.rollout.choice.turn_reader import PromptShape, TurnReader, TurnTexts
+from advsim.rollout.faults import user_turn_fault
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChoiceSpec:
+    """What draws are chosen by.
+
+    Attributes:
+        probe: its files.
+        model: whose features it reads.
+        prompt: in which turns are read.
+        max_texts: that are read in one pass.
+    """
+
+    probe: Mapping[str, bytes]
+    model: ModelConfig
+    prompt: PromptShape
+    max_texts: int
+
+    @property
+    def sha256(self) -> str:
+        """Of the probe's files: with another one the same draws make another simulator."""
+        digest = hashlib.sha256()
+        for name, content in sorted(self.probe.items()):
+            digest.update(f"{name}\n{len(content)}\n".encode() + content)
+        return digest.hexdigest()
+
+
+class BestOf:
+    """Chooses among draws.
+
+    Args:
+        spec: by what.
+        use_gpu: read on the GPU that Ray assigned to this process.
+
+    Raises:
+        ConfigError: the model is not there.
+    """
+
+    def __init__(self, spec: ChoiceSpec, *, use_gpu: bool = False) -> None:
+        self._instructions = spec.prompt.instructions
+        self._probe = Probe.of_files(spec.probe)
+        self._reader = TurnReader(
+            base=resolve_model(spec.model),
+            prompt=spec.prompt,
+            dtype=training_precision(spec.model.dtype, on_gpu=use_gpu),
+            device="cuda" if use_gpu else "cpu",
+            max_texts=spec.max_texts,
+        )
+
+    def choose(self, context: Context, prefix: Sequence[Turn], draws: Sequence[str]) -> int:
+        """Index of the draw to say.
+
+        A draw with a fault is chosen where all have one. Whether the user leaves without a word is the first draw's
+        matter: with n chances to be passed over, people who leave so would stay.
+
+        Args:
+            context: what the user is told of themselves.
+            prefix: turns before.
+            draws: one or more, as they were sampled.
+        """
+        texts = [strip_end(draw)[0] for draw in draws]
+        if not texts[0] and prefix:
+            return 0
+        sound = [i for i, text in enumerate(texts) if user_turn_fault(text, instructions=self._instructions) is None]
+        first_of = {texts[i]: i for i in reversed(sound)}
+        if len(first_of) < 2:
+            return sound[0] if sound else 0
+        different = tuple(sorted(first_of, key=first_of.__getitem__))
+        request = TurnTexts(dialogue_id="", context=context, prefix=tuple(prefix), texts=different)
+        scores = self._probe.score(self._reader.read(request))
+        return first_of[different[int(np.argmax(scores))]]
