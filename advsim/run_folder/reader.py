@@ -78,6 +78,12 @@ class Run:
         return finished
 
     @property
+    def begun_discriminator(self) -> dict[str, Any]:
+        """Figures of the discriminator of the round that is not finished; empty where there is none."""
+        name = f"{round_folder(len(self.rounds) + 1)}/discriminator.json"
+        return self.folder.read_object(name) if self.folder.exists(name) else {}
+
+    @property
     def num_rollouts(self) -> int:
         """Rounds that have conversations, finished or not."""
         num = 0

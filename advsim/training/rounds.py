@@ -39,7 +39,6 @@ from advsim.records import (
 from advsim.rollout.delivery import canary_of, delivery_of
 from advsim.rollout.pool import PushResult, RolloutPool
 from advsim.rollout.turn_loop import RolloutTask
-from advsim.run_folder.events import record_event
 from advsim.run_folder.folder import RunDir
 from advsim.run_folder.journal import Journal
 from advsim.run_folder.layout import (
@@ -184,7 +183,6 @@ class Training:
         )
         signal = decide_on_signal(number, self._discriminator(folder), self.config.stop)
         if signal is not None:
-            record_event(self.run, signal.explanation)
             return signal
         stage(
             "preference",

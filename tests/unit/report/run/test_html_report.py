@@ -136,6 +136,24 @@ def test_run_without_a_verdict_renders(manifest: Any, baseline: Any, rounds: Any
     assert "After round" not in page and ">None<" not in page
 
 
+@pytest.mark.parametrize("num_finished", [0, 2])
+def test_a_round_without_signal_is_told_of_and_one_that_goes_on_is_not(
+    num_finished: int, manifest: Any, baseline: Any, rounds: Any
+) -> None:
+    kept = {"baseline": baseline, "rounds": rounds[:num_finished]}
+    manifest["config"]["stop"] = {"min_discriminator_auc": 0.6}
+    pages = [
+        render_run(
+            read_metrics(manifest=manifest, **kept, begun={"auc": 0.62, "auc_low": low, "auc_high": 0.66}),
+            conversations={},
+            reals={},
+        )
+        for low in (0.58, 0.6)
+    ]
+    assert f"Round {num_finished + 1} is not trained" in pages[0] and "0.62 [0.58, 0.66]" in pages[0]
+    assert "lie above 0.60" in pages[0] and "is not trained" not in pages[1]
+
+
 def test_unfinished_run_renders(manifest: Any) -> None:
     page = render(manifest=manifest, baseline=None, rounds=[], conversations={}, reals={})
     assert "No round is finished yet" in page
