@@ -18,7 +18,7 @@ _REMEDY = "the file was not written by this version, run the stage again"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunMetrics:
-    """All figures of a run, rounds in order; ``begun`` is the discriminator of the round after them, where it has one."""
+    """All figures of a run, rounds in order; ``begun``: the discriminator of a round after them that has no more."""
 
     manifest: Manifest = field(default_factory=Manifest)
     baseline: Baseline = field(default_factory=Baseline)
@@ -72,14 +72,13 @@ def read_metrics(
         )
         for metrics in rounds
     ]
-    of_begun = f"discriminator.json of round {len(rounds) + 1}"
+    where_begun = f"discriminator.json of round {len(rounds) + 1}"
+    judged = begun and read_values(DiscriminatorMetrics, _without_holes(begun), where=where_begun, remedy=_REMEDY)
     return RunMetrics(
         manifest=read_values(Manifest, manifest or {}, where="manifest.json", remedy=_REMEDY),
         baseline=read_values(Baseline, _without_holes(baseline or {}), where="baseline.json", remedy=_REMEDY),
         rounds=tuple(sorted(read, key=lambda metrics: metrics.round)),
-        begun=read_values(DiscriminatorMetrics, _without_holes(begun), where=of_begun, remedy=_REMEDY)
-        if begun
-        else None,
+        begun=judged or None,
     )
 
 
