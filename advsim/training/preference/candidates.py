@@ -11,8 +11,8 @@ from advsim.training.discriminator.dataset import simulated_view
 from advsim.training.discriminator.inputs import ScoringRequest, scoring_request
 from advsim.training.preference.reward import p_real_before, rewarded_candidate
 
-Drawn = Mapping[tuple[str, int], Sequence[Candidate]]
-"""Candidates by (conversation id, turn)."""
+Drawn = dict[tuple[str, int], list[Candidate]]
+"""Candidates by conversation (or real dialogue) and turn."""
 
 
 def candidate_requests(

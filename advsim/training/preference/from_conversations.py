@@ -58,11 +58,7 @@ class FromConversations(PairSource):
         requests = candidate_requests(
             targets, conversations, dialogues, config=config, adapter=adapter, seed=self.config.seed + 7919 * number
         )
-        drawn: dict[tuple[str, int], list[Candidate]] = {}
-        with self.reporter.stage(f"{name} candidates", total=len(requests), unit="turn") as stage:
-            for group in self.rollouts.candidates(requests):
-                drawn[group[0].conversation_id, group[0].turn] = group
-                stage.advance()
+        drawn = self.drawn(self.rollouts.candidates(requests), f"{name} candidates", num_turns=len(requests))
         requests_to_score = scoring_requests(
             drawn, conversations, dialogues, max_user_turns=self.config.rollout.max_user_turns
         )

@@ -28,11 +28,11 @@ from advsim.rollout.simulator_actor import DrawRequest
 from advsim.run_folder.layout import BASELINE, discriminator_folder, held_out_turns, round_folder
 from advsim.run_folder.tables import from_table, to_table
 from advsim.training.discriminator.metrics import JudgedTurn, measure, with_auc_bounds
+from advsim.training.metrics import DiscriminatorMetrics
+from advsim.training.preference.candidates import Drawn
 from advsim.training.preference.pairs import pair_candidates
 from advsim.training.preference.source import PairSource
 from advsim.training.run_metrics import Headroom
-
-_Draws = dict[Prefix, list[Candidate]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,7 +50,7 @@ class _PlacedTurns:
     candidates: list[Candidate | None]
 
     @classmethod
-    def of(cls, features: dict[Prefix, FloatArray], draws: _Draws, prefixes: Sequence[Prefix]) -> _PlacedTurns:
+    def of(cls, features: dict[Prefix, FloatArray], draws: Drawn, prefixes: Sequence[Prefix]) -> _PlacedTurns:
         """The turns of these prefixes, of which some may have no draw."""
         drawn = [place for place in prefixes if place in draws]
         if not drawn:
@@ -113,27 +113,11 @@ class FromPrefixes(PairSource):
         probe, scores = self._fit(turns.turns).times(slope), slope * scores
         unseen_scores = probe.score(unseen_turns.turns.features)
         candidates, unseen_candidates = turns.scored(scores), unseen_turns.scored(unseen_scores)
-        judged = [
-            JudgedTurn(
-                user_turn=user_turn_number(validation[dialogue_id], turn),
-                label=int(is_real),
-                p_real=float(expit(score)),
-            )
-            for (dialogue_id, turn), is_real, score in zip(
-                unseen_turns.places, unseen_turns.turns.is_real, unseen_scores, strict=True
-            )
-        ]
-        metrics = measure(
-            judged,
-            num_train_turns=len(turns.places),
-            num_held_out_scenarios=len({dialogue_id for dialogue_id, _ in unseen_turns.places}),
-            seconds=None,
-        )
-        users = [user_of(validation[dialogue_id]) for dialogue_id, _ in unseen_turns.places]
+        metrics = self._metrics(unseen_turns, unseen_scores, validation, num_train_turns=len(turns.places))
         self.run.write_files(discriminator_folder(number), probe.files())
         self.run.write_table(f"{folder}/candidates.parquet", to_table(candidates, Candidate))
         self.run.write_table(f"{folder}/held_out_candidates.parquet", to_table(unseen_candidates, Candidate))
-        self.run.write_json(f"{folder}/discriminator.json", with_auc_bounds(metrics, judged, users, seed=seed))
+        self.run.write_json(f"{folder}/discriminator.json", metrics)
         with self.reporter.stage(f"{name} headroom"):
             self.run.write_json(f"{folder}/headroom.json", self._headroom(unseen_candidates))
 
@@ -174,7 +158,7 @@ class FromPrefixes(PairSource):
         number: int,
         name: str,
         sampling: SamplingConfig,
-    ) -> _Draws:
+    ) -> Drawn:
         requests = [
             DrawRequest(
                 dialogue_id=dialogue_id,
@@ -187,15 +171,9 @@ class FromPrefixes(PairSource):
             )
             for index, (dialogue_id, turn) in enumerate(prefixes)
         ]
-        draws: _Draws = {}
-        with self.reporter.stage(name, total=len(requests), unit="turn") as stage:
-            for group in self.rollouts.draws(requests):
-                if group:
-                    draws[group[0].conversation_id, group[0].turn] = group
-                stage.advance()
-        return draws
+        return self.drawn(self.rollouts.draws(requests), name, num_turns=len(requests))
 
-    def _read(self, dialogues: dict[str, Dialogue], draws: _Draws, name: str) -> dict[Prefix, FloatArray]:
+    def _read(self, dialogues: dict[str, Dialogue], draws: Drawn, name: str) -> dict[Prefix, FloatArray]:
         """Features of the real turn and then of each draw, by prefix."""
         requests = [
             TurnTexts(
@@ -212,6 +190,27 @@ class FromPrefixes(PairSource):
                 features[request.dialogue_id, len(request.prefix)] = rows
                 stage.advance()
         return features
+
+    def _metrics(
+        self, unseen: _PlacedTurns, scores: FloatArray, dialogues: dict[str, Dialogue], *, num_train_turns: int
+    ) -> DiscriminatorMetrics:
+        """What the scores of turns are worth that neither simulator nor probe was trained on."""
+        judged = [
+            JudgedTurn(
+                user_turn=user_turn_number(dialogues[dialogue_id], turn),
+                label=int(is_real),
+                p_real=float(expit(score)),
+            )
+            for (dialogue_id, turn), is_real, score in zip(unseen.places, unseen.turns.is_real, scores, strict=True)
+        ]
+        metrics = measure(
+            judged,
+            num_train_turns=num_train_turns,
+            num_held_out_scenarios=len({dialogue_id for dialogue_id, _ in unseen.places}),
+            seconds=None,
+        )
+        users = [user_of(dialogues[dialogue_id]) for dialogue_id, _ in unseen.places]
+        return with_auc_bounds(metrics, judged, users, seed=self.config.seed)
 
     def _fit(self, turns: Turns) -> Probe:
         config = self.config.discriminator.prefixes

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import ClassVar
 
 from advsim.config import Config
 from advsim.corpus.load import Corpus
 from advsim.prompts.simulator import SimulatorPrompts
-from advsim.records import AdapterRef
+from advsim.records import AdapterRef, Candidate
 from advsim.rollout.pool import RolloutPool
 from advsim.run_folder.folder import RunDir
 from advsim.runtime.progress import Reporter
 from advsim.training.discriminator.pool import ScorerPool
 from advsim.training.held_out import HeldOut
+from advsim.training.preference.candidates import Drawn
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +45,22 @@ class PairSource(ABC):
     held_out: HeldOut
     reporter: Reporter
     push: Callable[[int], AdapterRef]
+
+    def drawn(self, groups: Iterable[list[Candidate]], name: str, *, num_turns: int) -> Drawn:
+        """Candidates by turn as their groups come; a turn whose draws are all empty has none.
+
+        Args:
+            groups: of one turn each.
+            name: in progress bars.
+            num_turns: that were asked for.
+        """
+        drawn: Drawn = {}
+        with self.reporter.stage(name, total=num_turns, unit="turn") as stage:
+            for group in groups:
+                if group:
+                    drawn[group[0].conversation_id, group[0].turn] = group
+                stage.advance()
+        return drawn
 
     @abstractmethod
     def train(self, number: int, name: str) -> None:
