@@ -18,8 +18,10 @@ quickstart: setup
 	$(BIN)/advsim train configs/quickstart.yaml
 	$(BIN)/python examples/three_bots.py --scenarios examples/personas.yaml --num-conversations 12
 
+# Unit tests are mostly Python and share the cores; those that start engines have them to themselves.
 test: setup
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/unit -n auto --maxprocesses 4 --dist loadfile
+	$(BIN)/python -m pytest tests --ignore tests/unit
 
 check: setup
 	$(BIN)/ruff check .
