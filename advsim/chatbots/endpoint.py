@@ -31,7 +31,10 @@ class ChatEndpoint:
         access = read_access(endpoint, section=SETTINGS)
         self._session_field = endpoint.session_field
         stream = {"stream": True, "stream_options": {"include_usage": True}} if endpoint.stream else {}
-        self._request: dict[str, Any] = access.admitted({"model": endpoint.model, **stream, **endpoint.extra_body})
+        request = access.admitted({"model": endpoint.model, **stream, **endpoint.extra_body})
+        if request.get("stream_options", stream) is None:  # left out for a server that refuses the key
+            del request["stream_options"]
+        self._request: dict[str, Any] = request
         self._before = [{"role": "system", "content": config.system_prompt}] if config.system_prompt else []
         for example in config.examples or ():
             self._before += [

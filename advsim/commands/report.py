@@ -104,6 +104,6 @@ def write_report(run: Run, corpus: Corpus) -> None:
     shown = {metrics["round"]: run.conversations(metrics["round"]) for metrics in (rounds[:1] + rounds[-1:])}
     scenario_ids = {conversation.scenario_id for conversations in shown.values() for conversation in conversations}
     reals = {dialogue.id: dialogue for dialogue in corpus.dialogues if dialogue.id in scenario_ids}
-    metrics = read_metrics(manifest=run.manifest, baseline=run.baseline, rounds=rounds, begun=run.begun_discriminator)
+    metrics = read_metrics(manifest=run.manifest, baseline=run.baseline, rounds=rounds, no_signal=run.no_signal)
     page = render_run(metrics, conversations=shown, reals=reals)
     run.folder.write_bytes(REPORT, page.encode())

@@ -170,7 +170,7 @@ class ChatEndpointConfig(_Address):
     then sent the new message alone, with the system prompt where there is one. None: all turns are sent each time."""
     stream: Flag = False
     """Ask for the answer in parts, for a chatbot that answers so alone or otherwise when it does; it is read once it is
-    whole. Token counts are asked for by ``stream_options``, which ``extra_body`` can override."""
+    whole. Token counts are asked for by ``stream_options``, which ``extra_body`` can override; null leaves it out."""
 
     @model_validator(mode="after")
     def _address_and_keys(self) -> ChatEndpointConfig:

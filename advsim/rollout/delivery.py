@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from advsim.config import Config, parse_config
-from advsim.errors import DeliveryError
+from advsim.config import Config, ModelConfig, parse_config
+from advsim.errors import DeliveryError, RunError
 from advsim.models.adapter import Canary
-from advsim.models.base import load_tokenizer, resolve_model
+from advsim.models.base import check_model, load_tokenizer, resolve_model
 from advsim.prompts.simulator import SimulatorPrompts
 from advsim.records import AdapterRef, Dialogue, user_turns
-from advsim.rollout.choice.best_of import ChoiceSpec
-from advsim.rollout.choice.turn_reader import PromptShape
+from advsim.rollout.choice.spec import ChoiceSpec, PromptShape
 from advsim.run_folder.layout import TOO_LONG
 from advsim.run_folder.reader import Run
 
@@ -75,26 +74,41 @@ def canary_of_run(run: Run, config: Config, dialogues: Sequence[Dialogue]) -> Ca
     return canary_of([dialogue for dialogue in dialogues if dialogue.id not in left_out], prompts)
 
 
-def choice_of(run: Run, version: int) -> ChoiceSpec:
+def choice_of(run: Run, version: int, model: ModelConfig) -> ChoiceSpec:
     """What draws of an adapter of a run are chosen by.
 
+    Args:
+        run: that trained a probe.
+        version: of the adapter.
+        model: that the probe reads with, where it lies now: ``discriminator.model``, else the base model.
+
     Raises:
-        RunError: the run has no probe for it.
+        RunError: the run has no probe for it, or one that found no signal.
+        ConfigError: the model is not there.
     """
     config = parse_config(run.config)
+    number = run.probe_round(version)
+    low, least = run.probe_auc_low(number), config.stop.min_discriminator_auc
+    if low is not None and low < least:
+        raise RunError(
+            f"the probe of round {number} of {run.folder.location} tells draws of adapter version {version} from real "
+            f"turns with an AUC whose interval begins at {low:.2f}, below {least:.2f} (stop.min_discriminator_auc): "
+            "choosing by it gains nothing"
+        )
+    check_model(model, key="model.path of the probe's reader")
     return ChoiceSpec(
-        probe=run.probe(version),
-        model=config.discriminator.model or config.model,
+        probe=run.probe(number),
+        model=model,
         prompt=PromptShape(instructions=config.prompt.instructions, budget_tokens=config.prompt_budget_tokens),
         max_texts=config.discriminator.scoring_batch_size,
     )
 
 
-def delivery_of(run: Run, version: int, canary: Canary, *, best_of: int = 1) -> Delivery:
+def delivery_of(run: Run, version: int, canary: Canary, choice: ChoiceSpec | None = None) -> Delivery:
     """An adapter of a run, with what its log-probabilities on the canary of its training must be.
 
     Raises:
-        RunError: the run has no such adapter, or no probe to choose among ``best_of`` draws by.
+        RunError: the run has no such adapter.
     """
     adapter = run.adapter(version)
     return Delivery(
@@ -102,7 +116,7 @@ def delivery_of(run: Run, version: int, canary: Canary, *, best_of: int = 1) -> 
         files=run.folder.read_files(adapter.path),
         canary=canary,
         canary_logprobs=run.canary_logprobs(version),
-        choice=choice_of(run, version) if best_of > 1 else None,
+        choice=choice,
     )
 
 

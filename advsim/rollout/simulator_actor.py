@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from advsim.chatbots.actor import RemoteChatbot
 from advsim.chatbots.on_engine import EngineChatbot, chatbot_prompts, named_chatbot
@@ -25,13 +26,18 @@ from advsim.models.base import load_tokenizer, resolve_model
 from advsim.prompts.simulator import SimulatorPrompts
 from advsim.prompts.text import END_TOKEN, strip_end
 from advsim.records import AdapterRef, Candidate, Context, Conversation, NextTurn, Scenario, Turn
-from advsim.rollout.choice.best_of import BestOf
+from advsim.rollout.choice.spec import ChoiceSpec
 from advsim.rollout.delivery import Acknowledgement, Delivery
 from advsim.rollout.replay import ReplayedReply, ReplayRequest, replay
 from advsim.rollout.scratch import AdapterScratch
 from advsim.rollout.turn_loop import RolloutTask, simulate
 from advsim.rollout.user_turn import ScriptedSimulator, SimulatorSpeaker, UserTurn, draw_user_turn
 from advsim.runtime.actors import redirect_output
+
+if TYPE_CHECKING:
+    from advsim.rollout.choice.best_of import BestOf
+
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,7 +114,7 @@ class SimulatorActor(EngineActor):
         self._engine: Engine = build_engine(spec.engine)
         self._adapter: AdapterRef | None = None
         self._best_of: BestOf | None = None
-        self._reading = asyncio.Lock()
+        self._reader = ThreadPoolExecutor(1, "reader")  # one choice at a time, also where nobody waits for the last
         self._scratch = AdapterScratch()
         tokenizer = load_tokenizer(resolve_model(spec.engine.model))
         self._prompts = SimulatorPrompts(tokenizer, instructions=spec.instructions, budget_tokens=spec.budget_tokens)
@@ -139,11 +145,9 @@ class SimulatorActor(EngineActor):
         for file_name, content in delivery.files.items():
             (folder / file_name).write_bytes(content)
         sha256 = adapter_sha256(folder)
+        best_of = None if delivery.choice is None else await self._in_reader(self._read_choice, delivery.choice)
         await self._engine.load_adapter(delivery.adapter, folder)
-        self._best_of = None
-        if delivery.choice is not None:
-            use_gpu = self._spec.engine.num_gpus > 0
-            self._best_of = await asyncio.to_thread(BestOf, delivery.choice, use_gpu=use_gpu)
+        self._best_of = best_of
         self._adapter = AdapterRef(version=delivery.adapter.version, path=delivery.adapter.path, sha256=sha256)
         canary = delivery.canary
         logprobs = await self._engine.logprobs(canary.prompt_ids, canary.completion_ids, use_adapter=True)
@@ -284,6 +288,7 @@ class SimulatorActor(EngineActor):
     def close(self) -> None:
         """End the engine and its processes, and remove the adapters on this machine's disk."""
         super().close()
+        self._reader.shutdown(wait=False, cancel_futures=True)
         self._scratch.remove()
 
     def _require(self, adapter: AdapterRef | None, best_of: int = 1) -> None:
@@ -314,10 +319,17 @@ class SimulatorActor(EngineActor):
         return _EngineSimulator(self, sampling, use_adapter=adapter is not None, best_of=best_of)
 
     async def _choose(self, context: Context, turns: Sequence[Turn], texts: Sequence[str]) -> int:
-        """Index of the text that the probe chooses; one choice at a time computes."""
+        """Index of the text that the probe chooses."""
         assert self._best_of is not None, "whoever asks for several draws was refused without it"
-        async with self._reading:
-            return await asyncio.to_thread(self._best_of.choose, context, turns, texts)
+        return await self._in_reader(self._best_of.choose, context, turns, texts)
+
+    def _read_choice(self, choice: ChoiceSpec) -> BestOf:
+        from advsim.rollout.choice.best_of import BestOf
+
+        return BestOf(choice, use_gpu=self._spec.engine.num_gpus > 0)
+
+    async def _in_reader(self, function: Callable[..., Result], *arguments: Any) -> Result:
+        return await asyncio.get_running_loop().run_in_executor(self._reader, function, *arguments)
 
     def _request(
         self, prompt_ids: tuple[int, ...], sampling: SamplingConfig, *, use_adapter: bool, num_samples: int, seed: int

@@ -41,6 +41,11 @@ def discriminator_folder(number: int) -> str:
     return f"{round_folder(number)}/discriminator"
 
 
+def no_signal(number: int) -> str:
+    """The decision to end the rounds before this one trains."""
+    return f"{round_folder(number)}/no_signal.json"
+
+
 def held_out_turns(version: int, *, temperature: float | None = None) -> str:
     """Next turns on real held-out prefixes by an adapter; -1 is the base model.
 

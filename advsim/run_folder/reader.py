@@ -16,6 +16,7 @@ from advsim.run_folder.layout import (
     adapter_metrics,
     discriminator_folder,
     held_out_turns,
+    no_signal,
     round_folder,
 )
 from advsim.run_folder.tables import from_table, read_conversations
@@ -78,9 +79,9 @@ class Run:
         return finished
 
     @property
-    def begun_discriminator(self) -> dict[str, Any]:
-        """Figures of the discriminator of the round that is not finished; empty where there is none."""
-        name = f"{round_folder(len(self.rounds) + 1)}/discriminator.json"
+    def no_signal(self) -> dict[str, Any]:
+        """Why the round after the finished ones is not trained; empty where it is, or has not come so far."""
+        name = no_signal(len(self.rounds) + 1)
         return self.folder.read_object(name) if self.folder.exists(name) else {}
 
     @property
@@ -137,16 +138,28 @@ class Run:
         """
         return tuple(self._adapter_metrics(version)["canary_logprobs"])
 
-    def probe(self, version: int) -> dict[str, bytes]:
-        """Files of the probe that knows draws of an adapter: of the round that drew from it, else of that before.
+    def probe(self, number: int) -> dict[str, bytes]:
+        """Files of the probe that a round trained.
+
+        Raises:
+            RunError: it trained none.
+        """
+        return dict(self.folder.read_files(discriminator_folder(number)))
+
+    def probe_auc_low(self, number: int) -> float | None:
+        """Lower bound of the AUC of a round's probe on dialogues never seen; None where there are too few users."""
+        low = self.folder.read_object(f"{round_folder(number)}/discriminator.json").get("auc_low")
+        return float(low) if isinstance(low, int | float) else None
+
+    def probe_round(self, version: int) -> int:
+        """The round whose probe knows draws of an adapter best: the one that drew from it, else the one that made it.
 
         Raises:
             RunError: neither trained one, as ``discriminator.on: conversations`` does not.
         """
         for number in (version + 1, version):
-            folder = discriminator_folder(number)
-            if number > 0 and self.folder.exists(f"{folder}/{PROBE_FILE}"):
-                return dict(self.folder.read_files(folder))
+            if number > 0 and self.folder.exists(f"{discriminator_folder(number)}/{PROBE_FILE}"):
+                return number
         raise RunError(
             f"run {self.folder.location} has no probe that knows draws of adapter version {version}; train a round "
             "with discriminator.on: prefixes"

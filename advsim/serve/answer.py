@@ -17,16 +17,45 @@ from advsim.serve.errors import RequestError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Spoken:
-    """A drawn message, and which simulator of the run it is from (``adapter`` None: the base model).
+class Served:
+    """A simulator of the run as it is served; ``adapter`` None is the base model.
 
-    It was chosen from ``best_of`` draws.
+    ``epoch`` counts the changes, so that none is taken back by accident. Each message is chosen from ``best_of`` draws
+    by the probe of that hash.
     """
 
-    turn: UserTurn
-    simulator: str
+    name: str
     adapter: AdapterRef | None
+    epoch: int
     best_of: int = 1
+    probe_sha256: str = ""
+
+    @property
+    def fingerprint(self) -> str:
+        """Which weights speak, and how their draws are chosen, in one word."""
+        if self.adapter is None:
+            return self.name
+        chosen = f"-best-of-{self.best_of}-{self.probe_sha256[:12]}" if self.best_of > 1 else ""
+        return f"{self.name}-{self.adapter.sha256[:12]}{chosen}"
+
+    @property
+    def marks(self) -> dict[str, Any]:
+        """The same for programs."""
+        return {
+            "simulator": self.name,
+            "adapter_version": self.adapter.version if self.adapter else None,
+            "adapter_sha256": self.adapter.sha256 if self.adapter else None,
+            "best_of": self.best_of,
+            "probe_sha256": self.probe_sha256 or None,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spoken:
+    """A drawn message, and which simulator of the run it is from."""
+
+    turn: UserTurn
+    served: Served
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,7 +78,7 @@ def answer_of(chat: Chat, spoken: Spoken) -> Answer:
     Raises:
         RequestError: what was drawn is empty or out of role, however often: that is no message of a person.
     """
-    turn, adapter = spoken.turn, spoken.adapter
+    turn, served = spoken.turn, spoken.served
     if turn.fault is not None:
         raise _fault(turn.fault, turn.num_regenerated + 1)
     text = turn.text
@@ -61,7 +90,7 @@ def answer_of(chat: Chat, spoken: Spoken) -> Answer:
         model=chat.model,
         text=text,
         finish_reason="length" if turn.is_cut and not turn.ended else "stop",
-        fingerprint=fingerprint(spoken.simulator, adapter, best_of=spoken.best_of),
+        fingerprint=served.fingerprint,
         usage={
             "prompt_tokens": turn.num_prompt_tokens,
             "completion_tokens": turn.num_output_tokens,
@@ -69,21 +98,12 @@ def answer_of(chat: Chat, spoken: Spoken) -> Answer:
         },
         marks={
             "ended": turn.ended,
-            "simulator": spoken.simulator,
-            "adapter_version": adapter.version if adapter else None,
-            "adapter_sha256": adapter.sha256 if adapter else None,
-            "best_of": spoken.best_of,
+            **served.marks,
             "scenario": chat.scenario,
             "seed": chat.seed,
             "num_regenerated": turn.num_regenerated,
         },
     )
-
-
-def fingerprint(simulator: str, adapter: AdapterRef | None, *, best_of: int) -> str:
-    """Which weights spoke, and chosen from how many draws, in one word."""
-    chosen = f"-best-of-{best_of}" if best_of > 1 else ""
-    return f"{simulator}-{adapter.sha256[:12]}{chosen}" if adapter else simulator
 
 
 def completion(answer: Answer) -> dict[str, Any]:

@@ -17,13 +17,13 @@ from advsim.rollout.delivery import Acknowledgement, Delivery
 from advsim.rollout.simulator_actor import SimulatorSpec
 from advsim.runtime.actors import failure_of, is_death, last_error
 from advsim.runtime.placement import pool_requests, running_ray
-from advsim.serve.answer import Spoken
+from advsim.serve.answer import Served, Spoken
 from advsim.serve.chat import Chat
 from advsim.serve.errors import RequestError
 from advsim.serve.front import Front, FrontSettings
 from advsim.serve.plan import ServePlan
 from advsim.serve.routes import build_app
-from advsim.serve.speaking import Served, SpeakingEngine
+from advsim.serve.speaking import SpeakingEngine
 
 if TYPE_CHECKING:
     from starlette.applications import Starlette

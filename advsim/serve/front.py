@@ -10,17 +10,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from advsim.config import Config
 from advsim.errors import AdvsimError
 from advsim.models.adapter import Canary
 from advsim.records import Scenario
 from advsim.rollout.delivery import Acknowledgement, Delivery, delivery_of
 from advsim.run_folder.reader import load_run
-from advsim.serve.answer import Answer, Spoken, answer_of
+from advsim.serve.answer import Answer, Served, Spoken, answer_of
 from advsim.serve.chat import Chat, Defaults, read_chat
 from advsim.serve.errors import RequestError, invalid
 from advsim.serve.metrics import ServeMetrics
-from advsim.serve.plan import simulator_of
-from advsim.serve.speaking import Served, not_served
+from advsim.serve.plan import served_choice, simulator_of
+from advsim.serve.speaking import not_served
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +38,7 @@ class FrontSettings:
         key_sha256: of the key that lets in.
         timeout_s: for one message, waiting included.
         best_of: draws of each message, of which one is chosen.
+        config: the run's, with overrides.
         max_body_bytes: of one request.
     """
 
@@ -48,6 +50,7 @@ class FrontSettings:
     defaults: Defaults
     key_sha256: bytes
     timeout_s: float
+    config: Config
     best_of: int = 1
     max_body_bytes: int = 2**20
 
@@ -110,7 +113,7 @@ class Front:
             raise RequestError(
                 504, f"no message within {settings.timeout_s:g} s; the engines have too much to do", code="timeout"
             ) from None
-        self.metrics.drawn(spoken.turn, spoken.simulator)
+        self.metrics.drawn(spoken.turn, spoken.served.name)
         return chat, answer_of(chat, spoken)
 
     async def served(self) -> Served:
@@ -178,9 +181,12 @@ class Front:
         run = load_run(self.settings.location)
         best_of = self.settings.best_of
         found, adapter = simulator_of(run, name, best_of=best_of)
-        served = Served(name=found, adapter=adapter, epoch=epoch, best_of=best_of)
-        canary = self.settings.canary
-        return served, delivery_of(run, adapter.version, canary, best_of=best_of) if adapter else None
+        if adapter is None:
+            return Served(name=found, adapter=None, epoch=epoch), None
+        choice = served_choice(run, adapter.version, self.settings.config) if best_of > 1 else None
+        probe_sha256 = "" if choice is None else choice.sha256
+        served = Served(name=found, adapter=adapter, epoch=epoch, best_of=best_of, probe_sha256=probe_sha256)
+        return served, delivery_of(run, adapter.version, self.settings.canary, choice)
 
     def _pinned(self, model: str, served: Served) -> str | None:
         name = self.settings.name
@@ -213,14 +219,7 @@ def wanted_simulator(values: dict[str, Any]) -> str:
 
 def served_json(served: Served) -> dict[str, Any]:
     """What is served, as JSON."""
-    adapter = served.adapter
-    return {
-        "object": "advsim.adapter",
-        "simulator": served.name,
-        "adapter_version": adapter.version if adapter else None,
-        "adapter_sha256": adapter.sha256 if adapter else None,
-        "best_of": served.best_of,
-    }
+    return {"object": "advsim.adapter", **served.marks}
 
 
 def scenarios_json(scenarios: Mapping[str, Scenario]) -> dict[str, Any]:

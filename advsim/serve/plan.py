@@ -12,7 +12,8 @@ from advsim.engine.protocol import EngineSpec
 from advsim.errors import ConfigError, RunError
 from advsim.models.adapter import Canary
 from advsim.records import AdapterRef, Scenario, Split
-from advsim.rollout.delivery import canary_of_run
+from advsim.rollout.choice.spec import ChoiceSpec
+from advsim.rollout.delivery import canary_of_run, choice_of
 from advsim.rollout.simulator_actor import SimulatorSpec
 from advsim.run_folder.layout import SFT_METRICS
 from advsim.run_folder.reader import Run
@@ -60,7 +61,9 @@ def plan_serving(run: Run, config: Config, corpus: Corpus, *, at: str = NEWEST, 
         ConfigError: the run has no such simulator, or nothing to choose by.
         RunError: the run folder is damaged.
     """
-    name, _ = simulator_of(run, at, best_of=best_of)
+    name, adapter = simulator_of(run, at, best_of=best_of)
+    if best_of > 1 and adapter is not None:
+        served_choice(run, adapter.version, config)
     return ServePlan(
         location=run.folder.location,
         name=run.name,
@@ -82,7 +85,7 @@ def simulator_of(run: Run, name: str, *, best_of: int = 1) -> tuple[str, Adapter
         best_of: draws of each message, of which the run's probe chooses one.
 
     Raises:
-        ConfigError: the run has none of that name (yet), or nothing to choose by.
+        ConfigError: the run has none of that name (yet), or one whose messages cannot be chosen.
     """
     versions = {ZERO_SHOT: -1}
     if run.folder.exists(SFT_METRICS):
@@ -96,19 +99,32 @@ def simulator_of(run: Run, name: str, *, best_of: int = 1) -> tuple[str, Adapter
         )
     version = versions[wanted]
     if best_of != 1:
-        _check_choice(run, wanted, version, best_of)
+        _check_best_of(wanted, version, best_of)
     return wanted, run.adapter(version) if version >= 0 else None
 
 
-def _check_choice(run: Run, name: str, version: int, best_of: int) -> None:
+def served_choice(run: Run, version: int, config: Config) -> ChoiceSpec:
+    """What messages of a served adapter are chosen by.
+
+    Args:
+        run: that is served.
+        version: of the adapter.
+        config: the run's own, with overrides.
+
+    Raises:
+        ConfigError: the run has nothing to choose by, or the model that it is read with is not there.
+    """
+    try:
+        return choice_of(run, version, config.discriminator.model or config.model)
+    except RunError as error:
+        raise ConfigError(f"--best-of: {error}") from None
+
+
+def _check_best_of(name: str, version: int, best_of: int) -> None:
     if not 1 <= best_of <= MAX_BEST_OF:
         raise ConfigError(f"--best-of: got {best_of}, expected 1 to {MAX_BEST_OF} draws")
     if version < 0:
         raise ConfigError(f"--best-of chooses among draws of an adapter, and {name} has none; leave one of them out")
-    try:
-        run.probe(version)
-    except RunError as error:
-        raise ConfigError(f"--best-of: {error}") from None
 
 
 def _spec(config: Config) -> SimulatorSpec:

@@ -9,31 +9,16 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 
 from advsim.errors import ConfigError
 from advsim.prompts.window import ContextOverflowError
-from advsim.records import AdapterRef
 from advsim.rollout.delivery import Acknowledgement, Delivery, check_acknowledgements
 from advsim.rollout.simulator_actor import SimulatorActor, SimulatorSpec, UserTurnRequest
-from advsim.serve.answer import Spoken
+from advsim.serve.answer import Served, Spoken
 from advsim.serve.chat import Chat
 from advsim.serve.errors import RequestError
 
 FetchDelivery = Callable[[], Awaitable[Delivery | None]]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Served:
-    """A simulator of the run as it is served: ``epoch`` counts the changes, so that none is taken back by accident.
-
-    Each message is chosen from ``best_of`` draws.
-    """
-
-    name: str
-    adapter: AdapterRef | None
-    epoch: int
-    best_of: int = 1
 
 
 class SpeakingEngine:
@@ -134,7 +119,7 @@ class SpeakingEngine:
                 raise RequestError(
                     400, f"messages: {overflow}", code="context_length_exceeded", param="messages"
                 ) from None
-            return Spoken(turn=turn, simulator=held.name, adapter=held.adapter, best_of=held.best_of)
+            return Spoken(turn=turn, served=held)
 
 
 def not_served(asked: str, served: str) -> RequestError:

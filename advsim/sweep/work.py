@@ -176,7 +176,8 @@ def _simulate(
     if not any(_of(open_shards, of_design) for of_design in cells.values()) or meter.stops():
         return
     if simulator.adapter is not None:
-        rollouts.push(delivery(simulator, study.run, None if study.run is None else canary(study)))
+        proof = None if study.run is None else canary(study)
+        rollouts.push(delivery(simulator, study.run, proof, config=study.config))
     free = cells.get(Design.FREE, [])
     if free:
         with _stage(reporter, f"conversations, {simulator.name}", free, open_shards) as stage:

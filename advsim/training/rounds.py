@@ -48,6 +48,7 @@ from advsim.run_folder.layout import (
     SFT_METRICS,
     adapter_folder,
     held_out_turns,
+    no_signal,
     round_folder,
 )
 from advsim.run_folder.reader import Run
@@ -183,7 +184,9 @@ class Training:
         )
         signal = decide_on_signal(number, self._discriminator(folder), self.config.stop)
         if signal is not None:
+            self.run.write_json(no_signal(number), signal)
             return signal
+        self.run.remove(no_signal(number))  # of a start with another limit
         stage(
             "preference",
             lambda: pairs.pair(number, name),

@@ -75,7 +75,10 @@ def started(command: list[str], tmp_path_factory: pytest.TempPathFactory) -> Ite
         yield address
     finally:
         process.terminate()
-        process.wait(timeout=60)
+        try:
+            process.wait(timeout=60)
+        finally:
+            process.kill()
 
 
 def is_up(address: str) -> bool:

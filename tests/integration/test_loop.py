@@ -231,10 +231,12 @@ def on_prefixes(trained, tiny_model, tmp_path_factory) -> Loop:
     without_signal = Loop(config, run, trained.rollouts, trained.scorers)
     without_signal.train_through_kills()
     assert not run.exists("rounds/01/pairs.parquet")
+    assert Run(run).no_signal["reason"] == "no_signal" and "Round 1 is not trained" in Run(run).no_signal["explanation"]
     assert run.read_json("rounds/01/discriminator.json")["num_train_turns"] > 12
     config = tiny_config(tiny_model, folder, **sections, stop={"max_rounds": 1, "min_discriminator_auc": 0.0})
     loop = Loop(config, run, trained.rollouts, trained.scorers, died=without_signal.died)
     loop.train_through_kills()
+    assert not Run(run).no_signal and not run.exists("rounds/01/no_signal.json")
     return loop
 
 

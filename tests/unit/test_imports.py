@@ -20,3 +20,12 @@ def test_importing_it_loads_nothing_heavy(module: str) -> None:
     script = f"import sys, {module}; print(*(name for name in {HEAVY!r} if name in sys.modules))"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout.split(), done.stderr) == (0, [], "")
+
+
+@pytest.mark.parametrize("module", ["advsim.commands.check", "advsim.rollout.delivery", "advsim.serve.plan"])
+def test_what_checks_before_a_start_loads_no_model(module: str) -> None:
+    script = (
+        f"import sys, {module}; print(*(name for name in ('torch', 'transformers', 'vllm') if name in sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout.split(), done.stderr) == (0, [], "")

@@ -21,13 +21,12 @@ from advsim.errors import ConfigError
 from advsim.evaluation.run_corpus import corpus_of_run
 from advsim.run_folder.reader import Run, load_run
 from advsim.runtime.progress import Reporter
-from advsim.serve.answer import fingerprint
+from advsim.serve.answer import Served
 from advsim.serve.chat import Defaults
 from advsim.serve.deployment import check_serving, serving
 from advsim.serve.front import FrontSettings
 from advsim.serve.key import ServeKey, serve_key
 from advsim.serve.plan import ServePlan, plan_serving
-from advsim.serve.speaking import Served
 
 _CHECKED_EVERY_S = 5.0
 _LOCAL = ("127.0.0.1", "localhost", "::1")
@@ -56,6 +55,7 @@ def run(options: argparse.Namespace) -> int:
         ),
         key_sha256=key.sha256,
         timeout_s=plan.config.rollout.turn_timeout_s,
+        config=plan.config,
         best_of=plan.best_of,
     )
     reporter = Reporter(file=sys.stderr)
@@ -135,9 +135,8 @@ def started(plan: ServePlan, served: Served, *, host: str, port: int, variable: 
     body = (
         f'{{"model": "{plan.name}", "messages": [{{"role": "assistant", "content": "Hello, what brings you here?"}}]}}'
     )
-    speaks = fingerprint(served.name, served.adapter, best_of=served.best_of)
     lines = [
-        f"{plan.name} as {speaks} answers at {url} (model {plan.name!r})",
+        f"{plan.name} as {served.fingerprint} answers at {url} (model {plan.name!r})",
         f"  curl {url}/chat/completions -H 'Content-Type: application/json' \\",
         f'    -H "Authorization: Bearer ${variable}" \\',
         f"    -d {shlex.quote(body)}",

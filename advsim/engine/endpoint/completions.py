@@ -10,7 +10,7 @@ from email.utils import parsedate_to_datetime
 from enum import StrEnum
 from typing import Any
 
-from advsim.engine.endpoint.event_stream import whole_answer
+from advsim.engine.endpoint.event_stream import text_of, whole_answer
 from advsim.engine.endpoint.key import EndpointKey
 from advsim.engine.endpoint.refused_keys import change_for, changed, refused_key, told
 from advsim.engine.endpoint.request import Endpoint, HttpAnswer, NoAnswerError, error_in, server_words
@@ -201,8 +201,8 @@ class ChatCompletions:
         choice = choices[0] if choices and isinstance(choices[0], dict) else {}
         said = choice.get("message")
         message = said if isinstance(said, dict) else {}
-        text = _text_of(message.get("content"))
-        thoughts = _text_of(message.get("reasoning_content")) or _text_of(message.get("reasoning"))
+        text = text_of(message.get("content"))
+        thoughts = text_of(message.get("reasoning_content")) or text_of(message.get("reasoning"))
         if not text.strip() and thoughts.lstrip().startswith("{"):
             text = thoughts  # servers that take an answer without thoughts for thoughts
         counts = usage if isinstance(usage, dict) else {}
@@ -266,14 +266,6 @@ def _retry_after_s(asked: str) -> float | None:
         return max(0.0, parsedate_to_datetime(asked).timestamp() - time.time())
     except (ValueError, OverflowError):
         return None
-
-
-def _text_of(content: object) -> str:
-    """The text of a message's content, which may be in parts; thoughts among the parts are left out."""
-    if isinstance(content, str):
-        return content
-    parts = [part for part in content if isinstance(part, dict)] if isinstance(content, list) else []
-    return "".join(part["text"] for part in parts if part.get("type") == "text" and isinstance(part.get("text"), str))
 
 
 def _why_empty(choice: Mapping[str, Any], message: Mapping[str, Any], thoughts: str, limit_key: str) -> str:

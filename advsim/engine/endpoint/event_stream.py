@@ -16,7 +16,7 @@ _TEXTS = ("content", "reasoning_content", "reasoning", "refusal")
 
 
 def whole_answer(answer: HttpAnswer) -> HttpAnswer:
-    """The chat completion that the events of ``answer`` make; an answer that is no stream, as it is.
+    """The chat completion that the events of ``answer`` make; one that is no stream, or no success, as it is.
 
     Source of the events: the WHATWG HTML standard, "Server-sent events"; of what they say: OpenAI's API reference,
     "The chat completion chunk object".
@@ -24,8 +24,11 @@ def whole_answer(answer: HttpAnswer) -> HttpAnswer:
     Raises:
         NoAnswerError: the stream breaks off, or an event cannot be read.
     """
-    if "text/event-stream" not in answer.headers.get("content-type", ""):
+    is_stream = "text/event-stream" in answer.headers.get("content-type", "").lower() or _begins_as_stream(answer.body)
+    if not is_stream:
         return answer
+    if not answer.is_success:
+        return _unwrapped(answer)
     message: dict[str, str] = {}
     choice: dict[str, Any] = {"message": message}
     completion: dict[str, Any] = {"choices": [choice]}
@@ -40,17 +43,35 @@ def whole_answer(answer: HttpAnswer) -> HttpAnswer:
         if isinstance(chunk.get("usage"), dict):
             completion["usage"] = chunk["usage"]
         for part in _parts_of_first(chunk):
-            if part.get("finish_reason") is not None:
+            if part.get("finish_reason"):  # some servers send "" with every part
                 choice["finish_reason"] = part["finish_reason"]
                 has_ended = True
             delta = part.get("delta")
             for key in _TEXTS:
-                text = delta.get(key) if isinstance(delta, dict) else None
-                if isinstance(text, str):
+                if text := text_of(delta.get(key) if isinstance(delta, dict) else None):
                     message[key] = message.get(key, "") + text
     if not has_ended:
         raise NoAnswerError("the stream broke off before its end", is_lasting=False)
     return replace(answer, body=json.dumps(completion).encode())
+
+
+def text_of(content: object) -> str:
+    """The text of a message's content, which may be in parts; thoughts among the parts are left out."""
+    if isinstance(content, str):
+        return content
+    parts = [part for part in content if isinstance(part, dict)] if isinstance(content, list) else []
+    return "".join(part["text"] for part in parts if part.get("type") == "text" and isinstance(part.get("text"), str))
+
+
+def _begins_as_stream(body: bytes) -> bool:
+    """Whether it is a stream by a server that does not say so: no JSON begins like this."""
+    return body.lstrip()[:5] in (b"data:", b"event")
+
+
+def _unwrapped(answer: HttpAnswer) -> HttpAnswer:
+    """A refusal whose error stands in an event, with that error alone; any other as it is."""
+    events = list(_events(answer.body.decode("utf-8", "replace")))
+    return replace(answer, body=events[0].encode()) if events else answer
 
 
 def _events(text: str) -> Iterator[str]:

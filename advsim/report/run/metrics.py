@@ -9,28 +9,20 @@ from dataclasses import dataclass, field
 from advsim.config import HeldOutConfig, StopConfig
 from advsim.run_folder.results import read_values
 from advsim.training.manifest import Manifest
-from advsim.training.metrics import DiscriminatorMetrics, StopDecision
+from advsim.training.metrics import StopDecision
 from advsim.training.run_metrics import Baseline, RoundMetrics
-from advsim.training.stop_rule import decide_on_signal
 
 _REMEDY = "the file was not written by this version, run the stage again"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunMetrics:
-    """All figures of a run, rounds in order; ``begun``: the discriminator of a round after them that has no more."""
+    """All figures of a run, rounds in order; ``no_signal``: why the round after them is not trained."""
 
     manifest: Manifest = field(default_factory=Manifest)
     baseline: Baseline = field(default_factory=Baseline)
     rounds: tuple[RoundMetrics, ...] = ()
-    begun: DiscriminatorMetrics | None = None
-
-    @property
-    def no_signal(self) -> StopDecision | None:
-        """Why the round after the finished ones is not trained, where its discriminator finds nothing."""
-        limit = self._setting("stop", "min_discriminator_auc", StopConfig().min_discriminator_auc)
-        config = StopConfig(min_discriminator_auc=limit)
-        return None if self.begun is None else decide_on_signal(len(self.rounds) + 1, self.begun, config)
+    no_signal: StopDecision | None = None
 
     @property
     def chance_margin(self) -> float:
@@ -53,7 +45,7 @@ def read_metrics(
     manifest: Mapping[str, object] | None = None,
     baseline: Mapping[str, object] | None,
     rounds: Sequence[Mapping[str, object]],
-    begun: Mapping[str, object] | None = None,
+    no_signal: Mapping[str, object] | None = None,
 ) -> RunMetrics:
     """Read the parsed JSON of a run's manifest, baseline and rounds.
 
@@ -61,7 +53,7 @@ def read_metrics(
         manifest: ``manifest.json``, or None.
         baseline: ``baseline.json``; None or empty while it is not measured.
         rounds: each ``rounds/NN/metrics.json``, in any order.
-        begun: ``discriminator.json`` of the round after them, or None.
+        no_signal: ``no_signal.json`` of the round after them; None or empty where there is none.
 
     Raises:
         RunError: a key holds something of another kind than the run writes; the message names it.
@@ -72,13 +64,13 @@ def read_metrics(
         )
         for metrics in rounds
     ]
-    where_begun = f"discriminator.json of round {len(rounds) + 1}"
-    judged = begun and read_values(DiscriminatorMetrics, _without_holes(begun), where=where_begun, remedy=_REMEDY)
+    where = f"no_signal.json of round {len(rounds) + 1}"
+    ended = no_signal and read_values(StopDecision, no_signal, where=where, remedy=_REMEDY)
     return RunMetrics(
         manifest=read_values(Manifest, manifest or {}, where="manifest.json", remedy=_REMEDY),
         baseline=read_values(Baseline, _without_holes(baseline or {}), where="baseline.json", remedy=_REMEDY),
         rounds=tuple(sorted(read, key=lambda metrics: metrics.round)),
-        begun=judged or None,
+        no_signal=ended or None,
     )
 
 

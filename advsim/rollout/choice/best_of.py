@@ -5,45 +5,18 @@ engine ──n draws──> sound ones, each text once ──> TurnReader ──
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 import numpy as np
 
-from advsim.config import ModelConfig
 from advsim.models.base import resolve_model
 from advsim.models.precision import training_precision
 from advsim.prompts.text import strip_end
 from advsim.records import Context, Turn
 from advsim.rollout.choice.probe import Probe
-from advsim.rollout.choice.turn_reader import PromptShape, TurnReader, TurnTexts
+from advsim.rollout.choice.spec import ChoiceSpec
+from advsim.rollout.choice.turn_reader import TurnReader, TurnTexts
 from advsim.rollout.faults import user_turn_fault
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ChoiceSpec:
-    """What draws are chosen by.
-
-    Attributes:
-        probe: its files.
-        model: whose features it reads.
-        prompt: in which turns are read.
-        max_texts: that are read in one pass.
-    """
-
-    probe: Mapping[str, bytes]
-    model: ModelConfig
-    prompt: PromptShape
-    max_texts: int
-
-    @property
-    def sha256(self) -> str:
-        """Of the probe's files: with another one the same draws make another simulator."""
-        digest = hashlib.sha256()
-        for name, content in sorted(self.probe.items()):
-            digest.update(f"{name}\n{len(content)}\n".encode() + content)
-        return digest.hexdigest()
 
 
 class BestOf:
@@ -80,7 +53,7 @@ class BestOf:
             draws: one or more, as they were sampled.
         """
         texts = [strip_end(draw)[0] for draw in draws]
-        if not texts[0] and prefix:
+        if prefix and not texts[0] and strip_end(draws[0])[1]:
             return 0
         sound = [i for i, text in enumerate(texts) if user_turn_fault(text, instructions=self._instructions) is None]
         first_of = {texts[i]: i for i in reversed(sound)}

@@ -28,6 +28,7 @@ from advsim.models.embedder import FloatArray
 from advsim.prompts.simulator import SimulatorPrompts
 from advsim.prompts.text import without_end
 from advsim.records import Context, Turn
+from advsim.rollout.choice.spec import PromptShape
 
 STATISTICS = (
     "mean log-probability",
@@ -47,14 +48,6 @@ STATISTICS = (
 NUM_DEPTHS = 4
 _MAX_PADDED_TOKENS = 1024
 """Of the texts of one pass: each has its odds of every word of the vocabulary."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PromptShape:
-    """The simulator's prompt: a turn is read as the answer to it."""
-
-    instructions: str
-    budget_tokens: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

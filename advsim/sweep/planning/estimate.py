@@ -42,7 +42,7 @@ def estimate(study: SweepPlan, open_shards: Mapping[tuple[Cell, int], int]) -> E
     num_replies = sum(open_shards.values()) - num_free
     num_messages = num_free * 2 * study.config.rollout.max_user_turns + num_replies
     total = sum(len(study.cells(design)) * study.num_items(design) for design in study.designs)
-    num_tokens = num_messages * TOKENS_A_MESSAGE
+    num_tokens = (num_messages + _num_further_draws(study, open_shards)) * TOKENS_A_MESSAGE
     return Estimate(
         num_conversations=num_free,
         num_replies=num_replies,
@@ -51,6 +51,16 @@ def estimate(study: SweepPlan, open_shards: Mapping[tuple[Cell, int], int]) -> E
         num_tokens=num_tokens,
         minutes=round(num_tokens / study.settings.tokens_per_s / 60, 1),
         cost=_cost(study, open_shards),
+    )
+
+
+def _num_further_draws(study: SweepPlan, open_shards: Mapping[tuple[Cell, int], int]) -> int:
+    """Draws of user turns that are not said, where the best of several is."""
+    turns = {Design.FREE: study.config.rollout.max_user_turns, Design.PAIRED: 1}
+    return sum(
+        count * turns[cell.design] * (study.simulator(cell.simulator).best_of - 1)
+        for (cell, _), count in open_shards.items()
+        if cell.design in turns
     )
 
 

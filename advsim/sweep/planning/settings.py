@@ -67,7 +67,7 @@ def _settings(sweep_plan: SweepPlan) -> dict[str, Any]:
         "chatbot_model": (sweep_plan.config.chatbot.model or sweep_plan.config.model).model_dump(mode="json"),
         "model": None if run is None else run.manifest.get("model"),
         "adapters": {simulator.name: simulator.sha256 for simulator in sweep_plan.simulators},
-        "chatbots": {chatbot.name: _what_it_says(chatbot) for chatbot in sweep_plan.chatbots},
+        "chatbots": {chatbot.name: what_it_says(chatbot) for chatbot in sweep_plan.chatbots},
     }
 
 
@@ -80,6 +80,6 @@ def _with_both(settings: dict[str, Any], other: dict[str, Any]) -> dict[str, Any
     }
 
 
-def _what_it_says(chatbot: ChatbotConfig) -> dict[str, Any]:
-    """What decides what a chatbot says, and not how fast it is called or what it costs."""
-    return chatbot.model_dump(mode="json", exclude={"calls", "price"})
+def what_it_says(chatbot: ChatbotConfig) -> dict[str, Any]:
+    """What decides what a chatbot says, and not how it is called or what it costs."""
+    return chatbot.model_dump(mode="json", exclude={"calls": True, "price": True, "endpoint": {"stream"}})

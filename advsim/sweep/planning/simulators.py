@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from advsim.config import Config, SimulatorConfig, parse_config
+from advsim.config import Config, ModelConfig, SimulatorConfig, parse_config
 from advsim.config.paths import local_path
 from advsim.errors import AdvsimError, ConfigError, RunError
 from advsim.models.adapter import CONFIG_FILE, Canary, adapter_sha256
@@ -100,10 +100,16 @@ def own_simulators(run: Run) -> dict[str, Simulator]:
     return {simulator.name: simulator for simulator in there}
 
 
-def delivery(simulator: Simulator, own: Run | None, canary: Canary | None) -> Delivery:
+def delivery(simulator: Simulator, own: Run | None, canary: Canary | None, *, config: Config) -> Delivery:
     """A simulator's adapter on its way to the engines.
 
     The log-probabilities of the canary are known for the sweep's own run alone; of others the hash is checked.
+
+    Args:
+        simulator: with an adapter.
+        own: the sweep's run.
+        canary: of its training.
+        config: of the engines.
 
     Raises:
         RunError: its files cannot be read.
@@ -120,7 +126,13 @@ def delivery(simulator: Simulator, own: Run | None, canary: Canary | None) -> De
     else:
         run, version = simulator.files_of
         files = dict(run.folder.read_files(run.adapter(version).path))
-        choice = choice_of(run, version) if simulator.best_of > 1 else None
+        if simulator.best_of > 1:
+            choice = choice_of(run, version, _reader_model(run, config))
+            if choice.sha256 != simulator.probe_sha256:
+                raise ConfigError(
+                    f"simulator {simulator.name}: the probe of {run.folder.location} has changed since the sweep was "
+                    "planned; run the same command again once the run's training has ended"
+                )
     return Delivery(adapter=simulator.adapter, files=files, canary=_NO_CANARY, canary_logprobs=(), choice=choice)
 
 
@@ -166,17 +178,22 @@ def _other(config: SimulatorConfig, version: int, base: Config, own: Run | None)
         adapter=ref,
         files_of=(run, adapter.version),
         best_of=config.best_of,
-        probe_sha256=_probe_sha256(config, run, adapter.version),
+        probe_sha256=_probe_sha256(config, run, adapter.version, base),
     )
 
 
-def _probe_sha256(config: SimulatorConfig, run: Run, version: int) -> str:
+def _probe_sha256(config: SimulatorConfig, run: Run, version: int, base: Config) -> str:
     if config.best_of == 1:
         return ""
     try:
-        return choice_of(run, version).sha256
+        return choice_of(run, version, _reader_model(run, base)).sha256
     except RunError as error:
         raise ConfigError(f"simulator {config.name}, best_of: {error}") from None
+
+
+def _reader_model(run: Run, base: Config) -> ModelConfig:
+    """The model that a run's probe reads with; the base model from where the engines have it."""
+    return parse_config(run.config).discriminator.model or base.model
 
 
 def _check_same_model(config: SimulatorConfig, run: Run, base: Config, own: Run | None) -> None:

@@ -21,7 +21,8 @@ from advsim.models.base import resolve_model
 from advsim.models.embedder import FloatArray
 from advsim.models.precision import training_precision
 from advsim.records import ScoredTurn
-from advsim.rollout.choice.turn_reader import PromptShape, TurnReader, TurnTexts
+from advsim.rollout.choice.spec import PromptShape
+from advsim.rollout.choice.turn_reader import TurnReader, TurnTexts
 from advsim.training.discriminator.inputs import ScoringRequest, UserView
 from advsim.training.discriminator.model import Discriminator
 from advsim.training.metrics import DiscriminatorMetrics

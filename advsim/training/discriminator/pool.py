@@ -8,7 +8,8 @@ from typing import Any
 from advsim.config import Config
 from advsim.models.embedder import FloatArray
 from advsim.records import ScoredTurn
-from advsim.rollout.choice.turn_reader import PromptShape, TurnTexts
+from advsim.rollout.choice.spec import PromptShape
+from advsim.rollout.choice.turn_reader import TurnTexts
 from advsim.runtime.actors import actor_failures
 from advsim.runtime.kept_actors import ActorPlan, KeptActors
 from advsim.runtime.placement import Pools, pool_requests, start_actor

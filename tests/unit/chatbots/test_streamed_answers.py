@@ -72,6 +72,26 @@ def test_where_it_was_cut_is_known_and_counts_may_be_missing() -> None:
     assert said.effort is not None and said.effort.num_output_tokens is None
 
 
+@pytest.mark.parametrize("kind", ["Text/Event-Stream", "text/plain", ""])
+def test_a_stream_is_known_by_what_it_is(kind: str) -> None:
+    body = events(chunk(content="I hear"), chunk(content=[{"type": "text", "text": " you"}]), chunk(finish="stop"))
+    said, _ = asked(Sends(body=body, headers={"Content-Type": kind}))
+    assert isinstance(said, Utterance) and said.text == "I hear you", said
+
+
+@pytest.mark.parametrize(
+    ("sends", "reason"),
+    [
+        (Sends(status=401, body='{"error": {"message": "who are you"}}', headers=STREAM), "HTTP 401: who are you"),
+        (Sends(status=429, body=events('{"error": {"message": "too many"}}'), headers=STREAM), "HTTP 429: too many"),
+        (Sends(status=500, headers=STREAM), "HTTP 500"),
+    ],
+)
+def test_a_refusal_keeps_its_status_whatever_it_is_sent_as(sends: Sends, reason: str) -> None:
+    said, _ = asked(sends)
+    assert isinstance(said, ChatbotError) and reason in str(said), said
+
+
 def test_an_endpoint_that_answers_in_one_is_read_all_the_same() -> None:
     said, _ = asked(Sends(body=completion("I hear you")))
     assert isinstance(said, Utterance) and said.text == "I hear you"
@@ -81,6 +101,8 @@ def test_the_file_decides_about_the_streams_options() -> None:
     answer = Sends(body=events(chunk(content="hm"), END), headers=STREAM)
     _, (got,) = asked(answer, extra_body={"stream_options": {"include_usage": False}})
     assert got.body["stream_options"] == {"include_usage": False}
+    _, (got,) = asked(answer, extra_body={"stream_options": None})
+    assert "stream_options" not in got.body and got.body["stream"] is True
     with pytest.raises(ValueError, match=r"stream in extra_body, .* which each request has of its own"):
         asked(answer, extra_body={"stream": True})
 
@@ -89,6 +111,7 @@ def test_the_file_decides_about_the_streams_options() -> None:
     ("body", "reason"),
     [
         (events(chunk(content="I hear")), "the stream broke off before its end"),
+        (events(chunk(content="I hear", finish="")), "the stream broke off before its end"),
         ("", "the stream broke off before its end"),
         (events("half of a {"), "no chunk of a chat completion: half of a {"),
         (events("[1, 2]"), "no chunk of a chat completion"),

@@ -11,8 +11,8 @@ from served_run import scripted_plan, write_served_run
 from advsim.cli import main
 from advsim.commands.cluster.serve import free_port, serve_config, started, tell_key
 from advsim.errors import ConfigError
+from advsim.serve.answer import Served
 from advsim.serve.key import KEY_VARIABLE, ServeKey, key_sha256, lets_in, serve_key
-from advsim.serve.speaking import Served
 
 
 def test_key_is_taken_from_the_environment_and_not_shown(

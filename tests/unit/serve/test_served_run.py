@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from made_up_probe import likes_likely_turns
+from made_up_probe import add_probe
 from served_run import add_adapter, plan_of, scripted_plan, write_served_run
 from starlette.testclient import TestClient
 
@@ -19,15 +19,14 @@ from advsim.errors import ConfigError, DeliveryError, EngineDiedError, EngineErr
 from advsim.records import Split
 from advsim.rollout.delivery import Acknowledgement, Delivery
 from advsim.run_folder.folder import RunDir
-from advsim.run_folder.layout import discriminator_folder
 from advsim.run_folder.reader import Run
-from advsim.serve.answer import Spoken
+from advsim.serve.answer import Served, Spoken
 from advsim.serve.chat import Chat, Defaults
 from advsim.serve.front import Front, FrontSettings
 from advsim.serve.key import key_sha256
 from advsim.serve.plan import ServePlan, simulator_of
 from advsim.serve.routes import build_app
-from advsim.serve.speaking import Served, SpeakingEngine
+from advsim.serve.speaking import SpeakingEngine
 
 KEY = "a-key-of-tests"
 GREETING = {"role": "assistant", "content": "What brings you here?"}
@@ -85,6 +84,7 @@ class Server:
             defaults=Defaults(sampling=plan.config.rollout.sampling, **defaults),
             key_sha256=key_sha256(KEY),
             timeout_s=timeout_s,
+            config=plan.config,
             best_of=plan.best_of,
             max_body_bytes=4_000,
         )
@@ -132,6 +132,7 @@ def test_person_answers_in_openais_shape_and_says_which_adapter_spoke(server: Se
         "adapter_version": 1,
         "adapter_sha256": adapter.sha256,
         "best_of": 1,
+        "probe_sha256": None,
         "scenario": None,
         "seed": 7,
         "num_regenerated": 0,
@@ -465,19 +466,26 @@ def test_engine_does_not_speak_with_an_adapter_that_it_failed_to_prove(own_run: 
 
 
 def test_of_several_draws_the_one_is_sent_that_the_runs_probe_chooses(own_run: Run, tiny_model: Path) -> None:
-    own_run.folder.write_files(discriminator_folder(1), likes_likely_turns(tiny_model))
+    add_probe(own_run.folder, 1, tiny_model)
     lines = ("cant sleep lately", "idk, everything? mostly that i will fail", "my exams")
     server = Server(own_run, *lines, best_of=3)
     answers = [server.ask(seed=seed).json() for seed in range(3)]
     assert len({answer["choices"][0]["message"]["content"] for answer in answers}) == 1  # alone, each would come
     alone = Server(own_run, *lines)
     assert len({alone.text(seed=seed) for seed in range(3)}) == 3
-    assert answers[0]["advsim"]["best_of"] == 3 and answers[0]["system_fingerprint"].endswith("-best-of-3")
+    probe_sha256 = answers[0]["advsim"]["probe_sha256"]
+    assert answers[0]["advsim"]["best_of"] == 3
+    assert answers[0]["system_fingerprint"].endswith(f"-best-of-3-{probe_sha256[:12]}")
     assert answers[0]["usage"]["completion_tokens"] == sum(map(len, lines))  # all that was drawn
     assert server.change("sft").status_code == 200 and server.ask().json()["advsim"]["simulator"] == "sft"
     refused = server.change("zero_shot")
     assert refused.status_code >= 400 and "draws of an adapter" in refused.text
     assert server.ask().json()["advsim"]["simulator"] == "sft"
+    add_probe(own_run.folder, 2, tiny_model, slope=2.0)  # a round that has drawn from round 1 knows its draws better
+    assert server.change("round_1").json()["probe_sha256"] != probe_sha256
+    add_probe(own_run.folder, 2, tiny_model, auc_low=0.5)
+    refused = server.change("newest")
+    assert refused.status_code >= 400 and "choosing by it gains nothing" in refused.text
 
 
 @pytest.mark.parametrize(

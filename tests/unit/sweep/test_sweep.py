@@ -7,15 +7,17 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from made_up_probe import add_probe
 
 from advsim.chatbots.cost import Cost
 from advsim.commands import sweep as sweep_command
 from advsim.commands.sweep import service_table, sweep
-from advsim.config import PriceConfig, SweepConfig, parse_config
+from advsim.config import ChatbotConfig, PriceConfig, SweepConfig, parse_config
 from advsim.corpus.load import load_corpus
 from advsim.corpus.prefixes import user_of
 from advsim.detectors.rules import RulesDetector
 from advsim.errors import ConfigError, RunError
+from advsim.models.adapter import adapter_sha256
 from advsim.rates.rates import failure_rate
 from advsim.records import Conversation, Effort, NextTurn, Speaker, StopReason, Turn
 from advsim.rollout.replay import ReplayedReply
@@ -27,12 +29,13 @@ from advsim.sweep.early import Deciding
 from advsim.sweep.judge import judge_all, read_judged
 from advsim.sweep.measure import all_sides, measure
 from advsim.sweep.outcomes import read_sweep
-from advsim.sweep.planning.estimate import estimate
+from advsim.sweep.planning.estimate import TOKENS_A_MESSAGE, estimate
 from advsim.sweep.planning.items import Cell, Design
-from advsim.sweep.planning.settings import keep_settings
+from advsim.sweep.planning.settings import keep_settings, what_it_says
 from advsim.sweep.planning.study import plan
 from advsim.sweep.service import service, services
 from advsim.sweep.shards import all_said
+from advsim.sweep.user_turns import write_turns_of
 from advsim.sweep.work import missing, work
 from advsim.training.manifest import manifest
 
@@ -77,6 +80,7 @@ class Answers:
 
     def next_turns(self, requests):
         for request in requests:
+            self.asked.append(request)
             yield NextTurn(dialogue_id=request.scenario.id, turn=len(request.prefix), text="and i am so tired")
 
     def replay(self, requests):
@@ -158,6 +162,35 @@ def test_nobody_is_both_simulated_and_replayed(settings):
     replayed = {users[name] for name, _ in sweep_plan.prefixes}
     assert len(sweep_plan.starts) == 4 and len(sweep_plan.prefixes) == 6 and not simulated & replayed
     assert len(set(users.values())) < len(users)  # some users have several dialogues here
+
+
+def test_the_best_of_several_draws_is_asked_for_in_conversations_and_on_real_prefixes(settings, worked, tiny_model):
+    run = RunDir(settings["run"])
+    files = {"adapter_config.json": b'{"r": 8}', "adapter_model.safetensors": b"weights"}
+    run.write_files("sft/adapter", files)
+    run.write_json("sft/metrics.json", {"adapter_sha256": adapter_sha256(run.path / "sft/adapter")})
+    add_probe(run, 1, tiny_model)
+    best = {"name": "best_of_8", "run": settings["run"], "at": "sft", "best_of": 8}
+    keys = {"simulators": ["zero_shot", best], "designs": ["free", "replay", "paired"]}
+    sweep_plan = planned(settings, **keys)
+    tokens = estimate(sweep_plan, missing(sweep_plan)).num_tokens
+    plain = planned({**settings, "output": f"{settings['run']}/plain"}, **{**keys, "simulators": ["zero_shot", "sft"]})
+    further = 7 * (2 * 4 * sweep_plan.config.rollout.max_user_turns + 2 * 6)
+    assert tokens - estimate(plain, missing(plain)).num_tokens == further * TOKENS_A_MESSAGE
+    assert {task.best_of for task in tasks_of(sweep_plan)} == {1, 8}
+    answers = Answers()
+    simulator = sweep_plan.simulator("best_of_8")
+    write_turns_of(sweep_plan, answers, simulator, Reporter(force_plain=True), Meter(sweep_plan.settings, ()))
+    assert {request.best_of for request in answers.asked} == {8}
+
+
+def test_how_an_endpoint_is_called_may_change_in_a_sweep_and_what_it_is_may_not():
+    keys = {"base_url": "http://127.0.0.1:1/v1", "model": "m"}
+    plain, streams, other = (
+        what_it_says(ChatbotConfig.model_validate({"kind": "endpoint", "endpoint": {**keys, **more}}))
+        for more in ({}, {"stream": True}, {"model": "n"})
+    )
+    assert plain == streams != other and "stream" not in plain["endpoint"]  # as older sweeps have it
 
 
 def test_every_item_has_an_id_of_its_own_that_does_not_hang_on_the_others(settings):

@@ -137,21 +137,14 @@ def test_run_without_a_verdict_renders(manifest: Any, baseline: Any, rounds: Any
 
 
 @pytest.mark.parametrize("num_finished", [0, 2])
-def test_a_round_without_signal_is_told_of_and_one_that_goes_on_is_not(
-    num_finished: int, manifest: Any, baseline: Any, rounds: Any
-) -> None:
-    kept = {"baseline": baseline, "rounds": rounds[:num_finished]}
-    manifest["config"]["stop"] = {"min_discriminator_auc": 0.6}
-    pages = [
-        render_run(
-            read_metrics(manifest=manifest, **kept, begun={"auc": 0.62, "auc_low": low, "auc_high": 0.66}),
-            conversations={},
-            reals={},
-        )
-        for low in (0.58, 0.6)
-    ]
-    assert f"Round {num_finished + 1} is not trained" in pages[0] and "0.62 [0.58, 0.66]" in pages[0]
-    assert "lie above 0.60" in pages[0] and "is not trained" not in pages[1]
+def test_a_round_without_signal_is_told_of(num_finished: int, manifest: Any, baseline: Any, rounds: Any) -> None:
+    ended = {"reason": "no_signal", "explanation": f"The next is not trained. {ATTACK}"}
+    kept = {"manifest": manifest, "baseline": baseline, "rounds": rounds[:num_finished]}
+    told, silent = (
+        render_run(read_metrics(**kept, no_signal=decision), conversations={}, reals={}) for decision in (ended, {})
+    )
+    assert f"<strong>Round {num_finished + 1}</strong>" in told and "The next is not trained." in told
+    assert ATTACK not in told and "no signal" not in silent
 
 
 def test_unfinished_run_renders(manifest: Any) -> None:

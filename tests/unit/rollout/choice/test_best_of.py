@@ -13,9 +13,10 @@ from advsim.engine.protocol import EngineSpec
 from advsim.errors import DeliveryError
 from advsim.models.adapter import Canary
 from advsim.records import AdapterRef, Context, Scenario, Speaker, Turn, chatbot_turns
-from advsim.rollout.choice.best_of import BestOf, ChoiceSpec
+from advsim.rollout.choice.best_of import BestOf
 from advsim.rollout.choice.probe import Probe
-from advsim.rollout.choice.turn_reader import PromptShape, TurnReader, TurnTexts
+from advsim.rollout.choice.spec import ChoiceSpec, PromptShape
+from advsim.rollout.choice.turn_reader import TurnReader, TurnTexts
 from advsim.rollout.delivery import Delivery
 from advsim.rollout.simulator_actor import NextTurnRequest, SimulatorActor, SimulatorSpec, UserTurnRequest
 from advsim.rollout.turn_loop import RolloutTask
@@ -74,6 +75,7 @@ def test_of_draws_that_say_the_same_the_first_is_taken(best_of, scores):
     ("draws", "chosen"),
     [
         ([ROLE_BREAK, "", "my exams"], 2),
+        (["", "my exams"], 1),
         ([ROLE_BREAK, "As an AI I have no exams.", ""], 0),
         (["my exams"], 0),
     ],

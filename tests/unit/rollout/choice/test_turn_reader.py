@@ -10,7 +10,8 @@ from advsim.models.adapter import load_base
 from advsim.models.base import load_tokenizer
 from advsim.prompts.simulator import SimulatorPrompts
 from advsim.records import Context, Speaker, Turn
-from advsim.rollout.choice.turn_reader import STATISTICS, PromptShape, TurnReader, TurnTexts
+from advsim.rollout.choice.spec import PromptShape
+from advsim.rollout.choice.turn_reader import STATISTICS, TurnReader, TurnTexts
 
 INSTRUCTIONS = "You write as the user."
 PREFIX = (Turn(speaker=Speaker.USER, text="hello there"), Turn(speaker=Speaker.CHATBOT, text="How are you today?"))

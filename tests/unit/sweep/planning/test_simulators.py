@@ -1,18 +1,17 @@
 """Which simulators a sweep can have, and what their adapters are checked for."""
 
 import json
+import shutil
 
 import pytest
-from made_up_probe import likes_likely_turns
+from made_up_probe import add_probe, likes_likely_turns
 
 from advsim.config import SweepConfig, parse_config
 from advsim.corpus.load import load_corpus
 from advsim.errors import ConfigError, DeliveryError
 from advsim.models.adapter import adapter_sha256
-from advsim.rollout.choice.probe import Probe
 from advsim.rollout.delivery import Acknowledgement, check_acknowledgements
 from advsim.run_folder.folder import RunDir
-from advsim.run_folder.layout import discriminator_folder
 from advsim.run_folder.reader import load_run
 from advsim.sweep.planning.simulators import FIRST_OTHER_VERSION, choose_simulators, delivery, drawn
 from advsim.training.manifest import manifest
@@ -53,7 +52,7 @@ def test_an_adapter_of_a_folder_is_delivered_by_its_hash_alone(made_run, tmp_pat
     own = load_run(config.run_path)
     sft, other = choose_simulators(own, wanted("sft", {"name": "lora", "adapter": str(folder)}), config)
     assert (sft.adapter.version, other.adapter.version) == (0, FIRST_OTHER_VERSION + 1)
-    sent = delivery(other, own, None)
+    sent = delivery(other, own, None, config=config)
     assert set(sent.files) == {"adapter_config.json", "adapter_model.safetensors"} and sent.canary_logprobs == ()
     got = Acknowledgement(
         engine="e", version=other.adapter.version, sha256=adapter_sha256(folder), canary_logprobs=(-9.0,), seconds=0.1
@@ -166,7 +165,7 @@ def test_a_sweep_that_cannot_work_is_refused_with_its_key(changes, said):
 def test_best_of_n_is_a_simulator_of_its_own_for_each_n_and_each_probe(made_run, tiny_model):
     config = made_run("r")
     folder = RunDir(config.run_path)
-    folder.write_files(discriminator_folder(1), likes_likely_turns(tiny_model))
+    add_probe(folder, 1, tiny_model)
     own = load_run(config.run_path)
 
     def best_of(n, at="sft"):
@@ -177,12 +176,32 @@ def test_best_of_n_is_a_simulator_of_its_own_for_each_n_and_each_probe(made_run,
     plain, of_4, of_8 = best_of(1), best_of(4), best_of(8)
     assert plain.sha256 == own.adapter(0).sha256
     assert len({plain.sha256, of_4.sha256, of_8.sha256}) == 3
-    sent = delivery(of_8, own, None)
-    assert sent.choice.probe == likes_likely_turns(tiny_model) and delivery(plain, own, None).choice is None
+    sent = delivery(of_8, own, None, config=config)
+    assert sent.choice.probe == likes_likely_turns(tiny_model)
     assert sent.choice.prompt.instructions == config.prompt.instructions
-    changed = Probe.of_files(likes_likely_turns(tiny_model)).times(2.0).files()
-    folder.write_files(discriminator_folder(1), changed)
+    assert delivery(plain, own, None, config=config).choice is None
+    add_probe(folder, 1, tiny_model, slope=2.0)
     assert best_of(8).sha256 != of_8.sha256
+    with pytest.raises(ConfigError, match=r"best_of_8: the probe of .* has changed since the sweep was planned"):
+        delivery(of_8, own, None, config=config)
+    add_probe(folder, 1, tiny_model, auc_low=0.5)
+    with pytest.raises(ConfigError, match=r"interval begins at 0\.50, below 0\.55 .* choosing by it gains nothing"):
+        best_of(8)
+
+
+def test_a_probe_reads_with_the_model_from_where_the_engines_have_it(made_run, tiny_model, tmp_path):
+    config = made_run("r")
+    add_probe(RunDir(config.run_path), 1, tiny_model)
+    moved = tmp_path / "moved"
+    shutil.copytree(tiny_model, moved)
+    elsewhere = config.model_copy(update={"model": config.model.model_copy(update={"path": str(moved)})})
+    keys = {"name": "a", "run": config.run_path, "at": "sft", "best_of": 2}
+    own = load_run(config.run_path)
+    (chosen,) = choose_simulators(own, wanted(keys), elsewhere)
+    assert delivery(chosen, own, None, config=elsewhere).choice.model.path == str(moved)
+    shutil.rmtree(moved)
+    with pytest.raises(ConfigError, match="moved"):
+        choose_simulators(own, wanted(keys), elsewhere)
 
 
 def test_best_of_without_a_probe_is_refused(made_run, tmp_path):
