@@ -20,7 +20,7 @@ quickstart: setup
 
 # Unit tests are mostly Python and share the cores; those that start engines have them to themselves.
 test: setup
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/unit -n auto --maxprocesses 4 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/unit -n logical --maxprocesses 4 --dist loadfile
 	$(BIN)/python -m pytest tests --ignore tests/unit
 
 check: setup

@@ -294,9 +294,10 @@ def _parser() -> argparse.ArgumentParser:
     measure.add_argument(
         "--part",
         action="append",
-        choices=("train", "build", "tune", "final"),
+        choices=("train", "build", "tune", "final", "fresh"),
         help="train, build: rules and weights were made from them; tune (default): they were chosen by it; final: to "
-        "be opened once, at the end; may be given several times; for the judge alone, build and tune are the default",
+        "be opened once, at the end; fresh: nothing was made with it, and its labels were read once only; may be given "
+        "several times; for the judge alone, build and tune are the default",
     )
     measure.add_argument("--save", metavar="FILE", help="keep the findings of one detector, for -o evaluate.worth=FILE")
     measure.add_argument(

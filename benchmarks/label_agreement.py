@@ -23,6 +23,9 @@ from advsim.realism.bootstrap import percentile_bounds
 NUM_BOOTSTRAP = 1000
 
 
+PARTS = ("train", "build", "tune", "final", "fresh")
+
+
 def kappa(passes_N2: npt.NDArray[np.bool_]) -> float | None:
     """Cohen's kappa of two passes over N messages; None where neither ever found the mode, or both always."""
     if len(np.unique(passes_N2)) < 2:
@@ -58,15 +61,14 @@ def main() -> None:
     print(f"{len(dialogues)} dialogues, {sum(len(each.labels) for each in dialogues)} messages")
     sizes = Counter((each.part, each.source) for each in dialogues)
     print(", ".join(f"{part} {source} {num}" for (part, source), num in sorted(sizes.items())))
-    print(f"{'mode':24}{'kappa':>7}{'95 %':>14}{'train':>7}{'build':>7}{'tune':>6}{'final':>7}")
+    twice = [each for each in dialogues if each.part not in ("train", "fresh")]
+    print(f"{'mode':24}{'kappa':>7}{'95 %':>14}" + "".join(f"{part:>7}" for part in PARTS))
     for mode in load_taxonomy().ids:
-        value, low, high = kappa_with_bounds([passes_of(each, mode) for each in dialogues if each.part != "train"])
+        value, low, high = kappa_with_bounds([passes_of(each, mode) for each in twice])
         shown = Counter(each.part for each in dialogues for label in each.labels.values() if mode in label.modes)
         kappa_text = "" if value is None else f"{value:.2f}"
         bounds = "" if low is None or high is None else f"{low:.2f} to {high:.2f}"
-        print(
-            f"{mode:24}{kappa_text:>7}{bounds:>14}{shown['train']:7}{shown['build']:7}{shown['tune']:6}{shown['final']:7}"
-        )
+        print(f"{mode:24}{kappa_text:>7}{bounds:>14}" + "".join(f"{shown[part]:7}" for part in PARTS))
 
 
 if __name__ == "__main__":

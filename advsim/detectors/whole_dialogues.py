@@ -20,10 +20,11 @@ from advsim.detectors.taxonomy import Taxonomy, load_taxonomy
 from advsim.errors import CorpusError
 from advsim.records import Dialogue, Split, Turn, chatbot_turns
 
-WholePart = Literal["train", "build", "tune", "final"]
-"""``train``, ``build``: to make rules and train; ``tune``: to choose between them; ``final``: to be opened once, last.
+WholePart = Literal["train", "build", "tune", "final", "fresh"]
+"""``train``, ``build``: to make rules and train; ``tune``: to choose between them; ``final``: to be opened once, last;
+``fresh``: later dialogues that nothing was made with.
 
-``train`` was read once only; the others twice, with a third look."""
+``train`` and ``fresh`` were read once only; the others twice, with a third look."""
 
 Source = Literal["written", "simulated", "esconv"]
 
@@ -31,7 +32,13 @@ _FOLDER = Path(__file__).with_name("labelled")
 LABELS = _FOLDER / "whole_labels.jsonl"
 """The labels that ship."""
 
-_SPLITS = {"train": Split.TRAIN, "build": Split.TRAIN, "tune": Split.VALIDATION, "final": Split.TEST}
+_SPLITS = {
+    "train": Split.TRAIN,
+    "build": Split.TRAIN,
+    "tune": Split.VALIDATION,
+    "final": Split.TEST,
+    "fresh": Split.TEST,
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
