@@ -12,6 +12,7 @@ from advsim.config import Config, ModelConfig, SimulatorConfig, parse_config
 from advsim.config.paths import local_path
 from advsim.errors import AdvsimError, ConfigError, RunError
 from advsim.models.adapter import CONFIG_FILE, Canary, adapter_sha256
+from advsim.models.adapter_fit import check_adapter_fits
 from advsim.models.base import resolve_model
 from advsim.models.hashing import folder_sha256
 from advsim.records import AdapterRef
@@ -159,6 +160,10 @@ def _other(config: SimulatorConfig, version: int, base: Config, own: Run | None)
         except AdvsimError as error:
             raise ConfigError(f"simulator {config.name}: {error}") from None
         _check_rank(config, folder, base)
+        try:
+            check_adapter_fits(folder, resolve_model(base.model))
+        except ConfigError as error:
+            raise ConfigError(f"simulator {config.name}: {error}") from None
         ref = AdapterRef(version=version, path=config.adapter, sha256=sha256)
         return Simulator(name=config.name, adapter=ref, files_of=config.adapter)
     assert config.run is not None, "the configuration sees to it"

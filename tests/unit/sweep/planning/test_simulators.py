@@ -3,8 +3,10 @@
 import json
 import shutil
 
+import numpy as np
 import pytest
 from made_up_probe import add_probe, likes_likely_turns
+from safetensors.numpy import save_file
 
 from advsim.config import SweepConfig, parse_config
 from advsim.corpus.load import load_corpus
@@ -43,11 +45,13 @@ def wanted(*simulators, run="r"):
     return SweepConfig(run=run, simulators=simulators).simulators
 
 
-def test_an_adapter_of_a_folder_is_delivered_by_its_hash_alone(made_run, tmp_path):
+def test_an_adapter_of_a_folder_is_delivered_by_its_hash_alone(made_run, tmp_path, tiny_model):
     config = made_run("r")
     folder = tmp_path / "lora"
     folder.mkdir()
-    (folder / "adapter_model.safetensors").write_bytes(b"weights")
+    width = json.loads((tiny_model / "config.json").read_text())["hidden_size"]
+    module = "base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight"
+    save_file({module: np.zeros((8, width), np.float32)}, folder / "adapter_model.safetensors")
     (folder / "adapter_config.json").write_text('{"r": 8}')
     own = load_run(config.run_path)
     sft, other = choose_simulators(own, wanted("sft", {"name": "lora", "adapter": str(folder)}), config)
@@ -103,6 +107,17 @@ def test_an_adapter_that_the_engines_could_not_serve_is_refused_before_they_star
     (folder / "adapter_model.safetensors").write_bytes(b"weights")
     (folder / "adapter_config.json").write_text(said)
     with pytest.raises(ConfigError, match=f"simulator a: .*{shown}"):
+        choose_simulators(load_run(config.run_path), wanted({"name": "a", "adapter": str(folder)}), config)
+
+
+def test_an_adapter_of_another_model_is_refused_before_engines_start(made_run, tmp_path):
+    config = made_run("r")
+    folder = tmp_path / "lora"
+    folder.mkdir()
+    module = "base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight"
+    save_file({module: np.zeros((8, 7), np.float32)}, folder / "adapter_model.safetensors")
+    (folder / "adapter_config.json").write_text('{"r": 8}')
+    with pytest.raises(ConfigError, match=r"simulator a: .*another base model: .* has shape \(8, 7\)"):
         choose_simulators(load_run(config.run_path), wanted({"name": "a", "adapter": str(folder)}), config)
 
 
