@@ -430,7 +430,7 @@ def test_older_news_does_not_take_a_change_back(run: Run) -> None:
         await server.front.change("round_1")
         chat, _ = await server.front.chat({"model": "made-up", "messages": [GREETING]})
         spoken = await server.engines.speak(chat, old, pinned=None)
-        return [spoken.simulator]
+        return [spoken.served.name]
 
     assert asyncio.run(names()) == ["round_1"]
 

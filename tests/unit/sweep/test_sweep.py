@@ -52,7 +52,7 @@ class Answers:
     """In place of the engines: fixed words, and a failure of the engine for the chatbots in ``fail``."""
 
     def __init__(self, fail=()):
-        self.fail, self.asked, self.pushed = set(fail), [], []
+        self.fail, self.asked, self.turns_asked, self.pushed = set(fail), [], [], []
 
     def push(self, delivery):
         self.pushed.append(delivery.adapter)
@@ -80,7 +80,7 @@ class Answers:
 
     def next_turns(self, requests):
         for request in requests:
-            self.asked.append(request)
+            self.turns_asked.append(request)
             yield NextTurn(dialogue_id=request.scenario.id, turn=len(request.prefix), text="and i am so tired")
 
     def replay(self, requests):
@@ -181,7 +181,7 @@ def test_the_best_of_several_draws_is_asked_for_in_conversations_and_on_real_pre
     answers = Answers()
     simulator = sweep_plan.simulator("best_of_8")
     write_turns_of(sweep_plan, answers, simulator, Reporter(force_plain=True), Meter(sweep_plan.settings, ()))
-    assert {request.best_of for request in answers.asked} == {8}
+    assert {request.best_of for request in answers.turns_asked} == {8}
 
 
 def test_how_an_endpoint_is_called_may_change_in_a_sweep_and_what_it_is_may_not():
