@@ -58,6 +58,7 @@ def served_person(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) ->
         defaults=Defaults(sampling=plan.config.rollout.sampling),
         key_sha256=key_sha256(KEY),
         timeout_s=60,
+        config=plan.config,
     )
     port = free_port("127.0.0.1", 0)
     with serving(plan, settings, host="127.0.0.1", port=port, log_dir=str(folder / "logs")):
