@@ -149,7 +149,7 @@ SPEAKING = {
     "no such model": (Answer(status=404, content="The model `m` does not exist"), "HTTP 404: The model `m` does not"),
     "no such model by 400": (
         Answer(status=400, raw='{"error": {"message": "WORDS", "code": "model_not_found"}}'), "HTTP 400: WORDS"),
-    "endless events": (Answer(raw="data: {}\n\n", headers={"Content-Type": "text/event-stream"}), "the stream broke off"),
+    "endless events": (Answer(raw="data: {}\n\n", headers={"Content-Type": "text/event-stream"}), "the stream broke"),
 }  # fmt: skip
 
 
