@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 from collections import Counter
 from collections.abc import Sequence
+from typing import get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -17,13 +18,11 @@ from sklearn.metrics import cohen_kappa_score
 
 from advsim.corpus.files import read_dialogues
 from advsim.detectors.taxonomy import load_taxonomy
-from advsim.detectors.whole_dialogues import LabelledDialogue, load_whole_dialogues
+from advsim.detectors.whole_dialogues import LabelledDialogue, WholePart, load_whole_dialogues
 from advsim.realism.bootstrap import percentile_bounds
 
 NUM_BOOTSTRAP = 1000
-
-
-PARTS = ("train", "build", "tune", "final", "fresh")
+PARTS = get_args(WholePart)
 
 
 def kappa(passes_N2: npt.NDArray[np.bool_]) -> float | None:

@@ -52,7 +52,7 @@ class SimulatorConfig(Section):
         if self.best_of > 1 and (self.run is None or self.at == "zero_shot"):
             raise ValueError(
                 f"simulator {self.name}: best_of chooses by the probe of a run, which knows draws of its adapters; "
-                f"give run, and at: sft or round_N, or leave best_of out"
+                "give run, and at: sft or round_N, or leave best_of out"
             )
         if self.name in _TAKEN:
             raise ValueError(f"simulator {self.name}: that name is of the real side; choose another")

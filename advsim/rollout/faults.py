@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 from advsim.chatbots.protocol import Utterance
 from advsim.errors import ChatbotError
@@ -30,6 +31,17 @@ def user_turn_fault(text: str, *, instructions: str) -> StopReason | None:
     if _ROLE_BREAK.search(text) or has_thought_markup(text) or _leaks(text, instructions):
         return StopReason.ROLE_BREAK
     return None
+
+
+def leaves_silently(text: str, *, ended: bool, turns: Sequence[Turn]) -> bool:
+    """Whether a user leaves without a word: a bare end token behind earlier turns is no turn, and no fault.
+
+    Args:
+        text: the turn without end token.
+        ended: the end token was there.
+        turns: before.
+    """
+    return ended and not text and bool(turns)
 
 
 def chatbot_turn(answer: Utterance) -> Turn:

@@ -9,7 +9,7 @@ from typing import Protocol
 from advsim.chatbots.protocol import Utterance
 from advsim.prompts.text import strip_end
 from advsim.records import Context, Speaker, StopReason, Turn
-from advsim.rollout.faults import user_turn_fault
+from advsim.rollout.faults import leaves_silently, user_turn_fault
 
 
 class SimulatorSpeaker(Protocol):
@@ -87,8 +87,8 @@ async def draw_user_turn(
         num_prompt_tokens += said.num_prompt_tokens
         num_output_tokens += said.num_output_tokens
         text, ended = strip_end(said.text)
-        # A bare end token is a user who leaves without a word: no turn, no fault.
-        fault = None if ended and not text and turns else user_turn_fault(text, instructions=instructions)
+        is_silent = leaves_silently(text, ended=ended, turns=turns)
+        fault = None if is_silent else user_turn_fault(text, instructions=instructions)
         if fault is None or attempt == max_regenerations:
             break
         attempt += 1

@@ -180,13 +180,11 @@ class Front:
     def _load(self, name: str, epoch: int) -> tuple[Served, Delivery | None]:
         run = load_run(self.settings.location)
         best_of = self.settings.best_of
-        found, adapter = simulator_of(run, name, best_of=best_of)
-        if adapter is None:
-            return Served(name=found, adapter=None, epoch=epoch), None
-        choice = served_choice(run, adapter.version, self.settings.config) if best_of > 1 else None
+        found, adapter = simulator_of(run, name)
+        choice = served_choice(run, found, adapter, self.settings.config, best_of=best_of)
         probe_sha256 = "" if choice is None else choice.sha256
         served = Served(name=found, adapter=adapter, epoch=epoch, best_of=best_of, probe_sha256=probe_sha256)
-        return served, delivery_of(run, adapter.version, self.settings.canary, choice)
+        return served, delivery_of(run, adapter.version, self.settings.canary, choice) if adapter else None
 
     def _pinned(self, model: str, served: Served) -> str | None:
         name = self.settings.name

@@ -61,9 +61,8 @@ def plan_serving(run: Run, config: Config, corpus: Corpus, *, at: str = NEWEST, 
         ConfigError: the run has no such simulator, or nothing to choose by.
         RunError: the run folder is damaged.
     """
-    name, adapter = simulator_of(run, at, best_of=best_of)
-    if best_of > 1 and adapter is not None:
-        served_choice(run, adapter.version, config)
+    name, adapter = simulator_of(run, at)
+    served_choice(run, name, adapter, config, best_of=best_of)
     return ServePlan(
         location=run.folder.location,
         name=run.name,
@@ -76,16 +75,15 @@ def plan_serving(run: Run, config: Config, corpus: Corpus, *, at: str = NEWEST, 
     )
 
 
-def simulator_of(run: Run, name: str, *, best_of: int = 1) -> tuple[str, AdapterRef | None]:
+def simulator_of(run: Run, name: str) -> tuple[str, AdapterRef | None]:
     """A simulator of a run by name, and its adapter; None is the base model.
 
     Args:
         run: finished, or still training.
         name: ``zero_shot``, ``sft``, ``round_1``, ..., or :data:`NEWEST`, the last that is finished.
-        best_of: draws of each message, of which the run's probe chooses one.
 
     Raises:
-        ConfigError: the run has none of that name (yet), or one whose messages cannot be chosen.
+        ConfigError: the run has none of that name (yet).
     """
     versions = {ZERO_SHOT: -1}
     if run.folder.exists(SFT_METRICS):
@@ -98,33 +96,34 @@ def simulator_of(run: Run, name: str, *, best_of: int = 1) -> tuple[str, Adapter
             f"{', '.join(versions)}"
         )
     version = versions[wanted]
-    if best_of != 1:
-        _check_best_of(wanted, version, best_of)
     return wanted, run.adapter(version) if version >= 0 else None
 
 
-def served_choice(run: Run, version: int, config: Config) -> ChoiceSpec:
-    """What messages of a served adapter are chosen by.
+def served_choice(
+    run: Run, name: str, adapter: AdapterRef | None, config: Config, *, best_of: int
+) -> ChoiceSpec | None:
+    """What messages of a served simulator are chosen by; None where what is drawn is sent.
 
     Args:
         run: that is served.
-        version: of the adapter.
+        name: of the simulator.
+        adapter: its own; None is the base model.
         config: the run's own, with overrides.
+        best_of: draws of each message.
 
     Raises:
-        ConfigError: the run has nothing to choose by, or the model that it is read with is not there.
+        ConfigError: there is nothing to choose by, or the model that it is read with is not there.
     """
-    try:
-        return choice_of(run, version, config.discriminator.model or config.model)
-    except RunError as error:
-        raise ConfigError(f"--best-of: {error}") from None
-
-
-def _check_best_of(name: str, version: int, best_of: int) -> None:
     if not 1 <= best_of <= MAX_BEST_OF:
         raise ConfigError(f"--best-of: got {best_of}, expected 1 to {MAX_BEST_OF} draws")
-    if version < 0:
+    if best_of == 1:
+        return None
+    if adapter is None:
         raise ConfigError(f"--best-of chooses among draws of an adapter, and {name} has none; leave one of them out")
+    try:
+        return choice_of(run, adapter.version, config.discriminator.model or config.model)
+    except RunError as error:
+        raise ConfigError(f"--best-of: {error}") from None
 
 
 def _spec(config: Config) -> SimulatorSpec:

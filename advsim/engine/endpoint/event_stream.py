@@ -65,7 +65,7 @@ def text_of(content: object) -> str:
 
 def _begins_as_stream(body: bytes) -> bool:
     """Whether it is a stream by a server that does not say so: no JSON begins like this."""
-    return body.lstrip()[:5] in (b"data:", b"event")
+    return body.lstrip().startswith((b"data:", b"event:"))
 
 
 def _unwrapped(answer: HttpAnswer) -> HttpAnswer:

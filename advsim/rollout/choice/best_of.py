@@ -16,7 +16,7 @@ from advsim.records import Context, Turn
 from advsim.rollout.choice.probe import Probe
 from advsim.rollout.choice.spec import ChoiceSpec
 from advsim.rollout.choice.turn_reader import TurnReader, TurnTexts
-from advsim.rollout.faults import user_turn_fault
+from advsim.rollout.faults import leaves_silently, user_turn_fault
 
 
 class BestOf:
@@ -52,8 +52,8 @@ class BestOf:
             prefix: turns before.
             draws: one or more, as they were sampled.
         """
-        texts = [strip_end(draw)[0] for draw in draws]
-        if prefix and not texts[0] and strip_end(draws[0])[1]:
+        texts, ended = zip(*map(strip_end, draws), strict=True)
+        if leaves_silently(texts[0], ended=ended[0], turns=prefix):
             return 0
         sound = [i for i, text in enumerate(texts) if user_turn_fault(text, instructions=self._instructions) is None]
         first_of = {texts[i]: i for i in reversed(sound)}

@@ -6,7 +6,7 @@ Conversations with the chatbot stand against real dialogues of the same scenario
 from __future__ import annotations
 
 from advsim.records import Candidate, Conversation, Dialogue, PreferencePair, ScoredTurn, StopReason, user_turns
-from advsim.run_folder.layout import round_folder
+from advsim.run_folder.layout import discriminator_folder, round_folder
 from advsim.run_folder.reader import Run
 from advsim.run_folder.tables import from_table, to_table
 from advsim.training.discriminator.dataset import real_view, simulated_view
@@ -41,7 +41,7 @@ class FromConversations(PairSource):
                 scores.extend(turn for view in batch for turn in view)
                 stage.advance(len(batch))
         scores = with_rewards(sorted(scores, key=lambda score: (score.conversation_id, score.turn)))
-        self.run.write_files(f"{folder}/discriminator", files)
+        self.run.write_files(discriminator_folder(number), files)
         self.run.write_table(f"{folder}/scores.parquet", to_table(scores, ScoredTurn))
         self.run.write_json(f"{folder}/discriminator.json", metrics)
 
@@ -49,7 +49,7 @@ class FromConversations(PairSource):
         """See :meth:`PairSource.pair`."""
         folder = round_folder(number)
         adapter = self.push(number - 1)
-        self.scorers.load(self.run.read_files(f"{folder}/discriminator"))
+        self.scorers.load(self.run.read_files(discriminator_folder(number)))
         conversations = {c.id: c for c in self._usable_conversations(number)}
         dialogues = self._dialogues()
         scores: list[ScoredTurn] = from_table(self.run.read_table(f"{folder}/scores.parquet"), ScoredTurn)
