@@ -1,13 +1,14 @@
 # make setup       create .venv and install advsim (PROFILE=cpu, the default, or PROFILE=gpu)
 # make quickstart  set up, train a simulator on the embedded model and the sample dialogues, and let three chatbots meet it
 # make test        set up and run all tests (CPU)
+# make chaos       set up and kill processes of real training runs, fifty times (an hour)
 # make check       set up and run ruff, the type checker and the import rules
 PYTHON ?= python3
 PROFILE ?= cpu
 BIN := .venv/bin
 STAMP := .venv/.installed-$(PROFILE)
 
-.PHONY: setup quickstart test check clean
+.PHONY: setup quickstart test chaos check clean
 setup: $(STAMP)
 
 $(STAMP): pyproject.toml $(wildcard constraints/*.txt) constraints/install.sh
@@ -18,10 +19,14 @@ quickstart: setup
 	$(BIN)/advsim train configs/quickstart.yaml
 	$(BIN)/python examples/three_bots.py --scenarios examples/personas.yaml --num-conversations 12
 
-# Unit tests are mostly Python and share the cores; those that start engines have them to themselves.
+# Unit tests are mostly Python and share the cores; of those that start engines, which mostly wait for imports, two run
+# side by side.
 test: setup
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/unit -n logical --maxprocesses 4 --dist loadfile
-	$(BIN)/python -m pytest tests --ignore tests/unit
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests --ignore tests/unit -n 2 --dist loadfile
+
+chaos: setup
+	ADVSIM_CHAOS_KILLS=50 $(BIN)/python -m pytest tests/chaos -s
 
 check: setup
 	$(BIN)/ruff check .

@@ -20,6 +20,7 @@ class GenerationRequest:
     temperature: float = 1.0
     top_p: float = 1.0
     max_tokens: int = 64
+    min_tokens: int = 0  # no continuation stops before
     stop_token_ids: tuple[int, ...] = ()
     stop_texts: tuple[str, ...] = ()
     use_adapter: bool = False

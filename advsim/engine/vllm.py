@@ -95,6 +95,7 @@ class VllmEngine:
             temperature=request.temperature,
             top_p=request.top_p,
             max_tokens=request.max_tokens,
+            min_tokens=request.min_tokens,
             stop=list(request.stop_texts) or None,
             include_stop_str_in_output=True,
             stop_token_ids=list(request.stop_token_ids),

@@ -12,6 +12,7 @@ from typing import Any
 from advsim.config import Config
 from advsim.errors import ConfigError
 from advsim.runtime.local_ray import ray_is_running, start_local_ray, stop_ray
+from advsim.runtime.sigterm import sigterm_as_interrupt
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,7 +81,8 @@ def colocated(config: Config) -> bool:
 def running_ray(config: Config) -> Iterator[Pools]:
     """Join or start Ray for a run and give its pools; at the end they, and a Ray that was started here, are given back.
 
-    A Ray that is there already (``RAY_ADDRESS``, as inside ``ray job submit``, or this process's) is joined.
+    A Ray that is there already (``RAY_ADDRESS``, as inside ``ray job submit``, or this process's) is joined. SIGTERM
+    ends what is done with it as Ctrl-C does.
     """
     started_here = not ray_is_running()
     # Stages take turns, so that a small machine may promise more logical CPUs than it has cores.
@@ -88,7 +90,8 @@ def running_ray(config: Config) -> Iterator[Pools]:
     join_ray(num_cpus=asked, object_store_mib=config.resources.object_store_mib)
     pools = Pools(timeout_s=config.resources.schedule_timeout_s)
     try:
-        yield pools
+        with sigterm_as_interrupt():
+            yield pools
     finally:
         pools.release_all()
         if started_here:

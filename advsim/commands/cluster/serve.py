@@ -6,13 +6,11 @@ import argparse
 import contextlib
 import shlex
 import shutil
-import signal
 import socket
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from types import FrameType
 
 from advsim.commands.options import corpus_override
 from advsim.commands.show import say
@@ -63,7 +61,7 @@ def run(options: argparse.Namespace) -> int:
     reporter.message(f"starting {num} engine{'s' if num > 1 else ''} with {plan.config.model.path}; about a minute")
     with _logs() as log_dir:
         try:
-            with serving(plan, settings, host=options.host, port=port, log_dir=log_dir) as served, _ended_by_sigterm():
+            with serving(plan, settings, host=options.host, port=port, log_dir=log_dir) as served:
                 tell_key(key, options.api_key_env)
                 say(started(plan, served, host=options.host, port=port, variable=options.api_key_env))
                 sys.stdout.flush()
@@ -145,20 +143,6 @@ def started(plan: ServePlan, served: Served, *, host: str, port: int, variable: 
     if host not in _LOCAL:
         lines.append("  other machines can reach it, in plain HTTP: put a proxy with TLS in front of it")
     return "\n".join(lines)
-
-
-@contextlib.contextmanager
-def _ended_by_sigterm() -> Iterator[None]:
-    """SIGTERM, which containers are stopped with, is Ctrl-C. To be set after Ray started, which takes it for itself."""
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 @contextlib.contextmanager
