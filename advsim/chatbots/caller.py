@@ -113,5 +113,5 @@ def called_chatbot(config: ChatbotConfig, *, folder: str, share: int = 1) -> Cal
         callee = HttpApi(config)
     else:
         assert config.function is not None, "the configuration sees to it"
-        callee = PythonCode(config.function, folder=folder)
+        callee = PythonCode(config.function, folder=folder, load_timeout_s=config.calls.load_timeout_s)
     return CalledChatbot(callee, config.calls, share=share, settings=config.model_dump_json())

@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import contextlib
 import importlib
 import importlib.util
 import inspect
 import os
+import signal
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from types import ModuleType
+from types import FrameType, ModuleType
 from typing import Any
 
 from advsim.chatbots.called import Said
@@ -36,14 +38,15 @@ class PythonCode:
     Args:
         function: ``package.module:name`` or ``path/to/file.py:name``.
         folder: where a relative path, or a package that is not installed, is looked for.
+        load_timeout_s: seconds that loading it may take.
 
     Raises:
         ConfigError: it cannot be loaded, or is no function or class that answers.
     """
 
-    def __init__(self, function: str, *, folder: str) -> None:
+    def __init__(self, function: str, *, folder: str, load_timeout_s: float) -> None:
         self._function = function
-        self._code = load_code(function, folder=folder)
+        self._code = load_code(function, folder=folder, timeout_s=load_timeout_s)
         self._instances: dict[str, Any] = {}  # by session, of a class
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -96,18 +99,28 @@ class PythonCode:
         return self._loop
 
 
-def load_code(function: str, *, folder: str) -> Callable[..., Any]:
+def load_code(function: str, *, folder: str, timeout_s: float) -> Callable[..., Any]:
     """The function or class that a configuration names.
 
     Args:
         function: ``package.module:name`` or ``path/to/file.py:name``.
         folder: where a relative path, or a package that is not installed, is looked for.
+        timeout_s: seconds that loading may take.
 
     Raises:
-        ConfigError: there is no such file, module or name, its code fails when loaded, or it cannot be called so.
+        ConfigError: there is no such file, module or name, its code fails when loaded or does not end, or it cannot be
+            called so.
     """
     place, _, name = function.rpartition(":")
-    module = _load_file(place, folder) if _is_file(place) else _load_module(place, folder)
+    load = _load_file if _is_file(place) else _load_module
+    try:
+        with _time_limit(timeout_s):
+            module = load(place, folder)
+    except _TookTooLongError:
+        raise ConfigError(
+            f"{_KEY}: {place} was not loaded after {timeout_s:g} s (calls.load_timeout_s). Does it serve, wait for "
+            "input or work when it is imported? Put that behind 'if __name__ == \"__main__\":'; or raise the limit"
+        ) from None
     code: Any = getattr(module, name, None)
     if code is None:
         there = [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]
@@ -170,8 +183,36 @@ def _load_module(place: str, folder: str) -> ModuleType:
 def _loaded(place: str, load: Callable[[], Any]) -> Any:
     try:
         return load()
+    except _TookTooLongError:
+        raise
     except (Exception, SystemExit) as error:
         raise ConfigError(f"{_KEY}: {place} cannot be loaded: {_words_of(error)}; mend it, or the path") from error
+
+
+class _TookTooLongError(BaseException):
+    """No Exception, so that code which catches all of these does not go on."""
+
+
+@contextlib.contextmanager
+def _time_limit(seconds: float) -> Iterator[None]:
+    """Raise where what is done within takes longer; only in the main thread, which alone gets signals.
+
+    A thread of its own would bound it anywhere, but there is code that can be loaded in the main thread alone.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def end(number: int, frame: FrameType | None) -> None:
+        raise _TookTooLongError
+
+    before = signal.signal(signal.SIGALRM, end)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0.0)
+        signal.signal(signal.SIGALRM, signal.SIG_DFL if before is None else before)
 
 
 def _look_in(folder: str) -> None:

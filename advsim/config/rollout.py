@@ -66,6 +66,8 @@ class CallsConfig(Section):
 
     timeout_s: Seconds = 60.0
     """Seconds for one answer; waiting for a place among ``max_concurrency`` is not counted."""
+    load_timeout_s: Seconds = 120.0
+    """Seconds for loading the code of a ``function``: it must not serve or wait when it is imported."""
     max_concurrency: Annotated[int, Field(ge=1, le=10_000, strict=True)] = 8
     """Calls under way at once; shared out over ``resources.chatbot.num_replicas``."""
     max_per_minute: Annotated[float, Field(gt=0.0, le=1e6, strict=True)] | None = None

@@ -117,11 +117,11 @@ class DpoConfig(Section):
 
     beta: Annotated[float, Field(gt=0.0, le=100.0, strict=True)] = 1.0
     """Strength of the pull to the reference [ref]."""
-    loss: Literal["sigmoid", "calibrated", "sigmoid_norm", "ipo"] = "sigmoid"
+    loss: Literal["sigmoid", "calibrated", "sigmoid_norm", "ipo", "sft"] = "sigmoid"
     """``sigmoid`` pushes chosen and rejected apart without end [ref]. ``calibrated`` fits their log-ratios to the
     difference of the discriminator's log-odds, and stops there (EXO, arXiv 2402.00856; at beta 1 they become equal).
     ``sigmoid_norm`` and ``ipo`` take means over a turn's tokens, so that its length has no weight, and want a larger
-    beta."""
+    beta. ``sft`` learns the chosen turns and leaves the rejected ones alone (rejection sampling)."""
     sft_weight: Annotated[float, Field(ge=0.0, le=100.0, strict=True)] = 0.0
     """Weight of the chosen turns' own loss, in nats a token, beside that of the preference: keeps them likely."""
     learning_rate: LearningRate = 1e-6
@@ -133,6 +133,12 @@ class DpoConfig(Section):
     gradient_accumulation: Count = 1
     warmup_fraction: Fraction = 0.0
     max_steps: Count | None = None
+
+    @model_validator(mode="after")
+    def _sft_once(self) -> DpoConfig:
+        if self.loss == "sft" and self.sft_weight:
+            raise ValueError("sft_weight adds to a loss over pairs the one that loss: sft is already; take it out")
+        return self
 
 
 class HeldOutConfig(Section):

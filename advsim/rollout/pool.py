@@ -23,6 +23,7 @@ from advsim.rollout.turn_loop import RolloutTask
 from advsim.runtime.actors import actor_failures
 from advsim.runtime.kept_actors import ActorPlan, KeptActors
 from advsim.runtime.placement import PoolRequest, Pools, caller_request, colocated, pool_requests, start_actor
+from advsim.runtime.trace import Trace
 
 _CLOSE_TIMEOUT_S = 20.0
 _REMEDY = (
@@ -56,6 +57,7 @@ class RolloutPool:
         chatbots: serve these, by name, in place of ``config.chatbot``: each is called, or a system prompt and a
             sampling on the model that the chatbot's engines hold.
         notice: is told of every engine that died and is started again, in one sentence.
+        trace: of what the engines do; None keeps none.
         has_model: False where users speak in fixed lines and no chatbot needs the engines: none is then started.
 
     Raises:
@@ -70,6 +72,7 @@ class RolloutPool:
         log_dir: str,
         chatbots: Sequence[ChatbotConfig] = (),
         notice: Callable[[str], None] = lambda said: None,
+        trace: Trace | None = None,
         has_model: bool = True,
     ) -> None:
         check_named_chatbots(chatbots, config)
@@ -108,6 +111,7 @@ class RolloutPool:
                 log_files=[_log_file(log_dir, f"{pool}-{i}") for i in range(request.num_bundles)],
                 log_dir=log_dir,
                 notice=notice,
+                trace=trace,
                 remedy=_REMEDY,
             )
 

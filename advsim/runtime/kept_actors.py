@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from typing import Any
 
 from advsim.errors import AdvsimError, EngineError
 from advsim.runtime.actors import failure_of, is_death, last_error_in, reason_of, size_of, write_failure
+from advsim.runtime.trace import Trace
 
 _HEALTH_TIMEOUT_S = 60.0
 _CLOSE_TIMEOUT_S = 15.0
@@ -37,6 +39,7 @@ class ActorPlan:
         log_files: of each actor; empty where there are none.
         log_dir: folder for full tracebacks; empty where there is none.
         notice: is told of every death, in one sentence.
+        trace: of what the actors do; None keeps none.
         remedy: what a user can do about actors that die again and again.
     """
 
@@ -49,6 +52,7 @@ class ActorPlan:
     log_files: Sequence[str] = ()
     log_dir: str = ""
     notice: Callable[[str], None] = lambda said: None
+    trace: Trace | None = None
 
 
 class KeptActors:
@@ -96,7 +100,8 @@ class KeptActors:
         mend = mend or self.replace
         coming = iter(items)
         waiting = deque(itertools.islice(coming, 1))
-        under_way: dict[Any, tuple[Any, Any, int]] = {}  # actor, item, deaths mended before it, by object reference
+        # by object reference: actor, item, deaths mended before it, when it was given out
+        under_way: dict[Any, tuple[Any, Any, int, float]] = {}
         num_mended = 0
         while waiting or under_way:
             in_hand = Counter(id(worker) for worker, *_ in under_way.values())
@@ -106,10 +111,11 @@ class KeptActors:
                     break
                 item = waiting.popleft()
                 waiting.extend([] if waiting else itertools.islice(coming, 1))
-                under_way[call(actor, item)] = (actor, item, num_mended)
+                under_way[call(actor, item)] = (actor, item, num_mended, time.time())
                 in_hand[id(actor)] += 1
             (done,), _ = ray.wait(list(under_way), num_returns=1)
-            actor, item, num_mended_before = under_way.pop(done)
+            actor, item, num_mended_before, since = under_way.pop(done)
+            self._trace(type(item).__name__, actor, since)
             try:
                 result = ray.get(done)
             except ray.exceptions.RayError as error:
@@ -130,8 +136,13 @@ class KeptActors:
             EngineError: actors died more often than ``max_restarts``.
             AdvsimError: an actor raised it.
         """
+        since = time.time()
         asked = [call(actor) for actor in self.actors]
-        return [self._answer(call, reference, index) for index, reference in enumerate(asked)]
+        answers = []
+        for index, reference in enumerate(asked):
+            answers.append(self._answer(call, reference, index))
+            self._trace("call to all", self.actors[index], since)
+        return answers
 
     def replace(self, index: int, error: BaseException) -> None:
         """Put a new actor, ready to work, in the place of one that died.
@@ -198,6 +209,10 @@ class KeptActors:
             f"{name} died: {reason}; it is started again (restart {self._num_restarts} of at most {plan.max_restarts}) "
             "and what it had in hand is repeated"
         )
+
+    def _trace(self, name: str, actor: Any, since: float) -> None:
+        if self._plan.trace is not None and actor in self.actors:
+            self._plan.trace.add(name, self.names[self.actors.index(actor)], since=since)
 
     def _discard(self, actor: Any) -> None:
         """End what is left of an actor: an engine's child process outlives it where nobody tells it to end."""

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import random
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TypeVar
 
@@ -55,6 +55,7 @@ from advsim.run_folder.reader import Run
 from advsim.run_folder.results import plain_values, read_values
 from advsim.run_folder.tables import conversations_table, from_table, turns_table
 from advsim.runtime.progress import Reporter
+from advsim.runtime.trace import Trace
 from advsim.training.check import check_rollout
 from advsim.training.discriminator.pool import ScorerPool
 from advsim.training.held_out import HeldOut
@@ -96,17 +97,19 @@ class Training:
     held_out: HeldOut
     reporter: Reporter
     workers: Workers
+    trace: Trace = field(default_factory=Trace)
 
     @property
     def stages(self) -> Stages:
         """What does each stage once."""
-        return Stages(run=self.run, journal=self.journal, reporter=self.reporter)
+        return Stages(run=self.run, journal=self.journal, reporter=self.reporter, trace=self.trace)
 
     def train_all(self) -> None:
         """SFT, baseline and rounds until the stop rule ends them."""
         # First of all, so that an engine that cannot start is known before SFT spends an hour.
         self.reporter.message("engines are starting; on a CPU this takes about a minute")
-        self.rollouts.wait_until_ready()
+        with self.trace.span("engines start"):
+            self.rollouts.wait_until_ready()
         self.stages.do("sft", self._sft, outputs=[SFT_ADAPTER, SFT_METRICS])
         self.stages.do(
             "baseline",

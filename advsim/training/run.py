@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import tempfile
+import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -21,6 +22,7 @@ from advsim.run_folder.lease import lease
 from advsim.run_folder.reader import Run
 from advsim.runtime.placement import pool_requests, running_ray
 from advsim.runtime.progress import Reporter
+from advsim.runtime.trace import Trace
 from advsim.training.check import check_corpus, check_prefixes
 from advsim.training.discriminator.pool import ScorerPool
 from advsim.training.fitting import fit_corpus
@@ -82,15 +84,18 @@ def _train(run: RunDir, config: Config, corpus: Corpus, *, allow_changed: Sequen
         reporter.warning(said)
         record_event(run, said)
 
+    trace = Trace()
     with ExitStack() as stack:
-        pools = stack.enter_context(running_ray(config))
+        stack.callback(_write_trace, run, trace)
+        with trace.span("Ray starts"):
+            pools = stack.enter_context(running_ray(config))
         scratch = stack.enter_context(tempfile.TemporaryDirectory(prefix="advsim-logs-"))
         log_dir = run.path / LOGS if run.is_local else Path(scratch)
         learner = next(request for request in pool_requests(config) if request.pool == "learner")
         kept_logs = str(log_dir) if run.is_local else ""
-        rollouts = RolloutPool(config, pools, log_dir=kept_logs, notice=notice)
+        rollouts = RolloutPool(config, pools, log_dir=kept_logs, notice=notice, trace=trace)
         stack.callback(rollouts.close)
-        scorers = ScorerPool(config, pools, log_dir=kept_logs, notice=notice)
+        scorers = ScorerPool(config, pools, log_dir=kept_logs, notice=notice, trace=trace)
         # The learner asks for its place anew each time: now is when to learn that there is none.
         pools.place(learner)
         pools.release("learner")
@@ -110,4 +115,12 @@ def _train(run: RunDir, config: Config, corpus: Corpus, *, allow_changed: Sequen
                 max_restarts=config.resources.max_restarts,
                 notice=notice,
             ),
+            trace=trace,
         ).train_all()
+
+
+def _write_trace(run: RunDir, trace: Trace) -> None:
+    """Each process of a run that was resumed leaves a trace of its own."""
+    run.write_json(
+        f"{LOGS}/trace-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime(trace.started_s))}.json", trace.as_json()
+    )

@@ -11,6 +11,7 @@ from advsim.run_folder.journal import Journal
 from advsim.run_folder.layout import round_folder
 from advsim.run_folder.reader import Run
 from advsim.runtime.progress import Reporter
+from advsim.runtime.trace import Trace
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,6 +21,7 @@ class Stages:
     run: RunDir
     journal: Journal
     reporter: Reporter
+    trace: Trace
 
     def do(self, key: str, work: Callable[[], None], *, outputs: Sequence[str], inputs: Sequence[str] = ()) -> None:
         """Do a stage, unless the journal has it and its files are those that it wrote and read.
@@ -41,7 +43,8 @@ class Stages:
         for name in (*outputs, *self._figures_behind(key)):
             self.run.remove(name)  # what came from it must not pass for the run's while it is done again
         started = time.monotonic()
-        work()
+        with self.trace.span(key):
+            work()
         self.journal.complete(key, outputs=outputs, inputs=inputs, seconds=time.monotonic() - started)
 
     def in_round(

@@ -3,12 +3,14 @@
     python -m pytest tests/chaos           a few kills, as in `make test`
     make chaos                             fifty
 
-A real run on the tiny model: vLLM, Ray, SFT, discriminator, DPO. A process of each kind is killed in turn (SIGKILL), as
-far as there is one at that moment; a driver that ended is started again with the same command.
+A real run on the tiny model: vLLM, Ray, SFT, discriminator, DPO. A process of each kind is killed in turn (SIGKILL; the
+driver also by SIGTERM and SIGINT), as far as there is one at that moment; a driver that ended is started again with the
+same command.
 """
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import random
@@ -45,6 +47,13 @@ KINDS = {
     "gcs": ("gcs_server",),
 }
 """How the command lines of the processes of each kind begin, or what stands in them."""
+
+ENDINGS = {
+    signal.SIGKILL: (-signal.SIGKILL,),
+    signal.SIGTERM: (130, -signal.SIGTERM),  # the latter before Ray started: nothing is there yet that must be ended
+    signal.SIGINT: (130, -signal.SIGINT),
+}
+"""Exit codes of a driver that was sent a signal."""
 
 
 def configuration(folder: Path, model: Path) -> Path:
@@ -101,6 +110,10 @@ def kinds_there(mark: str, driver: int) -> dict[str, list[psutil.Process]]:
     return there
 
 
+def num_killed(killed: Counter[str], kind: str) -> int:
+    return sum(number for name, number in killed.items() if name.split(",")[0] == kind)
+
+
 def end_all(mark: str) -> None:
     for process in marked(mark):
         try:
@@ -124,7 +137,9 @@ def test_a_run_whose_processes_are_killed_again_and_again_ends_with_everything_o
     def start() -> subprocess.Popen[bytes]:
         command = [sys.executable, "-m", "advsim.cli", "train", str(file), "-o", f"name=chaos{num_runs}"]
         with (tmp_path / "screen.txt").open("ab") as screen:
-            return subprocess.Popen(command, env=environment, stdout=screen, stderr=screen)
+            # A shell that starts tests in the background has SIGINT ignored, which is inherited.
+            restore = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+            return subprocess.Popen(command, env=environment, stdout=screen, stderr=screen, preexec_fn=restore)
 
     def check_run() -> None:
         """Everything of a run that ended is there once."""
@@ -141,7 +156,7 @@ def test_a_run_whose_processes_are_killed_again_and_again_ends_with_everything_o
         assert verified.returncode == 0, verified.stdout + verified.stderr
 
     try:
-        driver = start()
+        driver, sent = start(), None
         next_kill, last_change = time.monotonic() + chance.uniform(5, 25), time.monotonic()
         while True:
             time.sleep(0.5)
@@ -149,25 +164,32 @@ def test_a_run_whose_processes_are_killed_again_and_again_ends_with_everything_o
             assert now - last_change < LONGEST_S, (report, (tmp_path / "screen.txt").read_text()[-3000:])
             if (code := driver.poll()) is not None:
                 endings[str(code)] += 1
-                # 0 done, 3 a run that failed and can be resumed, -9 our own kill; anything else is a fault.
-                assert code in (0, 3, -signal.SIGKILL), (code, report, (tmp_path / "screen.txt").read_text()[-3000:])
+                # 0 done, 3 a run that failed and can be resumed, 130 interrupted; anything else is a fault.
+                assert code in (0, 3, *(ENDINGS[sent] if sent else ())), (
+                    code,
+                    report,
+                    (tmp_path / "screen.txt").read_text()[-3000:],
+                )
                 last_change = now
                 if code == 0:
                     check_run()
                     if sum(killed.values()) >= NUM_KILLS:
                         break
                     num_runs += 1
-                driver = start()
+                driver, sent = start(), None
                 next_kill = now + chance.uniform(5, 25)
             elif now >= next_kill and sum(killed.values()) < NUM_KILLS:
                 there = kinds_there(mark, driver.pid)
                 if there:
-                    kind = min(sorted(there), key=lambda each: (killed[each], chance.random()))
+                    kind = min(sorted(there), key=lambda each: (num_killed(killed, each), chance.random()))
+                    wanted = chance.choice(sorted(ENDINGS)) if kind == "driver" else signal.SIGKILL
                     try:
-                        chance.choice(there[kind]).kill()
+                        chance.choice(there[kind]).send_signal(wanted)
                     except psutil.NoSuchProcess:
                         continue
-                    killed[kind] += 1
+                    if kind == "driver":
+                        sent = wanted
+                    killed[f"{kind}, {wanted.name}" if kind == "driver" else kind] += 1
                     last_change = now
                 next_kill = now + chance.uniform(3, 25)
         deadline = time.monotonic() + 30

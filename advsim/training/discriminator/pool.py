@@ -13,6 +13,7 @@ from advsim.rollout.choice.turn_reader import TurnTexts
 from advsim.runtime.actors import actor_failures
 from advsim.runtime.kept_actors import ActorPlan, KeptActors
 from advsim.runtime.placement import Pools, pool_requests, start_actor
+from advsim.runtime.trace import Trace
 from advsim.training.discriminator.actors import DiscriminatorActor
 from advsim.training.discriminator.inputs import ScoringRequest, UserView
 from advsim.training.metrics import DiscriminatorMetrics
@@ -36,6 +37,7 @@ class ScorerPool:
         pools: where the scorers are placed.
         log_dir: folder for full tracebacks; empty where there is none.
         notice: is told of every scorer that died and is started again, in one sentence.
+        trace: of what the scorers do; None keeps none.
     """
 
     def __init__(
@@ -45,6 +47,7 @@ class ScorerPool:
         *,
         log_dir: str = "",
         notice: Callable[[str], None] = lambda said: None,
+        trace: Trace | None = None,
     ) -> None:
         request = next(request for request in pool_requests(config) if request.pool == "scorer")
         group = pools.place(request)
@@ -65,6 +68,7 @@ class ScorerPool:
                 max_restarts=config.resources.max_restarts,
                 log_dir=log_dir,
                 notice=notice,
+                trace=trace,
                 remedy=_REMEDY,
             )
         )

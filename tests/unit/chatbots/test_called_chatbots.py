@@ -430,6 +430,16 @@ class Mute:
 """
 
 
+CATCHES_ALL = """
+import time
+for _ in range(60):
+    try:
+        time.sleep(1)
+    except Exception:
+        pass
+"""
+
+
 @pytest.mark.parametrize(
     ("name", "said"),
     [
@@ -475,6 +485,12 @@ def test_what_is_no_function_is_refused_when_it_is_loaded(code: str, name: str, 
     with pytest.raises(ConfigError) as caught:
         python(tmp_path, code, name=name)
     assert reason in str(caught.value)
+
+
+@pytest.mark.parametrize("code", ["import time\ntime.sleep(60)", "while True:\n    pass", CATCHES_ALL])
+def test_code_whose_import_does_not_end_is_refused_with_what_to_do(code: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"not loaded after 0.3 s \(calls.load_timeout_s\).*__main__"):
+        python(tmp_path, code, name="reply", calls={"load_timeout_s": 0.3})
 
 
 def test_each_conversation_has_an_instance_of_its_own_that_is_dropped_at_its_end(tmp_path: Path) -> None:

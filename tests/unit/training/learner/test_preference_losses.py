@@ -72,3 +72,16 @@ def test_the_weight_of_sft_adds_the_chosen_turns_own_loss(tiny_model: Path, tmp_
     with_sft = train(tiny_model, tmp_path, margin=1.0, num_steps=1, sft_weight=0.5)[0]
     nats_a_token = -plain["logps/chosen"] / 3
     assert with_sft["loss"] == pytest.approx(plain["loss"] + 0.5 * nats_a_token, rel=1e-3)
+
+
+def test_sft_alone_makes_the_chosen_turn_likely_whatever_is_rejected(tiny_model: Path, tmp_path: Path) -> None:
+    steps = train(tiny_model, tmp_path, loss="sft", num_steps=20)
+    assert steps[0]["loss"] == pytest.approx(-steps[0]["logps/chosen"] / 3, rel=1e-3)
+    assert steps[-1]["logps/chosen"] > steps[0]["logps/chosen"] + 5.0
+    others = train(tiny_model, tmp_path, pairs=(pair((35, 89, 79), (5, 6, 7), margin=1.0),), loss="sft", num_steps=20)
+    assert others[-1]["logps/chosen"] == pytest.approx(steps[-1]["logps/chosen"], abs=1e-3)
+
+
+def test_sft_alone_takes_no_weight_of_sft() -> None:
+    with pytest.raises(ValueError, match="take it out"):
+        DpoConfig(loss="sft", sft_weight=0.5)
