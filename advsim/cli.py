@@ -85,6 +85,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     _config_arguments(check)
     check.add_argument("--no-call", action="store_true", help="send no message to a chatbot outside of advsim")
+    check.add_argument(
+        "--estimate",
+        metavar="RUN",
+        help="say how long each stage of a training run would take, from the times of this run on the same machine",
+    )
     check.add_argument("--json", action="store_true", help="print the resolved configuration and the pools as JSON")
 
     train = _command(commands, "train", "train a user simulator by SFT and adversarial rounds; resumes by itself")

@@ -17,15 +17,20 @@ from advsim.chatbots.load import check_called_chatbots, load_chatbots
 from advsim.chatbots.trial import Trial, trial_json, try_chatbot
 from advsim.commands.options import config_of, is_sweep, only_figures_on_stdout
 from advsim.commands.show import console_on, print_json
-from advsim.config import ChatbotConfig, Config, SweepConfig, load_section, read_yaml
-from advsim.errors import one_line
+from advsim.config import ChatbotConfig, Config, SweepConfig, load_section, parse_config, read_yaml
+from advsim.corpus.load import Corpus
+from advsim.errors import ConfigError, one_line
+from advsim.evaluation.run_corpus import corpus_of_run
 from advsim.records import Split
 from advsim.report.page.figures import money
+from advsim.run_folder.reader import load_run
 from advsim.runtime.placement import PoolRequest, colocated, pool_requests
+from advsim.runtime.progress import duration
 from advsim.sweep.planning.estimate import describe_work, estimate
 from advsim.sweep.planning.study import plan
 from advsim.sweep.work import missing
 from advsim.training.check import check_inputs
+from advsim.training.estimate import RunEstimate, estimate_run
 
 
 def run(options: argparse.Namespace) -> None:
@@ -45,6 +50,7 @@ def run(options: argparse.Namespace) -> None:
     config = config_of(options)
     corpus = check_inputs(config)
     trial = _trial_of(config.chatbot, options)
+    expected = _estimate(config, corpus, options.estimate) if options.estimate else None
     pools = pool_requests(config)
     splits = {split.value: len(corpus.split(split)) for split in Split} if corpus else None
     if options.json:
@@ -58,10 +64,13 @@ def run(options: argparse.Namespace) -> None:
                 "pools": asked,
                 "splits": splits,
                 "chatbot_answer": trial_json(trial),
+                **({"estimate": asdict(expected)} if expected else {}),
             }
         )
         return
     _print_summary(config, pools, splits)
+    if expected is not None:
+        _print_estimate(expected)
     _print_trial(config.chatbot, trial)
 
 
@@ -69,6 +78,29 @@ def is_chatbot(values: Mapping[str, Any]) -> bool:
     """Whether a file is a chatbot's: it has keys that only a chatbot has, and none that only a run has."""
     run, chatbot = set(Config.model_fields), set(ChatbotConfig.model_fields)
     return bool(values.keys() & (chatbot - run)) and not values.keys() & (run - chatbot)
+
+
+def _estimate(config: Config, corpus: Corpus | None, location: str) -> RunEstimate:
+    if corpus is None:
+        raise ConfigError(
+            "--estimate: the dialogues are read from the hub when the run starts, expected ones that are here; give a "
+            "file with -o corpus.source=jsonl -o corpus.path=PATH"
+        )
+    measured = load_run(location)
+    there = corpus_of_run(measured, parse_config(measured.config).corpus, remedy=f"a copy beside {location}")
+    return estimate_run(config, corpus, measured=measured, measured_corpus=there)
+
+
+def _print_estimate(expected: RunEstimate) -> None:
+    table = Table("stage", "work", "expected", title=f"Time, from that of {expected.measured}")
+    for each in expected.stages:
+        known = "not known: that run did other work" if each.seconds is None else duration(each.seconds)
+        table.add_row(each.stage, f"{each.amount:,.0f} {each.unit}", known)
+    console = console_on()
+    console.print(table)
+    beside = f", and {', '.join(expected.unknown)}" if expected.unknown else ""
+    said = f"together {duration(expected.seconds)}, beside starting engines and writing the report{beside}"
+    console.print(said, soft_wrap=True)
 
 
 def _check_chatbot(options: argparse.Namespace, values: Mapping[str, Any]) -> None:

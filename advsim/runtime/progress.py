@@ -201,13 +201,11 @@ class Stage:
         elapsed_s = self._clock() - self._started_s
         counted = self._total is not None or self._num_done > 0
         if is_complete:
-            done = (
-                f"{_count(self._num_done, self._unit)} in {_duration(elapsed_s)}" if counted else _duration(elapsed_s)
-            )
+            done = f"{_count(self._num_done, self._unit)} in {duration(elapsed_s)}" if counted else duration(elapsed_s)
             rate = _rate(self._num_done / elapsed_s) if counted and elapsed_s > 0 and self._num_done else ""
         else:
             of = f"/{self._total}" if self._total is not None else ""
-            done = f"stopped after {_duration(elapsed_s)}" + (f" at {self._num_done}{of}" if counted else "")
+            done = f"stopped after {duration(elapsed_s)}" + (f" at {self._num_done}{of}" if counted else "")
             rate = ""
         return f"{self._name}: {done}" + (f" ({rate})" if rate else "") + (f"; {self._note}" if self._note else "")
 
@@ -221,7 +219,7 @@ class Stage:
         if self._num_done:
             parts.append(_rate(per_s))
             if self._total is not None and self._total > self._num_done:
-                parts.append(f"about {_duration((self._total - self._num_done) / per_s)} left")
+                parts.append(f"about {duration((self._total - self._num_done) / per_s)} left")
         if self._note:
             parts.append(self._note)
         self._reporter.message(f"{self._name}: {', '.join(parts)}")
@@ -238,9 +236,9 @@ class _Numbers(ProgressColumn):
         if task.speed:
             parts.append(_rate(task.speed))
         if task.elapsed is not None:
-            parts.append(_duration(task.elapsed))
+            parts.append(duration(task.elapsed))
         if task.time_remaining:
-            parts.append(f"{_duration(task.time_remaining)} left")
+            parts.append(f"{duration(task.time_remaining)} left")
         return Text(" · ".join(parts), no_wrap=True)
 
 
@@ -261,7 +259,8 @@ def _rate(per_s: float) -> str:
     return f"{per_s:,.1f}/s" if per_s >= 1 else f"{per_s * 60:.1f}/min"
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """A time in words: ``4.2 s``, ``3 min 05 s``, ``1 h 20 min``."""
     if seconds < 9.95:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)
