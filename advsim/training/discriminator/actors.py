@@ -19,6 +19,7 @@ import torch
 from advsim.config import DiscriminatorConfig, ModelConfig
 from advsim.models.base import resolve_model
 from advsim.models.embedder import FloatArray
+from advsim.models.gpu_memory import lower_if_full
 from advsim.models.precision import training_precision
 from advsim.records import ScoredTurn
 from advsim.rollout.choice.spec import PromptShape
@@ -54,6 +55,7 @@ class DiscriminatorActor:
         """True once the actor runs."""
         return True
 
+    @lower_if_full("discriminator", "discriminator.micro_batch_tokens", "discriminator.max_tokens")
     def train(
         self, real: Sequence[UserView], simulated: Sequence[UserView], seed: int
     ) -> tuple[DiscriminatorMetrics, dict[str, bytes]]:
@@ -94,6 +96,7 @@ class DiscriminatorActor:
         if sys.platform == "linux" and platform.libc_ver()[0] == "glibc":
             ctypes.CDLL(None).malloc_trim(0)
 
+    @lower_if_full("reading turns", "discriminator.scoring_batch_size")
     def read(self, turns: Sequence[TurnTexts], prompt: PromptShape) -> list[tuple[TurnTexts, FloatArray]]:
         """The turns with the features of their texts, each of shape (texts, features); see :class:`TurnReader`."""
         if self._reader is None:
@@ -106,10 +109,12 @@ class DiscriminatorActor:
             )
         return [(turn, self._reader.read(turn)) for turn in turns]
 
+    @lower_if_full("scoring", "discriminator.scoring_batch_size", "discriminator.max_tokens")
     def score(self, views: Sequence[UserView]) -> list[list[ScoredTurn]]:
         """See :meth:`Discriminator.score`."""
         return self._ready().score(views)
 
+    @lower_if_full("scoring", "discriminator.scoring_batch_size", "discriminator.max_tokens")
     def score_candidates(self, request: ScoringRequest) -> tuple[ScoringRequest, list[float]]:
         """The request and the probability of each of its texts; see :meth:`Discriminator.score_candidates`."""
         return request, self._ready().score_candidates(request)

@@ -18,6 +18,7 @@ from advsim.config import DpoConfig, LearnerConfig, LoraConfig, ModelConfig
 from advsim.errors import RunError
 from advsim.models.adapter import TRAINED_ADAPTER, Canary, adapter_files, completion_logprobs, load_trainable
 from advsim.models.base import load_tokenizer, resolve_model
+from advsim.models.gpu_memory import lower_if_full
 from advsim.models.precision import training_precision
 from advsim.records import PreferencePair
 from advsim.training.learner.shared_prompt import can_share_prompts, share_prompts
@@ -106,6 +107,7 @@ def train_dpo(
     return run_on_workers(train_on_worker, job, name="dpo", workers=workers, on_step=on_step)
 
 
+@lower_if_full("dpo", "dpo.batch_size (and raise dpo.gradient_accumulation as much)", "engine.max_model_len", "lora.r")
 def train_on_worker(job: _Job, on_step: OnStep) -> TrainedAdapter[DpoMetrics] | None:
     """One worker's part of :func:`train_dpo`; rank 0 returns the result."""
     started_s = time.monotonic()

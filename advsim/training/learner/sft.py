@@ -12,6 +12,7 @@ from advsim.config import LearnerConfig, LoraConfig, ModelConfig, SftConfig
 from advsim.errors import RunError
 from advsim.models.adapter import Canary, adapter_files, completion_logprobs, load_trainable
 from advsim.models.base import load_tokenizer, resolve_model
+from advsim.models.gpu_memory import lower_if_full
 from advsim.models.precision import training_precision
 from advsim.prompts.text import IGNORED_LABEL
 from advsim.records import TrainingExample
@@ -94,6 +95,7 @@ def train_sft(
     return run_on_workers(train_on_worker, job, name="sft", workers=workers, on_step=on_step)
 
 
+@lower_if_full("sft", "sft.batch_size (and raise sft.gradient_accumulation as much)", "engine.max_model_len", "lora.r")
 def train_on_worker(job: _Job, on_step: OnStep) -> TrainedAdapter[SftMetrics] | None:
     """One worker's part of :func:`train_sft`; rank 0 returns the result."""
     started_s = time.monotonic()
