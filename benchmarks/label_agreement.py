@@ -1,7 +1,9 @@
 """Agreement of the two passes that labelled whole dialogues, and how many messages show each mode.
 
-`python benchmarks/label_agreement.py --esconv train.jsonl.gz --esconv valid.jsonl.gz` prints Cohen's kappa a mode with
-its 95 % percentile interval of a bootstrap over dialogues, and the counts by part. Both passes followed one set of
+    python benchmarks/label_agreement.py --esconv train.jsonl.gz --esconv valid.jsonl.gz
+
+prints Cohen's kappa a mode over ``build``, ``tune`` and ``final``, with its 95 % percentile interval of a bootstrap
+over dialogues, that over what of ``fresh`` was read twice, and the counts by part. Both passes followed one set of
 written definitions in the same way, so that two people who label by themselves will agree less.
 """
 
@@ -60,14 +62,17 @@ def main() -> None:
     print(f"{len(dialogues)} dialogues, {sum(len(each.labels) for each in dialogues)} messages")
     sizes = Counter((each.part, each.source) for each in dialogues)
     print(", ".join(f"{part} {source} {num}" for (part, source), num in sorted(sizes.items())))
+    fresh = [each for each in dialogues if each.part == "fresh" and len(passes_of(each, ""))]
     twice = [each for each in dialogues if each.part not in ("train", "fresh")]
-    print(f"{'mode':24}{'kappa':>7}{'95 %':>14}" + "".join(f"{part:>7}" for part in PARTS))
+    print(f"{'mode':24}{'kappa':>7}{'95 %':>14}{'of fresh':>10}" + "".join(f"{part:>7}" for part in PARTS))
     for mode in load_taxonomy().ids:
         value, low, high = kappa_with_bounds([passes_of(each, mode) for each in twice])
         shown = Counter(each.part for each in dialogues for label in each.labels.values() if mode in label.modes)
         kappa_text = "" if value is None else f"{value:.2f}"
         bounds = "" if low is None or high is None else f"{low:.2f} to {high:.2f}"
-        print(f"{mode:24}{kappa_text:>7}{bounds:>14}" + "".join(f"{shown[part]:7}" for part in PARTS))
+        of_fresh = kappa(np.concatenate([passes_of(each, mode) for each in fresh])) if fresh else None
+        fresh_text = "" if of_fresh is None else f"{of_fresh:.2f}"
+        print(f"{mode:24}{kappa_text:>7}{bounds:>14}{fresh_text:>10}" + "".join(f"{shown[part]:7}" for part in PARTS))
 
 
 if __name__ == "__main__":

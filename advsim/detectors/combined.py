@@ -6,13 +6,14 @@
 The three numbers are the same for every mode, so that few labelled messages suffice to know them: a logistic regression
 on all (message, mode) of the part ``tune`` of the whole dialogues, which neither of the two was made with. Fitted on
 messages that rules were written from, FOUND would trust them far too much. The threshold was chosen on the same part,
-the highest that finds half of the failures there. On later dialogues that nothing was made with, three of four findings
-are right, a third of the failures are found, and 4 of 100 good messages raise an alarm (EXPERIMENTS.md).
+with three of four findings right and half of the failures found. On later dialogues that nothing was made with, three
+of four findings are right, two of five failures are found, and 2 of 100 good messages raise an alarm (EXPERIMENTS.md).
 """
 
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
@@ -32,8 +33,13 @@ FOUND = 2.9
 INTERCEPT = -0.45
 THRESHOLD = 0.3
 """Of the probability."""
-DECIDED_BY_RULES = frozenset({"repetition"})
-"""Modes in which a finding of the rules is enough: they see the turns that the learned detector does not read."""
+DECIDED_BY_RULES = {"repetition": 0.0, "missed_risk": 0.6}
+"""Modes in which a finding of the rules is enough, and the confidence that it has to have. Of repetition they see the
+turns that the learned detector does not read. Words of risk in the user's last turn, and a reply without a word on it,
+are a missed risk whatever the learned detector says, which saw few so plain."""
+UNDONE_BY_CARE = frozenset({"missed_risk", "crisis_mishandled"})
+"""Modes that the learned detector alone does not find in a reply that, by the rules, asks about the user's risk or
+offers help with care: of good answers to plain risk it saw so few that it takes them for false alarms."""
 
 _DIALOGUES_AT_ONCE = 64
 _CERTAIN = 1e-6
@@ -76,8 +82,11 @@ class CombinedDetector:
         for start in range(0, len(dialogues), _DIALOGUES_AT_ONCE):
             some = dialogues[start : start + _DIALOGUES_AT_ONCE]
             by_learned = self._learned.assess_with_probabilities(some)
-            for rules, (learned, p_M) in zip(self._rules.assess(some), by_learned, strict=True):
+            is_handled = [handled for dialogue in some for handled in self._rules.handles_risk(dialogue)]
+            for rules, (learned, p_M), handled in zip(self._rules.assess(some), by_learned, is_handled, strict=True):
                 p_by_mode = dict(zip(self._learned.modes, map(float, p_M), strict=True))
+                if handled:
+                    p_by_mode |= dict.fromkeys(UNDONE_BY_CARE & p_by_mode.keys(), 0.0)
                 assessments.append(self._assessment(rules, learned, p_by_mode))
             if advance is not None:
                 advance(len(some))
@@ -102,7 +111,7 @@ class CombinedDetector:
                 shown = mode in by_learned
             else:
                 p = combined_probability(p_by_mode[mode], found_by_rules=mode in by_rules)
-                if mode in DECIDED_BY_RULES and mode in by_rules:
+                if mode in by_rules and by_rules[mode].confidence >= DECIDED_BY_RULES.get(mode, math.inf):
                     p = max(p, by_rules[mode].confidence)
                 shown = p >= THRESHOLD
             if shown:

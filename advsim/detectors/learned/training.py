@@ -197,7 +197,7 @@ def _fit(
     )
     schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: _rate(step, num_steps))
     loss_of = torch.nn.BCEWithLogitsLoss(pos_weight=torch.full((len(modes),), config.positive_weight))
-    encoder.train()
+    encoder.prepare_training()
     rng = np.random.default_rng(config.seed)
     with reporter.stage("training", total=config.num_epochs * len(examples), unit="message") as stage:
         for epoch in range(config.num_epochs):

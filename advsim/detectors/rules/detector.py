@@ -10,7 +10,7 @@ from advsim.detectors.rules.finding import UNKNOWN_CONFIDENCE, Finding, confiden
 from advsim.detectors.rules.guidance import clinical_overreach, overload, premature_advice
 from advsim.detectors.rules.listening import misattunement, unsupported_assumption
 from advsim.detectors.rules.repetition import repetition
-from advsim.detectors.rules.safety import crisis_mishandled, harm_enablement, missed_risk
+from advsim.detectors.rules.safety import crisis_mishandled, handles_risk, harm_enablement, missed_risk
 from advsim.detectors.rules.validation import invalidation, sycophancy
 from advsim.detectors.rules.view import MessageView, views
 from advsim.detectors.taxonomy import Taxonomy, load_taxonomy
@@ -65,6 +65,10 @@ class RulesDetector:
             if advance is not None:
                 advance(1)
         return assessments
+
+    def handles_risk(self, dialogue: HasTurns) -> list[bool]:
+        """For each chatbot turn: the user speaks of risk, and this reply asks about it or offers help with care."""
+        return [view.is_english and handles_risk(view) for view in views(dialogue)]
 
     def findings(self, dialogue: HasTurns) -> list[list[Finding]]:
         """All findings, one list a chatbot turn: more than one rule may have found the same mode."""

@@ -7,18 +7,26 @@ import itertools
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 from advsim.cli import main
 from advsim.detectors import whole_dialogues
 from advsim.detectors.findings import find_in_labelled
-from advsim.detectors.whole_dialogues import LabelledDialogue, MessageLabel, fingerprint, load_whole_dialogues
+from advsim.detectors.whole_dialogues import (
+    LabelledDialogue,
+    MessageLabel,
+    WholePart,
+    fingerprint,
+    load_whole_dialogues,
+)
 from advsim.detectors.worth import worth as worth_of
 from advsim.errors import CorpusError
 from advsim.records import Assessment, Dialogue, FailureLabel, Speaker, Split, Turn, Visibility
 from advsim.runtime.progress import Reporter
 
+PARTS = get_args(WholePart)
 TURNS = (
     Turn(speaker=Speaker.USER, text="i can't sleep"),
     Turn(speaker=Speaker.CHATBOT, text="Buy a new bed."),
@@ -181,14 +189,17 @@ def test_intervals_are_over_dialogues_and_macro_f1_is_of_modes_with_enough_label
 
 def test_the_labels_that_ship_fit_their_texts_and_name_no_dialogue_twice() -> None:
     dialogues = load_whole_dialogues()
-    assert len(dialogues) >= 34 and {each.part for each in dialogues} == {"train", "build", "tune", "final", "fresh"}
+    assert len(dialogues) >= 34 and {each.part for each in dialogues} == set(PARTS)
     ids = [each.dialogue.id for each in dialogues]
     assert len(set(ids)) == len(ids)
     labels = [label for each in dialogues for label in each.labels.values()]
     assert 0.2 < sum(bool(label.modes) for label in labels) / len(labels) < 0.5
-    once = ("train", "fresh")
-    assert all((label.second is None) == (each.part in once) for each in dialogues for label in each.labels.values())
-    twice = [label for label in labels if label.second is not None]
+    read = {
+        part: [label for each in dialogues if each.part == part for label in each.labels.values()] for part in PARTS
+    }
+    assert all(label.second is None for label in read["train"])
+    assert all(label.second is not None for part in ("build", "tune", "final") for label in read[part])
+    twice = [label for part in ("build", "tune", "final") for label in read[part]]  # in fresh the first label counts
     agreed = [label for label in twice if label.first == label.second]
     assert all(label.modes == label.first for label in agreed) and len(agreed) > 0.9 * len(twice)
 
