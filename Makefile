@@ -1,14 +1,15 @@
 # make setup       create .venv and install advsim (PROFILE=cpu, the default, or PROFILE=gpu)
 # make quickstart  set up, train a simulator on the embedded model and the sample dialogues, and let three chatbots meet it
 # make test        set up and run all tests (CPU)
-# make chaos       set up and kill processes of real training runs, fifty times (an hour)
+# make chaos       set up and kill processes of real training runs, fifty times (an hour), and a host of three
+# make bench       set up and measure training, serving, rollout and delivery (half an hour on two cores)
 # make check       set up and run ruff, the type checker and the import rules
 PYTHON ?= python3
 PROFILE ?= cpu
 BIN := .venv/bin
 STAMP := .venv/.installed-$(PROFILE)
 
-.PHONY: setup quickstart test chaos check clean
+.PHONY: setup quickstart test chaos bench check clean
 setup: $(STAMP)
 
 $(STAMP): pyproject.toml $(wildcard constraints/*.txt) constraints/install.sh
@@ -27,6 +28,13 @@ test: setup
 
 chaos: setup
 	ADVSIM_CHAOS_KILLS=50 $(BIN)/python -m pytest tests/chaos -s
+
+bench: setup
+	$(BIN)/advsim train configs/quickstart.yaml
+	$(BIN)/python benchmarks/training.py
+	$(BIN)/python benchmarks/serving.py
+	$(BIN)/python benchmarks/rollout.py runs/quickstart --dialogues 32 --repetitions 2 -o rollout.max_user_turns=6
+	$(BIN)/python benchmarks/push.py runs/quickstart
 
 check: setup
 	$(BIN)/ruff check .

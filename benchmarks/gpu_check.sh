@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Training throughput and memory on one GPU, in under eight minutes, with torch, transformers and peft alone:
-#   sh benchmarks/gpu_check.sh > gpu.json
+#   bash benchmarks/gpu_check.sh > gpu.json
 # Models are of random weights: SmolLM2's shape (135M), and Llama's at 1B and 8B. Nothing is downloaded.
 set -eu
 cd "$(dirname "$0")/.."

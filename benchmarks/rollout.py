@@ -169,7 +169,9 @@ def hold_with_advsim(
     return rates, conversations
 
 
-async def replay(spec: EngineSpec, adapter: AdapterRef, workload: Workload, config: Config, repetitions: int):
+async def replay(
+    spec: EngineSpec, adapter: AdapterRef, folder: Path, workload: Workload, config: Config, repetitions: int
+):
     """Tokens a second of each way and repetition; repetitions of all ways take turns."""
 
     async def loops(engine: Engine, workload: Workload, salt: int) -> None:
@@ -184,7 +186,7 @@ async def replay(spec: EngineSpec, adapter: AdapterRef, workload: Workload, conf
     }
     engine = build_engine(spec)
     await engine.start()
-    await engine.load_adapter(adapter, Path(adapter.path))
+    await engine.load_adapter(adapter, folder)
     await lockstep(engine, workload[:2], 5)
     rates: dict[str, list[float]] = {name: [] for name in ways}
     salts = itertools.count(100)
@@ -201,7 +203,7 @@ async def replay(spec: EngineSpec, adapter: AdapterRef, workload: Workload, conf
 
 
 @contextlib.contextmanager
-def http_server(config: Config, adapter: AdapterRef) -> Iterator[str]:
+def http_server(config: Config, folder: Path) -> Iterator[str]:
     """Address of vLLM's own server with the model and the adapter."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -210,7 +212,7 @@ def http_server(config: Config, adapter: AdapterRef) -> Iterator[str]:
     command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", str(resolve_model(config.model))]
     command += ["--host", "127.0.0.1", "--port", str(port), "--max-model-len", str(engine.max_model_len)]
     command += ["--max-num-seqs", str(engine.max_num_seqs), "--enable-lora", "--max-lora-rank", str(config.lora.r)]
-    command += ["--lora-modules", f"{SERVER_NAME}={adapter.path}", "--served-model-name", "base"]
+    command += ["--lora-modules", f"{SERVER_NAME}={folder}", "--served-model-name", "base"]
     cores = ",".join(str(core) for core in sorted(os.sched_getaffinity(0)))
     environment = os.environ | {
         "ADVSIM_CPU_PLATFORM": "1",
@@ -298,6 +300,7 @@ def main() -> None:
         "-o", dest="overrides", action="append", default=[], help="key=value of the run's configuration"
     )
     asked = parser.parse_args()
+    os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
 
     run = load_run(asked.run)
     config = parse_config(run.config, asked.overrides)
@@ -330,13 +333,17 @@ def main() -> None:
         max_lora_rank=config.lora.r,
         num_gpus=config.resources.simulator.num_gpus,
     )
-    rates |= asyncio.run(replay(spec, delivery.adapter, workload, config, asked.repetitions))
-    if not asked.no_http:
-        with http_server(config, delivery.adapter) as address:
-            over_http(address, workload[:1], 5)
-            started = time.monotonic()
-            over_http(address, workload[:NUM_ONE_BY_ONE], 90)
-            rates["one by one over HTTP"] = [num_tokens(workload[:NUM_ONE_BY_ONE]) / (time.monotonic() - started)]
+    with tempfile.TemporaryDirectory(prefix="advsim-adapter-") as folder:
+        for name, content in delivery.files.items():
+            (Path(folder) / name).write_bytes(content)
+        rates |= asyncio.run(replay(spec, delivery.adapter, Path(folder), workload, config, asked.repetitions))
+        if not asked.no_http:
+            few = workload[:NUM_ONE_BY_ONE]
+            with http_server(config, Path(folder)) as address:
+                over_http(address, few[:1], 5)
+                started = time.monotonic()
+                over_http(address, few, 90)
+                rates["one by one over HTTP"] = [num_tokens(few) / (time.monotonic() - started)]
     table = summary(rates)
     if asked.picture:
         draw(table, asked.picture)

@@ -6,8 +6,8 @@
 The three numbers are the same for every mode, so that few labelled messages suffice to know them: a logistic regression
 on all (message, mode) of the part ``tune`` of the whole dialogues, which neither of the two was made with. Fitted on
 messages that rules were written from, FOUND would trust them far too much. The threshold was chosen on the same part,
-with three of four findings right and half of the failures found. On later dialogues that nothing was made with, three
-of four findings are right, two of five failures are found, and 2 of 100 good messages raise an alarm (EXPERIMENTS.md).
+the highest that finds half of the failures there. On later dialogues that nothing was trained with, three
+of four findings are right, two of five failures are found, and 3 of 100 good messages raise an alarm (EXPERIMENTS.md).
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ THRESHOLD = 0.3
 """Of the probability."""
 DECIDED_BY_RULES = {"repetition": 0.0, "missed_risk": 0.6}
 """Modes in which a finding of the rules is enough, and the confidence that it has to have. Of repetition they see the
-turns that the learned detector does not read. Words of risk in the user's last turn, and a reply without a word on it,
-are a missed risk whatever the learned detector says, which saw few so plain."""
+turns that the learned detector does not read. Words of risk in the user's last turn, and a reply without a word on it
+(rules ``missed_risk.last_turn_*``), are a missed risk whatever the learned detector says, which saw few so plain."""
 UNDONE_BY_CARE = frozenset({"missed_risk", "crisis_mishandled"})
 """Modes that the learned detector alone does not find in a reply that, by the rules, asks about the user's risk or
 offers help with care: of good answers to plain risk it saw so few that it takes them for false alarms."""

@@ -21,10 +21,10 @@ from advsim.errors import CorpusError
 from advsim.records import Dialogue, Split, Turn, chatbot_turns
 
 WholePart = Literal["train", "build", "tune", "final", "fresh"]
-"""``train``, ``build``: to make rules and train; ``tune``: to choose between them; ``final``: to be opened once, last;
-``fresh``: later dialogues that nothing was made with.
+"""``train``, ``build``: to make rules and train; ``tune``: to choose between them; ``final``: to measure, looked at
+seldom; ``fresh``: later dialogues that nothing was trained with.
 
-``train`` and ``fresh`` were read once only; the others twice, with a third look."""
+``train`` was read once only, ``fresh`` once and partly twice; the others twice, with a third look."""
 
 Source = Literal["written", "simulated", "esconv"]
 

@@ -23,7 +23,7 @@ from advsim.rollout.turn_loop import RolloutTask
 from advsim.runtime.actors import actor_failures
 from advsim.runtime.kept_actors import ActorPlan, KeptActors
 from advsim.runtime.placement import PoolRequest, Pools, caller_request, colocated, pool_requests, start_actor
-from advsim.runtime.trace import Trace
+from advsim.runtime.trace import SpanRecorder
 
 _CLOSE_TIMEOUT_S = 20.0
 _REMEDY = (
@@ -72,7 +72,7 @@ class RolloutPool:
         log_dir: str,
         chatbots: Sequence[ChatbotConfig] = (),
         notice: Callable[[str], None] = lambda said: None,
-        trace: Trace | None = None,
+        trace: SpanRecorder | None = None,
         has_model: bool = True,
     ) -> None:
         check_named_chatbots(chatbots, config)

@@ -20,7 +20,7 @@ from typing import Any
 
 from advsim.errors import AdvsimError, EngineError
 from advsim.runtime.actors import failure_of, is_death, last_error_in, reason_of, size_of, write_failure
-from advsim.runtime.trace import Trace
+from advsim.runtime.trace import SpanRecorder
 
 _HEALTH_TIMEOUT_S = 60.0
 _CLOSE_TIMEOUT_S = 15.0
@@ -52,7 +52,7 @@ class ActorPlan:
     log_files: Sequence[str] = ()
     log_dir: str = ""
     notice: Callable[[str], None] = lambda said: None
-    trace: Trace | None = None
+    trace: SpanRecorder | None = None
 
 
 class KeptActors:

@@ -13,7 +13,7 @@ import contextlib
 import threading
 import time
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Protocol
 
 DRIVER = "driver"
 """Lane of the stages, which follow each other."""
@@ -21,10 +21,22 @@ _MAX_SPANS = 200_000
 """What comes after these is only counted: a viewer needs no more, and memory has an end."""
 
 
+class SpanRecorder(Protocol):
+    """Is told of every piece of work when it ends."""
+
+    def add(self, name: str, lane: str, *, since: float) -> None:
+        """Record what ends now; see :meth:`Trace.add`."""
+
+
 class Trace:
-    """Spans of one process's work. Safe to use from several threads."""
+    """Spans of one process's work. Safe to use from several threads.
+
+    Attributes:
+        also: is told of each span too.
+    """
 
     def __init__(self) -> None:
+        self.also: SpanRecorder | None = None
         self._lock = threading.Lock()
         self._lanes: dict[str, int] = {}
         self._spans: list[tuple[str, int, float, float]] = []
@@ -39,6 +51,8 @@ class Trace:
             lane: who did it.
             since: ``time.time()`` when it began.
         """
+        if self.also is not None:
+            self.also.add(name, lane, since=since)
         now = time.time()
         with self._lock:
             if len(self._spans) >= _MAX_SPANS:

@@ -25,6 +25,7 @@ from advsim.rollout.replay import ReplayRequest
 from advsim.rollout.turn_loop import RolloutTask
 from advsim.run_folder.events import record_event
 from advsim.run_folder.layout import LOGS
+from advsim.runtime.metrics import WorkMetrics
 from advsim.runtime.placement import running_ray
 from advsim.runtime.progress import Reporter, Stage
 from advsim.sweep.caps import Meter
@@ -298,6 +299,7 @@ def engines(study: SweepPlan, reporter: Reporter) -> Iterator[RolloutPool]:
             log_dir=str(log_dir),
             chatbots=study.chatbots,
             notice=notice,
+            trace=WorkMetrics(),
             has_model=not is_scripted,
         )
         try:

@@ -20,6 +20,7 @@ from advsim.run_folder.journal import Journal
 from advsim.run_folder.layout import LOGS, MANIFEST, TOO_LONG
 from advsim.run_folder.lease import lease
 from advsim.run_folder.reader import Run
+from advsim.runtime.metrics import WorkMetrics
 from advsim.runtime.placement import pool_requests, running_ray
 from advsim.runtime.progress import Reporter
 from advsim.runtime.trace import Trace
@@ -89,6 +90,7 @@ def _train(run: RunDir, config: Config, corpus: Corpus, *, allow_changed: Sequen
         stack.callback(_write_trace, run, trace)
         with trace.span("Ray starts"):
             pools = stack.enter_context(running_ray(config))
+        trace.also = WorkMetrics()
         scratch = stack.enter_context(tempfile.TemporaryDirectory(prefix="advsim-logs-"))
         log_dir = run.path / LOGS if run.is_local else Path(scratch)
         learner = next(request for request in pool_requests(config) if request.pool == "learner")

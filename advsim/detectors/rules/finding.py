@@ -48,6 +48,8 @@ def confidences() -> Mapping[str, float]:
 
     (right + 1) / (found + 2), so that a rule seen three times is never certain; by ``benchmarks/rule_confidence.py``.
     The rules were written with some of these dialogues in view: elsewhere the values are rather too high than too low.
+    A rule on acute risk that nothing has triggered has the value of that on explicit risk: its words are plainer still.
     """
     values: dict[str, float] = yaml.safe_load(_CONFIDENCE.read_text(encoding="utf-8")) if _CONFIDENCE.exists() else {}
-    return values
+    plainer = {rule.replace("_explicit", "_acute"): value for rule, value in values.items() if "_explicit" in rule}
+    return plainer | values

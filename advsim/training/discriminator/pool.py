@@ -13,7 +13,7 @@ from advsim.rollout.choice.turn_reader import TurnTexts
 from advsim.runtime.actors import actor_failures
 from advsim.runtime.kept_actors import ActorPlan, KeptActors
 from advsim.runtime.placement import Pools, pool_requests, start_actor
-from advsim.runtime.trace import Trace
+from advsim.runtime.trace import SpanRecorder
 from advsim.training.discriminator.actors import DiscriminatorActor
 from advsim.training.discriminator.inputs import ScoringRequest, UserView
 from advsim.training.metrics import DiscriminatorMetrics
@@ -47,7 +47,7 @@ class ScorerPool:
         *,
         log_dir: str = "",
         notice: Callable[[str], None] = lambda said: None,
-        trace: Trace | None = None,
+        trace: SpanRecorder | None = None,
     ) -> None:
         request = next(request for request in pool_requests(config) if request.pool == "scorer")
         group = pools.place(request)

@@ -47,6 +47,21 @@ def test_a_span_that_fails_is_there_too() -> None:
     assert [event["name"] for event in trace.as_json()["traceEvents"]] == ["thread_name", "dpo"]
 
 
+def test_whoever_listens_is_told_of_every_span() -> None:
+    told = []
+
+    class Listener:
+        def add(self, name: str, lane: str, *, since: float) -> None:
+            told.append((name, lane, since))
+
+    trace = Trace()
+    trace.also = Listener()
+    trace.add("RolloutTask", "simulator-0", since=5.0)
+    with trace.span("sft"):
+        pass
+    assert told[0] == ("RolloutTask", "simulator-0", 5.0) and told[1][:2] == ("sft", DRIVER)
+
+
 def test_memory_has_an_end_and_what_is_left_out_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(trace_module, "_MAX_SPANS", 3)
     trace = Trace()
