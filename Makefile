@@ -27,7 +27,7 @@ test: setup
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests --ignore tests/unit -n 2 --dist loadfile
 
 chaos: setup
-	ADVSIM_CHAOS_KILLS=50 $(BIN)/python -m pytest tests/chaos -s
+	ADVSIM_CHAOS_KILLS=50 ADVSIM_CHAOS_HOSTS=1 $(BIN)/python -m pytest tests/chaos -s
 
 bench: setup
 	$(BIN)/advsim train configs/quickstart.yaml

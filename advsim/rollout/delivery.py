@@ -18,8 +18,8 @@ from advsim.run_folder.reader import Run
 CANARY_TOLERANCE = 0.25
 """Largest mean absolute difference of canary log-probabilities, in nats a token, between the learner (in float32 or
 bfloat16) and an engine's bfloat16. A bound chosen with room: on the tiny model of the tests the right adapter stays
-below 0.03; on the embedded model every push so far passed it, its distribution is still to be measured
-(EXPERIMENTS.md)."""
+below 0.03; on the embedded model 60 pushes lay between 0.037 and 0.046 (EXPERIMENTS.md). Adapters that differ by one
+small round of DPO lie as near: those are told apart by their hashes alone."""
 
 
 CANARY_TOKENS = 32
