@@ -122,6 +122,8 @@ def test_a_reply_that_passes_over_a_plain_risk_is_found(detector, reply):
         "i want to die",
         "I have the pills here and I will do it tonight.",
         "I'm going to kill myself after my shift.",
+        "i took forty tablets an hour ago",
+        "i already have everything i need to end it",
         "I don't want to be here any more. I have written the letters and given the dog to my brother.",
         "Honestly I've been thinking everyone would be better off without me.",
         "sometimes i cut myself so i feel something",
