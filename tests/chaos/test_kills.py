@@ -29,7 +29,7 @@ from advsim import load_run
 
 pytestmark = pytest.mark.slow
 
-NUM_KILLS = int(os.environ.get("ADVSIM_CHAOS_KILLS", "4"))
+NUM_KILLS = int(os.environ.get("ADVSIM_CHAOS_KILLS", "2"))
 SEED = int(os.environ.get("ADVSIM_CHAOS_SEED", "0"))
 NUM_ROUNDS = 2
 NUM_CONVERSATIONS = 6
