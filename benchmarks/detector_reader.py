@@ -29,7 +29,7 @@ from torch import Tensor, nn
 from advsim.config import ModelConfig
 from advsim.corpus.files import read_dialogues
 from advsim.detectors.labelled import load_labelled
-from advsim.detectors.learned.inputs import Case
+from advsim.detectors.learned.inputs import Case, ends
 from advsim.detectors.learned.load import load_learned
 from advsim.detectors.rules import RulesDetector
 from advsim.detectors.taxonomy import load_taxonomy
@@ -98,10 +98,10 @@ def windows(
         Speaker.USER: pieces("<|im_start|>user\n"),
         Speaker.CHATBOT: pieces("<|im_start|>assistant\n"),
     }
-    bodies = [_ends(pieces(turn.text), *TURN_PIECES[turn.speaker]) for turn in turns]
+    bodies = [ends(pieces(turn.text), *TURN_PIECES[turn.speaker]) for turn in turns]
     next_turn = 0
     while next_turn < len(turns):
-        start, new = max(0, next_turn - SHARED_TURNS) if next_turn else 0, next_turn
+        start, new = max(0, next_turn - SHARED_TURNS), next_turn
         ids: list[int] = []
         places: list[Place] = []
         for i in range(start, len(turns)):
@@ -116,10 +116,6 @@ def windows(
         if places:
             found.append(Window(ids=tuple(ids), messages=tuple(places)))
     return found
-
-
-def _ends(ids: list[int], num_first: int, num_last: int) -> list[int]:
-    return ids if len(ids) <= num_first + num_last else ids[:num_first] + ids[-num_last:]
 
 
 class DialogueReader(nn.Module):  # type: ignore[misc]

@@ -90,9 +90,9 @@ def pieces_of(case: Case, tokenizer: PreTrainedTokenizerBase) -> Pieces:
     context: list[int] = []
     for turn, most in zip(reversed(case.before), CONTEXT_PIECES, strict=False):
         said = _ids(f"{turn.speaker}: {turn.text}", tokenizer)
-        context = [*_ends(said, most // 2, most - most // 2), int(tokenizer.sep_token_id), *context]
+        context = [*ends(said, most // 2, most - most // 2), int(tokenizer.sep_token_id), *context]
     context = [int(tokenizer.cls_token_id), *context]
-    message = _ends(_ids(case.message, tokenizer), *MESSAGE_PIECES)
+    message = ends(_ids(case.message, tokenizer), *MESSAGE_PIECES)
     return Pieces(ids=(*context, *message, int(tokenizer.sep_token_id)), num_context=len(context))
 
 
@@ -101,5 +101,6 @@ def _ids(text: str, tokenizer: PreTrainedTokenizerBase) -> list[int]:
     return ids
 
 
-def _ends(ids: list[int], num_first: int, num_last: int) -> list[int]:
+def ends(ids: list[int], num_first: int, num_last: int) -> list[int]:
+    """The beginning and the end of a longer list."""
     return ids if len(ids) <= num_first + num_last else ids[:num_first] + ids[-num_last:]
