@@ -20,11 +20,12 @@ from advsim.detectors.taxonomy import Taxonomy, load_taxonomy
 from advsim.errors import CorpusError
 from advsim.records import Dialogue, Split, Turn, chatbot_turns
 
-WholePart = Literal["train", "build", "tune", "final", "fresh"]
+WholePart = Literal["train", "build", "tune", "final", "fresh", "pairs"]
 """``train``, ``build``: to make rules and train; ``tune``: to choose between them; ``final``: to measure, looked at
-seldom; ``fresh``: later dialogues that nothing was trained with.
+seldom; ``fresh``: later dialogues that nothing was trained with; ``pairs``: short dialogues, two or three that end on
+the same reply, which fails by what was said before in one and not in another; nothing was trained with them either.
 
-``train`` was read once only, ``fresh`` once and partly twice; the others twice, with a third look."""
+``train`` and ``pairs`` were read once only, ``fresh`` once and partly twice; the others twice, with a third look."""
 
 Source = Literal["written", "simulated", "esconv"]
 
@@ -38,6 +39,7 @@ _SPLITS = {
     "tune": Split.VALIDATION,
     "final": Split.TEST,
     "fresh": Split.TEST,
+    "pairs": Split.TEST,
 }
 
 

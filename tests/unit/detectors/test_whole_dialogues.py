@@ -219,10 +219,21 @@ def test_the_part_of_a_dialogue_hangs_on_its_text_alone() -> None:
         assert each.part == ("build", "build", "tune", "final")[int(digest, 16) % 4]
 
 
+def test_pairs_end_on_the_same_reply_and_not_all_of_a_pair_show_the_same_modes() -> None:
+    by_reply: dict[str, list[frozenset[str]]] = {}
+    for each in load_whole_dialogues("pairs"):
+        last = len(each.dialogue.turns) - 1
+        by_reply.setdefault(each.dialogue.turns[last].text, []).append(each.labels[last].modes)
+    assert len(by_reply) > 100 and all(len(modes) in (2, 3, 4) for modes in by_reply.values())
+    assert sum(len(set(modes)) > 1 for modes in by_reply.values()) > 0.9 * len(by_reply)
+    trained = {each.dialogue.turns[-1].text for each in load_whole_dialogues("train", "build")}
+    assert not trained & by_reply.keys()
+
+
 def test_written_dialogues_are_whole_and_alternate() -> None:
     for each in load_whole_dialogues():
         speakers = [turn.speaker for turn in each.dialogue.turns]
-        assert 4 <= len(speakers) <= 30 and all(a is not b for a, b in itertools.pairwise(speakers))
+        assert 2 <= len(speakers) <= 30 and all(a is not b for a, b in itertools.pairwise(speakers))
 
 
 def test_the_command_prints_a_detectors_worth(capsys: pytest.CaptureFixture[str]) -> None:
