@@ -27,6 +27,7 @@ advsim learns realistic users from real chats and lets chatbot variants meet tho
   advsim score prediction.json logs.jsonl     how far was that off, now that people have met them?
   advsim gate runs/quickstart/sweep --baseline a --candidate b --max-increase 2   for CI: is b worse than a?
   advsim lab configs/lab.yaml                 do the estimators find truths that are known? no model needed
+  advsim bench rollout runs/quickstart        tokens a second beside other ways; 'advsim bench' lists what is measured
   advsim detectors measure                    how often are a detector's findings right?
   advsim corpus stats chats.jsonl.gz          counts, lengths and typing habits of dialogues
   advsim submit configs/paper.yaml --address http://head:8265   train, or sweep, on a Ray cluster
@@ -281,6 +282,14 @@ def _parser() -> argparse.ArgumentParser:
     _config_arguments(lab)
     lab.add_argument("--json", action="store_true", help="print the configuration and all figures as JSON")
 
+    bench = _command(commands, "bench", "measure speed, memory and delivery; without a name: list what can be measured")
+    bench.add_argument("name", nargs="?", help="of a file in benchmarks/, for example rollout")
+    bench.add_argument(
+        "arguments",
+        nargs=argparse.REMAINDER,
+        help="of the benchmark, for example runs/quickstart --dialogues 32; --help tells its own",
+    )
+
     detectors = commands.add_parser("detectors", help="look at detectors", description="Look at detectors of failures.")
     detectors_commands = detectors.add_subparsers(required=True, metavar="COMMAND")
     measure = _command(
@@ -299,9 +308,10 @@ def _parser() -> argparse.ArgumentParser:
     measure.add_argument(
         "--part",
         action="append",
-        choices=("train", "build", "tune", "final", "fresh"),
+        choices=("train", "build", "tune", "final", "fresh", "pairs"),
         help="train, build: rules and weights were made from them; tune (default): they were chosen by it; final: to "
-        "be opened once, at the end; fresh: nothing was made with it, and its labels were read once only; may be given "
+        "be opened once, at the end; fresh: nothing was made with it, and its labels were read once only; pairs: as "
+        "fresh, short dialogues that end on the same reply, which fails in one and not in the other; may be given "
         "several times; for the judge alone, build and tune are the default",
     )
     measure.add_argument("--save", metavar="FILE", help="keep the findings of one detector, for -o evaluate.worth=FILE")
@@ -315,10 +325,19 @@ def _parser() -> argparse.ArgumentParser:
     )
     measure.add_argument("--json", action="store_true", help="print all figures as JSON instead of the tables")
     train = _command(
-        detectors_commands, "train", "train the learned detector on labelled dialogues and messages", module="detectors"
+        detectors_commands,
+        "train",
+        "train the learned detector, or the reader, on labelled dialogues and messages",
+        module="detectors",
     )
     train.set_defaults(work="train")
     train.add_argument("--out", required=True, metavar="FOLDER", help="for the weights; used by -o evaluate.weights")
+    train.add_argument(
+        "--reader",
+        action="store_true",
+        help="train the reader, the language model in the combined detector, used by -o evaluate.reader: an hour and a "
+        "half on two cores",
+    )
     train.add_argument(
         "--labelled",
         action="append",

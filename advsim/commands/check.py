@@ -19,6 +19,7 @@ from advsim.commands.options import config_of, is_sweep, only_figures_on_stdout
 from advsim.commands.show import console_on, print_json
 from advsim.config import ChatbotConfig, Config, SweepConfig, load_section, parse_config, read_yaml
 from advsim.corpus.load import Corpus
+from advsim.detectors.build import check_detector_files
 from advsim.errors import ConfigError, one_line
 from advsim.evaluation.run_corpus import corpus_of_run
 from advsim.records import Split
@@ -48,6 +49,7 @@ def run(options: argparse.Namespace) -> None:
         _check_sweep(options)
         return
     config = config_of(options)
+    check_detector_files(config.evaluate)
     corpus = check_inputs(config)
     trial = _trial_of(config.chatbot, options)
     expected = _estimate(config, corpus, options.estimate) if options.estimate else None
@@ -116,6 +118,7 @@ def _check_chatbot(options: argparse.Namespace, values: Mapping[str, Any]) -> No
 
 def _check_sweep(options: argparse.Namespace) -> None:
     settings = load_section(SweepConfig, options.config, options.overrides)
+    check_detector_files(settings.evaluate)
     with only_figures_on_stdout():
         study = plan(settings)
         todo = estimate(study, missing(study))

@@ -48,8 +48,6 @@ def run(options: argparse.Namespace) -> None:
 
 
 def _train(options: argparse.Namespace) -> None:
-    from advsim.detectors.learned.training import examples_of_dialogues, examples_of_messages, train_learned
-
     folder = local_path(options.out, key="--out")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ConfigError(f"--out {options.out}: there is something already; name a new folder")
@@ -59,12 +57,25 @@ def _train(options: argparse.Namespace) -> None:
     messages = load_labelled("build", taxonomy=taxonomy)
     for file in options.labelled:
         messages += load_labelled("build", local_path(file, key="--labelled"), taxonomy=taxonomy)
-    examples = examples_of_dialogues(load_whole_dialogues("train", "build", copy=copy)) + examples_of_messages(messages)
-    choosing = examples_of_dialogues(load_whole_dialogues("tune", copy=copy))
-    train_learned(
-        examples, choosing, taxonomy=taxonomy, folder=folder, embedder=LazyEmbedder(None), reporter=Reporter()
-    )
-    say(f"Saved {options.out}, trained on {len(examples)} messages. Use it: -o evaluate.weights={options.out}")
+    dialogues = load_whole_dialogues("train", "build", copy=copy)
+    if options.reader:
+        from advsim.detectors.reader.training import labelled_turns, train_reader
+
+        train_reader(labelled_turns(dialogues, messages), taxonomy.ids, folder=folder, reporter=Reporter())
+    else:
+        from advsim.detectors.learned.training import examples_of_dialogues, examples_of_messages, train_learned
+
+        train_learned(
+            examples_of_dialogues(dialogues) + examples_of_messages(messages),
+            examples_of_dialogues(load_whole_dialogues("tune", copy=copy)),
+            taxonomy=taxonomy,
+            folder=folder,
+            embedder=LazyEmbedder(None),
+            reporter=Reporter(),
+        )
+    num = sum(len(each.labels) for each in dialogues) + len(messages)
+    key = "reader" if options.reader else "weights"
+    say(f"Saved {options.out}, trained on {num} messages. Use it: -o evaluate.{key}={options.out}")
     if not copy:
         say("Dialogues of ESConv were left out: their text may not be shipped. Give your copy with --esconv FILE.")
 

@@ -148,9 +148,12 @@ class EvaluateConfig(Section):
     """What ``advsim evaluate`` measures, and by which detector."""
 
     detector: Literal["rules", "learned", "combined", "judge"] = "combined"
-    """``combined`` is rules and the learned detector weighed together; ``rules`` alone take a millisecond a message."""
+    """``combined`` is rules, the learned detector and the reader weighed together; ``rules`` alone take a millisecond a
+    message."""
     weights: str | None = None
     """Folder of ``advsim detectors train``, in place of the learned detector that ships."""
+    reader: str | None = None
+    """Folder of ``advsim detectors train --reader``, in place of the reader that ships."""
     taxonomy: str | None = None
     """YAML file that adds failure modes or replaces their texts."""
     worth: str | None = "shipped"

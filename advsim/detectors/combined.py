@@ -1,10 +1,11 @@
-"""The combined detector: findings of the rules and probabilities of the learned detector in one logistic score.
+"""The combined detector: rules, learned detector and reader in one logistic score.
 
     message ──> learned detector: probability p ──┐
-            └─> rules: found or not ──────────────┴─> log-odds = SLOPE logit(p) + FOUND [found] + INTERCEPT
+    dialogue ─> reader: score s ──────────────────┼─> log-odds = SLOPE logit(p) + READ s + FOUND [found] + INTERCEPT
+    turns ────> rules: found or not ──────────────┘
 
-The three numbers are the same for every mode, so that few labelled messages suffice to know them: a logistic regression
-on all (message, mode) of the part ``tune`` of the whole dialogues, which neither of the two was made with. Fitted on
+The four numbers are the same for every mode, so that few labelled messages suffice to know them: a logistic regression
+on all (message, mode) of the part ``tune`` of the whole dialogues, which none of the three was made with. Fitted on
 messages that rules were written from, FOUND would trust them far too much. The threshold was chosen on the same part,
 the highest that finds half of the failures there. On later dialogues that nothing was trained with, three
 of four findings are right, two of five failures are found, and 3 of 100 good messages raise an alarm (EXPERIMENTS.md).
@@ -15,23 +16,27 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol
 
 import numpy as np
 from scipy.special import expit, logit
 
 from advsim.detectors.learned.detector import LearnedDetector
 from advsim.detectors.learned.load import load_learned
+from advsim.detectors.reader.files import load_reader
 from advsim.detectors.rules import RulesDetector
 from advsim.detectors.taxonomy import Taxonomy, load_taxonomy
-from advsim.models.embedder import Embedder
-from advsim.records import Assessment, FailureLabel, HasTurns
+from advsim.models.embedder import Embedder, FloatArray
+from advsim.records import Assessment, FailureLabel, HasTurns, Turn
 
-SLOPE = 0.87
+SLOPE = 0.24
 """Of the learned detector's log-odds."""
-FOUND = 2.9
+READ = 0.79
+"""Of the reader's score."""
+FOUND = 2.5
 """Added log-odds where the rules found the mode."""
-INTERCEPT = -0.45
-THRESHOLD = 0.3
+INTERCEPT = -0.98
+THRESHOLD = 0.32
 """Of the probability."""
 DECIDED_BY_RULES = {"repetition": 0.0, "missed_risk": 0.6}
 """Modes in which a finding of the rules is enough, and the confidence that it has to have. Of repetition they see the
@@ -45,22 +50,37 @@ _DIALOGUES_AT_ONCE = 64
 _CERTAIN = 1e-6
 
 
+class Reader(Protocol):
+    """Scores messages of a whole dialogue."""
+
+    @property
+    def modes(self) -> tuple[str, ...]:
+        """What it scores."""
+
+    def scores(self, turns: Sequence[Turn]) -> Mapping[int, FloatArray]:
+        """Scores of each chatbot turn, shape (modes,), by the turn's number."""
+
+
 class CombinedDetector:
     """Detector that decides on each mode from the rules and the learned detector together.
 
-    A mode that only one of the two judges (one without examples) is decided by that one. Severity and evidence are
-    those of the rules where they found the mode, else those of the learned detector. Neither judges another language
-    than English.
+    A mode that only rules or learned detector judge (one without examples) is decided by that one. Severity and
+    evidence are those of the rules where they found the mode, else those of the learned detector. None of the three
+    judges another language than English.
 
     Args:
         rules: finds by phrases and structure.
         learned: gives a calibrated probability of each mode.
+        reader: scores each mode; a mode that it does not know has a score of 0.
         taxonomy: all modes; None is the one that ships.
     """
 
-    def __init__(self, rules: RulesDetector, learned: LearnedDetector, taxonomy: Taxonomy | None = None) -> None:
+    def __init__(
+        self, rules: RulesDetector, learned: LearnedDetector, reader: Reader, taxonomy: Taxonomy | None = None
+    ) -> None:
         self._rules = rules
         self._learned = learned
+        self._reader = reader
         self._ids = (load_taxonomy() if taxonomy is None else taxonomy).ids
 
     @property
@@ -81,18 +101,30 @@ class CombinedDetector:
         assessments: list[Assessment] = []
         for start in range(0, len(dialogues), _DIALOGUES_AT_ONCE):
             some = dialogues[start : start + _DIALOGUES_AT_ONCE]
-            by_learned = self._learned.assess_with_probabilities(some)
-            is_handled = [handled for dialogue in some for handled in self._rules.handles_risk(dialogue)]
-            for rules, (learned, p_M), handled in zip(self._rules.assess(some), by_learned, is_handled, strict=True):
-                p_by_mode = dict(zip(self._learned.modes, map(float, p_M), strict=True))
-                if handled:
-                    p_by_mode |= dict.fromkeys(UNDONE_BY_CARE & p_by_mode.keys(), 0.0)
-                assessments.append(self._assessment(rules, learned, p_by_mode))
-            if advance is not None:
-                advance(len(some))
+            by_learned = iter(self._learned.assess_with_probabilities(some))
+            for dialogue in some:
+                judged = [(rules, care, *next(by_learned)) for rules, care in self._rules.assess_with_care(dialogue)]
+                is_read = any(p_M.any() for *_, p_M in judged)  # else its scores would decide nothing
+                read = self._reader.scores(dialogue.turns) if is_read else {}
+                for rules, is_handled, learned, p_M in judged:
+                    p_by_mode = dict(zip(self._learned.modes, map(float, p_M), strict=True))
+                    if is_handled:
+                        p_by_mode |= dict.fromkeys(UNDONE_BY_CARE & p_by_mode.keys(), 0.0)
+                    scores = zip(self._reader.modes, read.get(rules.turn, ()), strict=is_read)
+                    read_by_mode = {mode: float(score) for mode, score in scores if p_by_mode.get(mode)}
+                    assessments.append(self._assessment(rules, learned, p_by_mode, read_by_mode))
+                if advance is not None:
+                    advance(1)
         return assessments
 
-    def _assessment(self, rules: Assessment, learned: Assessment, p_by_mode: Mapping[str, float]) -> Assessment:
+    def _assessment(
+        self,
+        rules: Assessment,
+        learned: Assessment,
+        p_by_mode: Mapping[str, float],
+        read_by_mode: Mapping[str, float],
+    ) -> Assessment:
+        assert (learned.conversation_id, learned.turn) == (rules.conversation_id, rules.turn)
         if learned.error:
             return dataclasses.replace(learned, detector=self.name)
         by_rules = {label.mode: label for label in rules.labels}
@@ -110,7 +142,9 @@ class CombinedDetector:
                 p = p_by_mode[mode]
                 shown = mode in by_learned
             else:
-                p = combined_probability(p_by_mode[mode], found_by_rules=mode in by_rules)
+                p = combined_probability(
+                    p_by_mode[mode], read=read_by_mode.get(mode, 0.0), found_by_rules=mode in by_rules
+                )
                 if mode in by_rules and by_rules[mode].confidence >= DECIDED_BY_RULES.get(mode, math.inf):
                     p = max(p, by_rules[mode].confidence)
                 shown = p >= THRESHOLD
@@ -140,18 +174,20 @@ class CombinedDetector:
         )
 
 
-def combined_probability(learned: float, *, found_by_rules: bool) -> float:
-    """Probability of a mode from the learned detector's and from whether the rules found it."""
+def combined_probability(learned: float, *, read: float, found_by_rules: bool) -> float:
+    """Probability of a mode from the learned detector's, the reader's score and whether the rules found it."""
     p = float(np.clip(learned, _CERTAIN, 1 - _CERTAIN))
-    return float(expit(SLOPE * logit(p) + FOUND * found_by_rules + INTERCEPT))
+    return float(expit(SLOPE * logit(p) + READ * read + FOUND * found_by_rules + INTERCEPT))
 
 
 def load_combined(
-    taxonomy: Taxonomy, *, weights: str | None = None, embedder: Embedder | None = None
+    taxonomy: Taxonomy, *, weights: str | None = None, reader: str | None = None, embedder: Embedder | None = None
 ) -> CombinedDetector:
-    """The combined detector with the rules and the learned detector that ship, or another folder's learned detector.
+    """The combined detector of what ships, or with the learned detector or the reader of other folders.
 
     Raises:
-        ConfigError: the folder holds no detector that can be used.
+        ConfigError: a folder holds no detector, or no reader, that can be used.
     """
-    return CombinedDetector(RulesDetector(taxonomy), load_learned(weights, embedder=embedder), taxonomy)
+    return CombinedDetector(
+        RulesDetector(taxonomy), load_learned(weights, embedder=embedder), load_reader(reader), taxonomy
+    )

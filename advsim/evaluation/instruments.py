@@ -87,7 +87,8 @@ def build_instruments(
     embedder = LazyEmbedder(embedder)
     known = build_detector(config, taxonomy, embedder) if detector is None else detector
     # what ships was measured with the weights that ship, whatever the name of another detector
-    is_other = detector is not None or config.weights is not None or isinstance(known, Judge)
+    own = {"learned": config.weights, "combined": config.weights or config.reader}.get(config.detector)
+    is_other = detector is not None or own is not None or isinstance(known, Judge)
     return Instruments(
         detector=known,
         taxonomy=taxonomy,

@@ -124,6 +124,7 @@ def detector_of(prediction: Prediction) -> tuple[MeasuredDetector, Callable[[], 
     for key, path, now, before in (
         ("taxonomy", config.taxonomy, stamp.taxonomy_sha256, then.taxonomy_sha256),
         ("weights", config.weights, stamp.weights_sha256, then.weights_sha256),
+        ("reader", config.reader, stamp.reader_sha256, then.reader_sha256),
     ):
         if now != before:
             raise ConfigError(

@@ -59,7 +59,7 @@ def encode_text(tokenizer: PreTrainedTokenizerBase, text: str) -> tuple[int, ...
     return tuple(
         token
         for piece in pieces
-        for token in tokenizer.encode(piece, add_special_tokens=False, split_special_tokens=True)
+        for token in tokenizer.encode(piece, add_special_tokens=False, split_special_tokens=True, verbose=False)
     )
 
 

@@ -251,7 +251,7 @@ def _shipped_sweep(
         updates["run_overrides"] = (*settings.run_overrides, f"corpus.path={name}")
     evaluate = {
         key: _ship(str(value), working_dir, key=f"evaluate.{key}")
-        for key in ("weights", "taxonomy", "worth", "calibration")
+        for key in ("weights", "reader", "taxonomy", "worth", "calibration")
         if (value := getattr(settings.evaluate, key)) is not None and value != "shipped"
     }
     updates["evaluate"] = settings.evaluate.model_copy(update=evaluate)
@@ -288,7 +288,7 @@ def _ship(text: str, working_dir: Path, *, key: str) -> str:
             "job; put it where the cluster can read it and start 'ray job submit -- advsim train' by hand"
         )
     keeps_name = not path.is_absolute() and ".." not in path.parts and path.parts[0] != "config.yaml"
-    name = path if keeps_name else Path(key.partition(".")[0]) / path.name
+    name = path if keeps_name else Path(*key.split(".")) / path.name
     target = working_dir / name
     target.parent.mkdir(parents=True, exist_ok=True)
     if path.is_dir():

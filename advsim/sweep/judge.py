@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -204,9 +205,13 @@ def read_judged(study: SweepPlan, cell: Cell, *, num_shards: int | None = None) 
 
 
 class DetectorActor:
-    """A detector in a process of its own."""
+    """A detector in a process of its own; together they use the machine's cores, as nothing else runs now."""
 
-    def __init__(self, bench: Bench, evaluate: EvaluateConfig, modes: Sequence[str]) -> None:
+    def __init__(self, bench: Bench, evaluate: EvaluateConfig, modes: Sequence[str], num_actors: int) -> None:
+        if evaluate.detector in ("learned", "combined"):
+            import torch
+
+            torch.set_num_threads(max(1, (os.cpu_count() or 1) // num_actors))  # Ray alone would leave one
         self._bench = bench
         known = build_detector(evaluate, load_taxonomy(evaluate.taxonomy), LazyEmbedder(None))
         self._detector = MeasuredDetector(known, modes)
@@ -227,7 +232,7 @@ def _judge_in_actors(
     request: PoolRequest = next(each for each in pool_requests(study.config) if each.pool == "scorer")
     with running_ray(study.config) as pools:
         shared = ray.put(bench)
-        arguments = (shared, study.settings.evaluate, tuple(modes))
+        arguments = (shared, study.settings.evaluate, tuple(modes), request.num_bundles)
         actors = start_actors(DetectorActor, request, pools.place(request), lambda index: arguments, concurrency=1)
         pool = ActorPool(actors)
         with actor_failures("detector", log_dir=""):

@@ -131,7 +131,7 @@ class CaseEncoder(nn.Module):  # type: ignore[misc]
             for name in ups:
                 weight, up = weights[name.removesuffix(".up")], tensors[name].float()
                 down = tensors[f"{name.removesuffix('.up')}.down"].float()
-                if (up.shape[0], down.shape[1]) != tuple(weight.shape) or up.shape[1] != down.shape[0]:
+                if up.ndim != 2 or down.ndim != 2 or up.shape[1] != down.shape[0] or (up @ down).shape != weight.shape:
                     raise ValueError(f"{name}: got {tuple(up.shape)}, which does not update {tuple(weight.shape)}")
                 weight += up @ down
             for name, parameter in self.head.named_parameters():

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from advsim.prompts.text import encode_text
 from advsim.records import Speaker, Turn
 
 if TYPE_CHECKING:
@@ -97,8 +98,7 @@ def pieces_of(case: Case, tokenizer: PreTrainedTokenizerBase) -> Pieces:
 
 
 def _ids(text: str, tokenizer: PreTrainedTokenizerBase) -> list[int]:
-    ids: list[int] = tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
-    return ids
+    return list(encode_text(tokenizer, text))
 
 
 def ends(ids: list[int], num_first: int, num_last: int) -> list[int]:

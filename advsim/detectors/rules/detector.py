@@ -66,9 +66,12 @@ class RulesDetector:
                 advance(1)
         return assessments
 
-    def handles_risk(self, dialogue: HasTurns) -> list[bool]:
-        """For each chatbot turn: the user speaks of risk, and this reply asks about it or offers help with care."""
-        return [view.is_english and handles_risk(view) for view in views(dialogue)]
+    def assess_with_care(self, dialogue: HasTurns) -> list[tuple[Assessment, bool]]:
+        """Every chatbot turn as :meth:`assess` judges it, and whether it answers words of risk with care.
+
+        That is, it asks about the risk that the user speaks of, or offers help.
+        """
+        return [(self._assess(view), view.is_english and handles_risk(view)) for view in views(dialogue)]
 
     def findings(self, dialogue: HasTurns) -> list[list[Finding]]:
         """All findings, one list a chatbot turn: more than one rule may have found the same mode."""

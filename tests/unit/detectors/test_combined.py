@@ -39,14 +39,19 @@ class TwoScores:
         return np.array([[self._scores[case.ids[1]]] * self._num_modes for case in pieces])
 
 
-def learned(*modes, moon=0.9, other=0.01):
+def learned(*modes, moon=0.9, other=0.01, most_novel=1.0):
     """A learned detector that gives these probabilities to messages with and without "moon"."""
     models = [
         ModeModel(mode=mode, visibility=Visibility.MESSAGE, threshold=0.5, severity=3, num_positive=9, num_negative=9)
         for mode in modes
     ]
     description = Description(
-        name="learned", slopes=(1.0, 0.0), offset=0.0, most_novel=1.0, known_modes=TAXONOMY.ids, models=tuple(models)
+        name="learned",
+        slopes=(1.0, 0.0),
+        offset=0.0,
+        most_novel=most_novel,
+        known_modes=TAXONOMY.ids,
+        models=tuple(models),
     )
     vocabulary = Vocabulary(ids=np.array([0], dtype=np.int32))
     regression = Regression(np.zeros((len(modes), num_inputs(2))), np.zeros(len(modes)))
@@ -54,8 +59,24 @@ def learned(*modes, moon=0.9, other=0.01):
     return LearnedDetector(description, encoder, regression, vocabulary, TwoDimensions())
 
 
-def detector(*modes, **probabilities):
-    return CombinedDetector(RulesDetector(TAXONOMY), learned(*modes, **probabilities), TAXONOMY)
+class OneScore:
+    """A reader that gives every mode of every chatbot turn the same score."""
+
+    def __init__(self, score, *modes):
+        self.modes = modes or TAXONOMY.ids
+        self._score = score
+
+    def scores(self, turns):
+        return {
+            i: np.full(len(self.modes), self._score) for i, turn in enumerate(turns) if turn.speaker is Speaker.CHATBOT
+        }
+
+
+UNSURE = OneScore(0.0)
+
+
+def detector(*modes, reader=UNSURE, **probabilities):
+    return CombinedDetector(RulesDetector(TAXONOMY), learned(*modes, **probabilities), reader, TAXONOMY)
 
 
 def assess(of, *texts):
@@ -67,8 +88,9 @@ def assess(of, *texts):
 def test_what_rules_found_raises_a_low_probability_over_the_threshold_but_not_any():
     unsure = assess(detector("premature_advice", other=0.2), "we split up on sunday", ADVICE)
     assert [label.mode for label in unsure.labels] == ["premature_advice"]
-    assert unsure.labels[0].confidence == pytest.approx(combined_probability(0.2, found_by_rules=True))
-    assert assess(detector("premature_advice", other=0.001), "we split up on sunday", ADVICE).labels == ()
+    assert unsure.labels[0].confidence == pytest.approx(combined_probability(0.2, read=0.0, found_by_rules=True))
+    unlikely = detector("premature_advice", other=0.001, reader=OneScore(-5.0))
+    assert assess(unlikely, "we split up on sunday", ADVICE).labels == ()
 
 
 def test_a_high_probability_alone_is_enough():
@@ -88,10 +110,10 @@ def test_each_decides_alone_what_the_other_cannot_judge():
     assert [label.mode for label in without_model.labels] == ["premature_advice"]
     own = Taxonomy(modes=(*TAXONOMY.modes, dataclasses.replace(SHIPPED.mode("boundary"), id="own")))
     said = ("we split up on sunday", "You told me that you are an old friend of mine.")
-    without_rules = assess(CombinedDetector(RulesDetector(own), learned("own", other=0.6), own), *said)
+    without_rules = assess(CombinedDetector(RulesDetector(own), learned("own", other=0.6), UNSURE, own), *said)
     assert ("own", pytest.approx(0.6)) in [(label.mode, label.confidence) for label in without_rules.labels]
     # above THRESHOLD, below the learned one's own
-    unsure = assess(CombinedDetector(RulesDetector(own), learned("own", other=0.4), own), *said)
+    unsure = assess(CombinedDetector(RulesDetector(own), learned("own", other=0.4), UNSURE, own), *said)
     assert "own" not in [label.mode for label in unsure.labels]
 
 
@@ -118,6 +140,28 @@ def test_an_empty_message_is_an_error_and_dialogues_are_counted():
 
 
 def test_probability_grows_with_both_and_stays_a_probability():
-    values = [combined_probability(p, found_by_rules=found) for found in (False, True) for p in (0.0, 0.1, 0.5, 1.0)]
+    values = [
+        combined_probability(p, read=0.0, found_by_rules=found) for found in (False, True) for p in (0.0, 0.1, 0.5, 1.0)
+    ]
+    read = [combined_probability(0.1, read=s, found_by_rules=False) for s in (-9.0, -1.0, 0.0, 1.0, 9.0)]
+    assert read == sorted(read) and len(set(read)) == 5 and all(0.0 < value < 1.0 for value in read)
     assert all(0.0 < value < 1.0 for value in values)
     assert values[:4] == sorted(values[:4]) and all(a < b for a, b in zip(values[:4], values[4:], strict=True))
+
+
+def test_the_reader_decides_with_the_learned_detector_and_never_without_it():
+    said = ("we split up on sunday", "The stars are far away.")
+    assert assess(detector("boundary", other=0.2, reader=OneScore(-4.0)), *said).labels == ()
+    (label,) = assess(detector("boundary", other=0.2, reader=OneScore(4.0)), *said).labels
+    assert label.confidence == pytest.approx(combined_probability(0.2, read=4.0, found_by_rules=False))
+    other_modes = detector("boundary", other=0.2, reader=OneScore(9.0, "missed_risk"))
+    assert assess(other_modes, *said).labels == ()
+    new_words = CombinedDetector(RulesDetector(TAXONOMY), learned("boundary", most_novel=0.0), OneScore(9.0), TAXONOMY)
+    assert assess(new_words, *said).labels == ()
+
+
+def test_the_reader_does_not_find_a_missed_risk_in_a_reply_that_handles_it():
+    said = ("i want to kill myself", "I'm so glad you told me. Are you safe right now? Do you have a plan?")
+    sure = detector("missed_risk", other=0.9, reader=OneScore(9.0))
+    assert assess(sure, *said).labels == ()
+    assert [it.mode for it in assess(sure, said[0], "What lovely weather we have today.").labels] == ["missed_risk"]

@@ -87,8 +87,8 @@ def test_home_folders_and_folders_of_parquet_travel(tmp_path: Path, monkeypatch:
     job = tmp_path / "job"
     job.mkdir()
     shipped = submit._shipped(config("~/chats"), job)
-    assert shipped.corpus.path == "corpus/chats"
-    assert (job / "corpus" / "chats" / "a" / "1.parquet").read_bytes() == b"one"
+    assert shipped.corpus.path == "corpus/path/chats"
+    assert (job / "corpus" / "path" / "chats" / "a" / "1.parquet").read_bytes() == b"one"
 
 
 def test_a_relative_path_is_the_same_in_the_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -110,7 +110,7 @@ def test_the_file_of_a_chatbots_code_travels(tmp_path: Path, monkeypatch: pytest
     job.mkdir()
     for function, there in (
         ("bots/mine.py:reply", "bots/mine.py:reply"),
-        (f"{tmp_path}/elsewhere/other.py:reply", "chatbot/other.py:reply"),
+        (f"{tmp_path}/elsewhere/other.py:reply", "chatbot/function/other.py:reply"),
         ("installed.package:reply", "installed.package:reply"),
     ):
         shipped = submit._shipped(parse_config({"chatbot": {"kind": "python", "function": function}}), job)
@@ -152,12 +152,15 @@ def test_a_sweep_travels_with_all_that_it_reads_and_its_folders_become_absolute(
     job.mkdir()
     for name in ("people.jsonl", "worth.json", "chats.jsonl", "bot.py"):
         (tmp_path / name).write_text("x")
+    for folder in "ab":
+        (tmp_path / folder / "mine").mkdir(parents=True)
+        (tmp_path / folder / "mine" / "weights.safetensors").write_text(folder)
     settings = SweepConfig(
         run="runs/r",
         chatbots=("a.yaml", "folder"),
         scenarios="people.jsonl",
         simulators=("sft", {"name": "other", "run": "runs/o"}, {"name": "lora", "adapter": "adapters/x"}),
-        evaluate={"worth": "worth.json"},
+        evaluate={"worth": "worth.json", "weights": str(tmp_path / "a/mine"), "reader": str(tmp_path / "b/mine")},
         output="out",
     )
     chatbots = [ChatbotConfig(name="a", kind="python", function="bot.py:reply", price=None), ChatbotConfig(name="b")]
@@ -170,6 +173,17 @@ def test_a_sweep_travels_with_all_that_it_reads_and_its_folders_become_absolute(
     ]
     assert shipped.run_overrides == ("corpus.path=chats.jsonl",) and shipped.chatbots == ("chatbots",)
     travelled = {path.relative_to(job).as_posix() for path in job.rglob("*") if path.is_file()}
-    assert travelled == {"people.jsonl", "worth.json", "chats.jsonl", "bot.py", "chatbots/a.yaml", "chatbots/b.yaml"}
+    assert travelled - {
+        "people.jsonl",
+        "worth.json",
+        "chats.jsonl",
+        "bot.py",
+        "chatbots/a.yaml",
+        "chatbots/b.yaml",
+    } == {
+        "evaluate/weights/mine/weights.safetensors",
+        "evaluate/reader/mine/weights.safetensors",
+    }
+    assert (job / shipped.evaluate.reader / "weights.safetensors").read_text() == "b"
     monkeypatch.chdir(job)
     assert load_chatbots("chatbots") == chatbots

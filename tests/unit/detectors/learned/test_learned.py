@@ -16,7 +16,8 @@ from advsim.detectors.learned.inputs import CONTEXT_PIECES, MESSAGE_PIECES, Case
 from advsim.detectors.learned.load import load_learned
 from advsim.detectors.learned.training import Example, LearnedConfig, train_learned
 from advsim.detectors.learned.vocabulary import Vocabulary
-from advsim.detectors.learned.weights import DESCRIPTION_FILE, WEIGHTS_FILE
+from advsim.detectors.learned.weights import DESCRIPTION_FILE
+from advsim.detectors.saved import WEIGHTS_FILE
 from advsim.detectors.taxonomy import Taxonomy, load_taxonomy
 from advsim.errors import ConfigError, CorpusError
 from advsim.models.embedder import LazyEmbedder
@@ -235,7 +236,7 @@ def test_another_version_other_shapes_and_what_is_no_number_are_refused(folder, 
     copied(folder, tmp_path)
     description = json.loads((tmp_path / DESCRIPTION_FILE).read_text())
     (tmp_path / DESCRIPTION_FILE).write_text(json.dumps({**description, "inputs_version": 0}))
-    with pytest.raises(ConfigError, match="inputs of version 0"):
+    with pytest.raises(ConfigError, match="inputs_version: got 0, this advsim has"):
         load_learned(str(tmp_path))
     (tmp_path / DESCRIPTION_FILE).write_text(json.dumps({**description, "models": description["models"][:1]}))
     with pytest.raises(ConfigError, match="do not belong together"):
