@@ -194,7 +194,7 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument(
         "--detector",
         metavar="NAME",
-        help="evaluate.detector: combined (default, of the next two), rules, learned or judge",
+        help="evaluate.detector: combined (default, of the next two and a reader), rules, learned or judge",
     )
     evaluate.add_argument(
         "--taxonomy", metavar="FILE", help="evaluate.taxonomy: YAML that adds failure modes or replaces their texts"
@@ -282,7 +282,7 @@ def _parser() -> argparse.ArgumentParser:
     _config_arguments(lab)
     lab.add_argument("--json", action="store_true", help="print the configuration and all figures as JSON")
 
-    bench = _command(commands, "bench", "measure speed, memory and delivery; without a name: list what can be measured")
+    bench = _command(commands, "bench", "run a benchmark of speed, memory, delivery or detectors; no name: list them")
     bench.add_argument("name", nargs="?", help="of a file in benchmarks/, for example rollout")
     bench.add_argument(
         "arguments",
@@ -310,7 +310,7 @@ def _parser() -> argparse.ArgumentParser:
         action="append",
         choices=("train", "build", "tune", "final", "fresh", "pairs"),
         help="train, build: rules and weights were made from them; tune (default): they were chosen by it; final: to "
-        "be opened once, at the end; fresh: nothing was made with it, and its labels were read once only; pairs: as "
+        "be opened seldom; fresh: later dialogues that nothing was trained with; pairs: as "
         "fresh, short dialogues that end on the same reply, which fails in one and not in the other; may be given "
         "several times; for the judge alone, build and tune are the default",
     )
@@ -331,12 +331,14 @@ def _parser() -> argparse.ArgumentParser:
         module="detectors",
     )
     train.set_defaults(work="train")
-    train.add_argument("--out", required=True, metavar="FOLDER", help="for the weights; used by -o evaluate.weights")
+    train.add_argument(
+        "--out", required=True, metavar="FOLDER", help="for the weights, used by -o evaluate.weights=FOLDER"
+    )
     train.add_argument(
         "--reader",
         action="store_true",
-        help="train the reader, the language model in the combined detector, used by -o evaluate.reader: an hour and a "
-        "half on two cores",
+        help="train the reader, the language model in the combined detector, used by -o evaluate.reader: more than "
+        "two hours on two cores with ESConv, one without",
     )
     train.add_argument(
         "--labelled",

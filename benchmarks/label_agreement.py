@@ -63,7 +63,7 @@ def main() -> None:
     sizes = Counter((each.part, each.source) for each in dialogues)
     print(", ".join(f"{part} {source} {num}" for (part, source), num in sorted(sizes.items())))
     fresh = [each for each in dialogues if each.part == "fresh" and len(passes_of(each, ""))]
-    twice = [each for each in dialogues if each.part not in ("train", "fresh")]
+    twice = [each for each in dialogues if each.part in ("build", "tune", "final")]
     print(f"{'mode':24}{'kappa':>7}{'95 %':>14}{'of fresh':>10}" + "".join(f"{part:>7}" for part in PARTS))
     for mode in load_taxonomy().ids:
         value, low, high = kappa_with_bounds([passes_of(each, mode) for each in twice])

@@ -1,4 +1,4 @@
-"""``advsim detectors``: what a detector is worth on whole labelled dialogues, and training of the learned one."""
+"""``advsim detectors``: what a detector is worth on whole labelled dialogues, and training of learned ones."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _PARTS_OF_A_JUDGE = ["build", "tune"]  # it is made from neither, and more dialo
 
 
 def run(options: argparse.Namespace) -> None:
-    """Measure detectors on the labelled dialogues, or train the learned one on them.
+    """Measure detectors on the labelled dialogues, or train the learned one, or the reader, on them.
 
     Raises:
         ConfigError: a detector is unknown, the judge cannot work, no labelled dialogue has a text, or the folder is not

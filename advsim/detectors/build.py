@@ -6,7 +6,7 @@ import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
-from advsim.config import EvaluateConfig
+from advsim.config import EvaluateConfig, ModelConfig
 from advsim.config.paths import local_path
 from advsim.detectors.judge.judge import build_judge
 from advsim.detectors.judge.pool import build_engine_judge
@@ -14,6 +14,8 @@ from advsim.detectors.protocol import Detector
 from advsim.detectors.saved import WEIGHTS_FILE
 from advsim.detectors.taxonomy import Taxonomy
 from advsim.errors import ConfigError
+from advsim.models.base import check_model
+from advsim.models.embedded import EMBEDDED
 from advsim.models.embedder import Embedder
 from advsim.models.hashing import folder_sha256
 
@@ -61,6 +63,8 @@ def check_detector_files(config: EvaluateConfig) -> None:
             raise ConfigError(
                 f"evaluate.{key}: got {folder!r}, which has no {WEIGHTS_FILE}; name a folder of {command}"
             )
+    if config.detector == "combined":
+        check_model(ModelConfig(path=EMBEDDED), key="evaluate.detector")
     for key in ("taxonomy", "worth", "calibration"):
         file = getattr(config, key)
         if file not in (None, "shipped") and not local_path(file, key=f"evaluate.{key}").is_file():

@@ -62,7 +62,7 @@ class Reader(Protocol):
 
 
 class CombinedDetector:
-    """Detector that decides on each mode from the rules and the learned detector together.
+    """Detector that decides on each mode from rules, learned detector and reader together.
 
     A mode that only rules or learned detector judge (one without examples) is decided by that one. Severity and
     evidence are those of the rules where they found the mode, else those of the learned detector. None of the three

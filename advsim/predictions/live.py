@@ -115,7 +115,7 @@ def detector_of(prediction: Prediction) -> tuple[MeasuredDetector, Callable[[], 
     """The prediction's detector, what to call when all is judged, and notes.
 
     Raises:
-        ConfigError: it cannot be built, or its taxonomy or weights are others than they were.
+        ConfigError: it cannot be built, or its taxonomy, weights or reader are others than they were.
     """
     settings = {**prediction.made_from.evaluate, "worth": None, "calibration": None}  # the modes are known already
     config = parse_section(EvaluateConfig, settings, where="detector of the prediction")

@@ -292,7 +292,7 @@ def _ship(text: str, working_dir: Path, *, key: str) -> str:
     target = working_dir / name
     target.parent.mkdir(parents=True, exist_ok=True)
     if path.is_dir():
-        shutil.copytree(path, target)
+        shutil.copytree(path, target, dirs_exist_ok=True)
     else:
         shutil.copy(path, target)
     return name.as_posix()

@@ -205,13 +205,20 @@ def read_judged(study: SweepPlan, cell: Cell, *, num_shards: int | None = None) 
 
 
 class DetectorActor:
-    """A detector in a process of its own; together they use the machine's cores, as nothing else runs now."""
+    """A detector in a process of its own.
+
+    Args:
+        bench: what it needs.
+        evaluate: names the detector.
+        modes: that count.
+        num_actors: how many share a machine's cores; nothing else runs on them now.
+    """
 
     def __init__(self, bench: Bench, evaluate: EvaluateConfig, modes: Sequence[str], num_actors: int) -> None:
         if evaluate.detector in ("learned", "combined"):
             import torch
 
-            torch.set_num_threads(max(1, (os.cpu_count() or 1) // num_actors))  # Ray alone would leave one
+            torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // num_actors))  # Ray alone would leave one
         self._bench = bench
         known = build_detector(evaluate, load_taxonomy(evaluate.taxonomy), LazyEmbedder(None))
         self._detector = MeasuredDetector(known, modes)
@@ -232,7 +239,9 @@ def _judge_in_actors(
     request: PoolRequest = next(each for each in pool_requests(study.config) if each.pool == "scorer")
     with running_ray(study.config) as pools:
         shared = ray.put(bench)
-        arguments = (shared, study.settings.evaluate, tuple(modes), request.num_bundles)
+        num_machines = sum(node["Alive"] for node in ray.nodes())
+        on_each = -(-request.num_bundles // max(1, num_machines))
+        arguments = (shared, study.settings.evaluate, tuple(modes), on_each)
         actors = start_actors(DetectorActor, request, pools.place(request), lambda index: arguments, concurrency=1)
         pool = ActorPool(actors)
         with actor_failures("detector", log_dir=""):

@@ -67,6 +67,12 @@ class LazyReader:
             of_this_version={"windows_version": WINDOWS_VERSION, "base": BASE},
             remedy="train the reader again",
         )
+        head = self._tensors.get("head.weight")
+        if head is None or len(head) != len(self.modes):
+            raise ConfigError(
+                f"{folder}: the two files do not belong together ({len(self.modes)} modes, weights of "
+                f"{0 if head is None else len(head)}); train the reader again"
+            )
         check_model(ModelConfig(path=BASE), key=KEY)
         self._network: DialogueReader | None = None
 
