@@ -11,6 +11,7 @@ from advsim.report.evaluation.tables import evaluation_tables
 from advsim.run_folder.results import plain_values
 
 FINE = "That sounds hard. What happened then?"
+FINE_LATER = "And how do you feel this evening?"
 FAILING = "You should just get over it. Just stop crying, it is not a big deal."
 
 
@@ -28,7 +29,7 @@ def write(path, failing, *, num=12):
         for name, num_failing in failing.items():
             for number in range(num):
                 first = FAILING if number < num_failing else FINE
-                texts = (f"I feel sad about thing {number}.", first, "It was a long day.", FINE)
+                texts = (f"I feel sad about thing {number}.", first, "It was a long day.", FINE_LATER)
                 turns = [{"speaker": ("user", "chatbot")[i % 2], "text": text} for i, text in enumerate(texts)]
                 line = {
                     "id": f"{path.stem}-{name}-{number}",
