@@ -5,6 +5,7 @@ torch is loaded when files are read or written, not before.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -13,7 +14,7 @@ from pydantic import BaseModel, ValidationError
 from advsim.errors import ConfigError
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Tensor, nn
 
 WEIGHTS_FILE = "weights.safetensors"
 
@@ -74,3 +75,35 @@ def load(
     if not all(bool(torch.isfinite(tensor).all()) for tensor in tensors.values()):
         raise ConfigError(f"{folder / WEIGHTS_FILE}: got numbers that are not finite; {remedy}")
     return description, tensors
+
+
+def put_in_place(tensors: Mapping[str, Tensor], weights: Mapping[str, nn.Parameter], head: nn.Linear) -> None:
+    """Add trained low-rank updates to a network's weights, and take the trained linear layer.
+
+    Args:
+        tensors: ``NAME.up`` and ``NAME.down`` of each weight, whose product is its update, and those of the head.
+        weights: of the network, by name, shape (out, in).
+        head: its linear layer.
+
+    Raises:
+        ValueError: names or shapes are others than this network's.
+    """
+    import torch
+
+    parameters = dict(head.named_parameters())
+    expected = {f"{name}.{side}" for name in weights for side in ("up", "down")} | {
+        f"head.{name}" for name in parameters
+    }
+    if set(tensors) != expected:
+        raise ValueError(f"got tensors {sorted(set(tensors) ^ expected)[:3]} too many or too few")
+    with torch.no_grad():
+        for name, weight in weights.items():
+            up, down = tensors[f"{name}.up"].float(), tensors[f"{name}.down"].float()
+            if up.ndim != 2 or down.ndim != 2 or up.shape[1] != down.shape[0] or (up @ down).shape != weight.shape:
+                raise ValueError(f"{name}: got {tuple(up.shape)}, which does not update {tuple(weight.shape)}")
+            weight.copy_(weight.float() + up @ down)
+        for name, parameter in parameters.items():
+            given = tensors[f"head.{name}"]
+            if given.shape != parameter.shape:
+                raise ValueError(f"head.{name}: got {tuple(given.shape)}, expected {tuple(parameter.shape)}")
+            parameter.copy_(given.float())

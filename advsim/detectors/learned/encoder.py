@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from advsim.detectors.learned.inputs import Case, Pieces, pieces_of
+from advsim.detectors.saved import put_in_place
 from advsim.models.embedder import FloatArray
 
 BASE = "all-MiniLM-L6-v2"
@@ -23,7 +24,6 @@ WIDTH = 384
 """Dimensions of the base's states."""
 
 _BATCH = 32
-_HEAD = "head."
 
 
 class CaseEncoder(nn.Module):  # type: ignore[misc]
@@ -104,7 +104,7 @@ class CaseEncoder(nn.Module):  # type: ignore[misc]
             before: the weights of :meth:`updated` as the base has them.
             rank: of each update. Its singular vectors are those of the change (Eckart and Young 1936).
         """
-        kept = {f"{_HEAD}{name}": value.detach().clone() for name, value in self.head.named_parameters()}
+        kept = {f"head.{name}": value.detach().clone() for name, value in self.head.named_parameters()}
         for name, weight in self.updated():
             left, strength, right = torch.linalg.svd(weight.detach() - before[name], full_matrices=False)
             root = strength[:rank].sqrt()
@@ -118,27 +118,7 @@ class CaseEncoder(nn.Module):  # type: ignore[misc]
         Raises:
             ValueError: names or shapes are others than this network's.
         """
-        weights = dict(self.updated())
-        ups = {name for name in tensors if name.endswith(".up")}
-        expected = {
-            f"{_HEAD}weight",
-            f"{_HEAD}bias",
-            *(f"{name}.{part}" for name in weights for part in ("up", "down")),
-        }
-        if set(tensors) != expected:
-            raise ValueError(f"got tensors {sorted(set(tensors) ^ expected)[:3]} too many or too few")
-        with torch.no_grad():
-            for name in ups:
-                weight, up = weights[name.removesuffix(".up")], tensors[name].float()
-                down = tensors[f"{name.removesuffix('.up')}.down"].float()
-                if up.ndim != 2 or down.ndim != 2 or up.shape[1] != down.shape[0] or (up @ down).shape != weight.shape:
-                    raise ValueError(f"{name}: got {tuple(up.shape)}, which does not update {tuple(weight.shape)}")
-                weight += up @ down
-            for name, parameter in self.head.named_parameters():
-                given = tensors[_HEAD + name]
-                if given.shape != parameter.shape:
-                    raise ValueError(f"{_HEAD}{name}: got {tuple(given.shape)}, expected {tuple(parameter.shape)}")
-                parameter.copy_(given.float())
+        put_in_place(tensors, dict(self.updated()), self.head)
 
 
 def _mean(states: Tensor, where: Tensor) -> Tensor:

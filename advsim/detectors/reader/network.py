@@ -18,11 +18,13 @@ from torch import Tensor, nn
 
 from advsim.config import ModelConfig
 from advsim.detectors.reader.windows import Window, windows
+from advsim.detectors.saved import put_in_place
 from advsim.models.base import load_tokenizer, resolve_model
+from advsim.models.embedded import EMBEDDED
 from advsim.models.embedder import FloatArray
 from advsim.records import Turn
 
-BASE = "embedded:smollm2-135m"
+BASE = EMBEDDED
 RANK = 16
 ALPHA = 32
 """Updates are ``ALPHA / RANK * up @ down`` (LoRA, Hu et al. 2022)."""
@@ -100,21 +102,7 @@ class DialogueReader(nn.Module):  # type: ignore[misc]
         Raises:
             ValueError: names or shapes are others than this network's.
         """
-        weights, head = dict(self.updated()), dict(self.head.named_parameters())
-        expected = {f"{name}.{side}" for name in weights for side in ("up", "down")} | {f"head.{name}" for name in head}
-        if set(tensors) != expected:
-            raise ValueError(f"got tensors {sorted(set(tensors) ^ expected)[:3]} too many or too few")
-        with torch.no_grad():
-            for name, weight in weights.items():
-                up, down = tensors[f"{name}.up"].float(), tensors[f"{name}.down"].float()
-                if up.ndim != 2 or down.ndim != 2 or up.shape[1] != down.shape[0] or (up @ down).shape != weight.shape:
-                    raise ValueError(f"{name}: got {tuple(up.shape)}, which does not update {tuple(weight.shape)}")
-                weight.copy_(weight.float() + up @ down)
-            for name, parameter in head.items():
-                given = tensors[f"head.{name}"]
-                if given.shape != parameter.shape:
-                    raise ValueError(f"head.{name}: got {tuple(given.shape)}, expected {tuple(parameter.shape)}")
-                parameter.copy_(given.float())
+        put_in_place(tensors, dict(self.updated()), self.head)
 
 
 def saved_tensors(updates: Mapping[str, Tensor], head: nn.Linear) -> dict[str, Tensor]:

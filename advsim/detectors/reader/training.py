@@ -19,6 +19,7 @@ from advsim.detectors.reader.network import ALPHA, RANK, UPDATED, DialogueReader
 from advsim.detectors.reader.windows import Window, windows
 from advsim.detectors.whole_dialogues import LabelledDialogue
 from advsim.errors import CorpusError
+from advsim.models.batching import padded_groups
 from advsim.records import Speaker, Turn
 from advsim.runtime.progress import Reporter
 
@@ -161,14 +162,10 @@ def _rate(step: int, num_steps: int) -> float:
 def _batches(sizes: Sequence[int], most_pieces: int, rng: np.random.Generator) -> Iterator[list[int]]:
     """All rows once, those of like length together, in random order."""
     order = rng.permutation(len(sizes)).tolist()
-    batches: list[list[int]] = []
+    batches = []
     for start in range(0, len(order), _SORTED_TOGETHER):
-        batch: list[int] = []
-        for row in sorted(order[start : start + _SORTED_TOGETHER], key=lambda row: sizes[row]):
-            if batch and sizes[row] * (len(batch) + 1) > most_pieces:
-                batches.append(batch)
-                batch = []
-            batch.append(row)
-        batches.append(batch)
+        rows = order[start : start + _SORTED_TOGETHER]
+        groups = padded_groups([sizes[row] for row in rows], max_sequences=len(rows), max_padded_tokens=most_pieces)
+        batches += [[rows[i] for i in group] for group in groups]
     for number in rng.permutation(len(batches)):
         yield batches[number]
