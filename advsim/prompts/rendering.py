@@ -25,6 +25,7 @@ TIME_LIMIT_S = 20.0
 """For all trial renderings of a template, the start of the process included; usual templates take 0.5 s."""
 _CPU_LIMIT_S, _MEMORY_LIMIT_BYTES = 5, 2**30
 _NUM_USER_TURNS_TRIED = (1, 2, 3, 5, 40)
+_RAN = "all layouts ran"
 
 _DATE = datetime(2026, 1, 1)
 """Some templates print today's date: frames must not change over a run."""
@@ -138,11 +139,13 @@ def check_limits(template: ChatTemplate) -> None:
         raise ConfigError(
             f"the chat template did not render a short dialogue within {TIME_LIMIT_S:g} s; {remedy}"
         ) from None
-    if done.returncode:
+    # What it printed is asked, not its exit code: in a Ray worker every exit code may read as 0 (runtime/local_ray).
+    verdict = done.stdout.strip()
+    if not verdict:
         said = done.stderr.strip().rpartition("\n")[2][:200] or f"it ended with code {done.returncode}"
         raise ConfigError(f"the chat template cannot be run within {_CPU_LIMIT_S} s and 1 GiB ({said}); {remedy}")
-    if done.stdout.strip():
-        raise ConfigError(f"the chat template is no valid Jinja ({done.stdout.strip()[:200]}); {remedy}")
+    if verdict != _RAN:
+        raise ConfigError(f"the chat template is no valid Jinja ({verdict[:200]}); {remedy}")
 
 
 @lru_cache(maxsize=64)
@@ -215,6 +218,7 @@ def _main() -> None:
         return
     for _ in _render_all(template):
         pass
+    print(_RAN)
 
 
 if __name__ == "__main__":

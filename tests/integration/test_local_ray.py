@@ -29,6 +29,14 @@ class Holder:
     def child(self):
         return os.getpid(), subprocess.Popen(["sleep", "300"]).pid
 
+def refused():
+    from advsim.errors import ConfigError
+    from advsim.prompts.rendering import ChatTemplate, check_limits
+    try:
+        check_limits(ChatTemplate(source="{{ 'a' * 3000000000 }}"))
+    except ConfigError:
+        return "refused"
+
 holder = Holder.remote()
 pid, child = ray.get(holder.child.remote())
 here = psutil.Process()
@@ -58,6 +66,8 @@ for _ in range(100):
         break
     time.sleep(0.1)
 print("> child", psutil.pid_exists(child))
+print("> exit code", subprocess.run([sys.executable, "-c", "raise SystemExit(5)"]).returncode)
+print("> template", ray.get(ray.remote(refused).remote()))
 stop_ray()
 print("> kept", [name for name in os.environ if name.startswith("RAY_AUTH")], os.environ.get("RAY_AUTH_MODE"))
 print("> new token", start() != token, ray.get(ray.remote(lambda: 7).remote()))
@@ -82,6 +92,8 @@ def test_nobody_else_gets_into_a_ray_of_this_machine_and_it_leaves_nothing_behin
         "listening ['127.0.0.1']",
         "with token True without False",
         "child False",
+        "exit code 5",
+        "template refused",
         "kept ['RAY_AUTH_MODE'] disabled",
         "new token True 7",
     ]
