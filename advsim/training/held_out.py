@@ -104,7 +104,11 @@ class HeldOut:
         simulated = self._write_turns(rollouts, adapter, stage_name, reporter)
         self._run.write_table(held_out_turns(adapter.version), to_table(simulated, NextTurn))
         with reporter.stage(f"{stage_name} held-out classifiers"):
-            return replace(self.measure_turns(simulated), against_sft=self._against_sft(simulated))
+            return self.measure_against_sft(simulated)
+
+    def measure_against_sft(self, simulated: Sequence[NextTurn]) -> HeldOutMetrics:
+        """As :meth:`measure_turns`, with the paired differences from SFT at each temperature."""
+        return replace(self.measure_turns(simulated), against_sft=self._against_sft(simulated))
 
     def measure_turns(self, simulated: Sequence[NextTurn]) -> HeldOutMetrics:
         """Figures of turns on the held-out prefixes, whoever wrote them; see :meth:`measure`.

@@ -100,6 +100,7 @@ class Headroom:
     """``headroom.json``: what choosing among ``num_draws`` draws on held-out prefixes gives, before any training.
 
     The round's discriminator chooses: the best, a random and the worst draw of each prefix stand for the simulator.
+    ``best`` is the simulator with ``best_of`` set to ``num_draws``, and is compared with SFT as a round is.
     """
 
     num_draws: int | None = None

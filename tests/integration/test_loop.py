@@ -268,7 +268,7 @@ def test_a_round_on_prefixes_says_what_it_could_gain_and_what_it_gained(on_prefi
     )
     for which in ("best", "random", "worst"):
         assert 0.0 <= metrics["headroom"][which]["held_out"]["context"]["auc"] <= 1.0
-    assert metrics["against_sft"].keys() == {"0.7", "1"}
+    assert metrics["against_sft"].keys() == metrics["headroom"]["best"]["against_sft"].keys() == {"0.7", "1"}
     assert metrics["against_sft"]["0.7"].keys() == {"surface", "context"}
     sft = on_prefixes.run.read_json("baseline.json")["sft"]
     assert sft["curve"].keys() == {"0.7"} and 0.5 <= sft["most_likely_temperature"] <= 1.5

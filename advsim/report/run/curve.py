@@ -6,7 +6,7 @@ gives the same: compared are the points of surface, context and variety (MTLD).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +15,7 @@ from advsim.report.page.plots import SMALL, Picture, panel
 from advsim.report.page.svg import INK, MUTED, inline_svg
 from advsim.report.run.metrics import RunMetrics
 from advsim.training.metrics import ClassifierMetrics
-from advsim.training.run_metrics import AucDifference, Headroom, RoundMetrics
+from advsim.training.run_metrics import AucDifference, Headroom, HeldOutMetrics, RoundMetrics
 
 SURFACE, CONTEXT = "surface", "context"
 _MTLD_SLACK = 0.05
@@ -56,8 +56,8 @@ def sft_points(run: RunMetrics) -> list[CurvePoint]:
     return sorted(found, key=lambda point: float(point.temperature))
 
 
-def best_sft_point(run: RunMetrics, metrics: RoundMetrics, family: str) -> CurvePoint | None:
-    """The SFT point of lowest AUC in a family among those whose MTLD is about as near to people's as the round's.
+def best_sft_point(run: RunMetrics, metrics: RoundMetrics | HeldOutMetrics, family: str) -> CurvePoint | None:
+    """The SFT point of lowest AUC in a family among those whose MTLD is about as near to people's as this one's.
 
     Nearer counts too, and what is within 5 % of people's: MTLD of one sample of turns is no surer than that.
     """
@@ -74,32 +74,43 @@ def best_sft_point(run: RunMetrics, metrics: RoundMetrics, family: str) -> Curve
 
 
 def findings(run: RunMetrics) -> tuple[list[str], list[str]]:
-    """What the last round's paired differences from SFT say: sentences of what moved, and of what did not."""
+    """What the paired differences from SFT say: sentences of what moved, and of what did not.
+
+    Said of the last round's simulator, and of choosing among its draws by the last discriminator (``best_of``).
+    """
     moved: list[str] = []
     unmoved: list[str] = []
-    compared = [metrics for metrics in run.rounds if metrics.against_sft]
-    if not compared or len(sft_points(run)) < 2:
+    if len(sft_points(run)) < 2:
         return moved, unmoved
-    last = compared[-1]
-    for family, classifier in last.held_out.items():
-        if not classifier.measurable:
-            continue
-        point = best_sft_point(run, last, family)
-        if point is None:
-            unmoved.append(
-                f"Realism by {family}: no temperature of SFT is as near to people in variety (MTLD) as round "
-                f"{last.round}."
+    for label, metrics in _last_compared(run):
+        for family, classifier in metrics.held_out.items():
+            if not classifier.measurable:
+                continue
+            point = best_sft_point(run, metrics, family)
+            if point is None:
+                unmoved.append(
+                    f"Realism by {family}: no temperature of SFT is as near to people in variety (MTLD) as {label}."
+                )
+                continue
+            difference = metrics.against_sft.get(point.temperature, {}).get(family)
+            if difference is None or difference.value is None or difference.low is None or difference.high is None:
+                continue
+            said = (
+                f"Realism by {family}, {label} against SFT at its best temperature of equal or better variety "
+                f"({point.temperature}), on the same prefixes: AUC {_signed(difference)}."
             )
-            continue
-        difference = last.against_sft.get(point.temperature, {}).get(family)
-        if difference is None or difference.value is None or difference.low is None or difference.high is None:
-            continue
-        said = (
-            f"Realism by {family}, round {last.round} against SFT at its best temperature of equal or better variety "
-            f"({point.temperature}), on the same prefixes: AUC {_signed(difference)}."
-        )
-        (moved if difference.high < 0.0 or difference.low > 0.0 else unmoved).append(said)
+            (moved if difference.high < 0.0 or difference.low > 0.0 else unmoved).append(said)
     return moved, unmoved
+
+
+def _last_compared(run: RunMetrics) -> Iterable[tuple[str, RoundMetrics | HeldOutMetrics]]:
+    rounds = [metrics for metrics in run.rounds if metrics.against_sft]
+    if rounds:
+        yield f"round {rounds[-1].round}", rounds[-1]
+    for metrics, headroom in reversed([(m, m.headroom) for m in run.rounds if m.headroom is not None]):
+        if headroom.best.against_sft:
+            yield f"the best of {headroom.num_draws} draws before round {metrics.round}", headroom.best
+            return
 
 
 def headroom_rows(run: RunMetrics) -> Iterable[RowGroup]:
@@ -121,22 +132,25 @@ def _headroom_cell(headroom: Headroom | None, which: str, family: str) -> Cell:
 
 
 def curve_rows(run: RunMetrics) -> Iterable[RowGroup]:
-    """AUC of every round less that of SFT at each temperature; in the columns of the figure table."""
+    """AUC of every round, and of choosing before it, less that of SFT at each temperature; in the figure table."""
+    if not any(metrics.against_sft for metrics in run.rounds):
+        return
+    best = [None if metrics.headroom is None else metrics.headroom.best for metrics in run.rounds]
+    compared: dict[str, Sequence[RoundMetrics | HeldOutMetrics | None]] = {"": run.rounds}
+    if any(metrics is not None and metrics.against_sft for metrics in best):
+        compared[" best draw,"] = best
     blanks = (Cell(),) * 3  # real, zero-shot, SFT
     rows = [
         Row(
-            label=f"{family}, less SFT at {point.temperature}",
-            cells=(
-                *blanks,
-                *(_difference_cell(m.against_sft.get(point.temperature, {}).get(family)) for m in run.rounds),
-            ),
+            label=f"{family},{which} less SFT at {point.temperature}",
+            cells=(*blanks, *(_difference_cell(m, point.temperature, family) for m in metrics)),
             is_detail=family == SURFACE,
         )
+        for which, metrics in compared.items()
         for family in (SURFACE, CONTEXT)
         for point in sft_points(run)
     ]
-    if run.rounds and any(metrics.against_sft for metrics in run.rounds):
-        yield RowGroup(title="AUC against SFT, on the same prefixes", rows=tuple(rows))
+    yield RowGroup(title="AUC against SFT, on the same prefixes", rows=tuple(rows))
 
 
 def draw_curve(run: RunMetrics) -> Picture | None:
@@ -212,7 +226,8 @@ def _places(points: Iterable[CurvePoint]) -> tuple[list[float | None], list[floa
     return [point.aucs[SURFACE] for point in points], [point.aucs[CONTEXT] for point in points]
 
 
-def _difference_cell(difference: AucDifference | None) -> Cell:
+def _difference_cell(metrics: RoundMetrics | HeldOutMetrics | None, temperature: str, family: str) -> Cell:
+    difference = None if metrics is None else metrics.against_sft.get(temperature, {}).get(family)
     if difference is None or difference.value is None:
         return Cell()
     return Cell(value=f"{difference.value:+.2f}", interval=format_interval(difference.low, difference.high))

@@ -236,13 +236,15 @@ class FromPrefixes(PairSource):
         groups: dict[Prefix, list[Candidate]] = {}
         for candidate in candidates:
             groups.setdefault((candidate.conversation_id, candidate.turn), []).append(candidate)
-        chosen = {
-            "best": [max(group, key=lambda c: c.reward) for group in groups.values()],
-            "random": [min(group, key=lambda c: c.index) for group in groups.values()],
-            "worst": [min(group, key=lambda c: c.reward) for group in groups.values()],
-        }
-        measured = {which: self.held_out.measure_turns(_next_turns(turns)) for which, turns in chosen.items()}
-        return Headroom(num_draws=self.config.preference.num_candidates, **measured)
+        best = [max(group, key=lambda c: c.reward) for group in groups.values()]
+        first = [min(group, key=lambda c: c.index) for group in groups.values()]
+        worst = [min(group, key=lambda c: c.reward) for group in groups.values()]
+        return Headroom(
+            num_draws=self.config.preference.num_candidates,
+            best=self.held_out.measure_against_sft(_next_turns(best)),
+            random=self.held_out.measure_turns(_next_turns(first)),
+            worst=self.held_out.measure_turns(_next_turns(worst)),
+        )
 
 
 def _spoken(dialogues: dict[str, Dialogue], *, num_prefixes: int, seed: int) -> list[Prefix]:

@@ -57,6 +57,27 @@ def test_what_the_paired_difference_shows_is_said(run_of):
     assert any("by surface, round 2" in text for text in headline.unmoved)
 
 
+def test_choosing_among_draws_is_compared_with_sft_as_a_round_is(run_of):
+    run = run_of()
+    against = {
+        t: {
+            family: {"value": v, "low": v - 0.05, "high": v + 0.05}
+            for family, v in (("surface", 0.01), ("context", -0.1))
+        }
+        for t in ("0.8", "0.9", "1")
+    }
+    draws = {"num_draws": 8, "best": {**at(0.6, 0.5, 0.95), "against_sft": against}}
+    headroom = read_metrics(manifest={}, baseline={}, rounds=[{"round": 2, "headroom": draws}]).rounds[0].headroom
+    run = replace(run, rounds=(run.rounds[0], replace(run.rounds[-1], headroom=headroom)))
+    headline = make_headline(run)
+    (said,) = [text for text in headline.moved if "the best of 8 draws before round 2" in text]
+    assert "by context" in said and "(0.9)" in said and "-0.10 [-0.15, -0.05]" in said
+    assert any("by surface, the best of 8 draws" in text for text in headline.unmoved)
+    page = render_run(run, conversations={}, reals={})
+    assert "context, best draw, less SFT at 0.9" in page and "context, less SFT at 0.9" in page
+    assert "best draw, less SFT" not in render_run(run_of(), conversations={}, reals={})
+
+
 def test_a_difference_that_reaches_zero_has_not_moved(run_of):
     headline = make_headline(run_of((-0.03, -0.09, 0.03)))
     assert not [text for text in headline.moved if "best temperature" in text]
