@@ -23,7 +23,7 @@ quickstart: setup
 # Unit tests are mostly Python and share the cores; of those that start engines, which mostly wait for imports, two run
 # side by side.
 test: setup
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/unit -n logical --maxprocesses 4 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/unit -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests --ignore tests/unit -n 2 --dist loadfile
 
 chaos: setup

@@ -111,11 +111,11 @@ def test_corpus_stats_and_evaluate_print_nothing_that_is_obeyed(tmp_path, capsys
         ["corpus", "stats", str(file)],
         ["corpus", "stats", str(file), "--json"],
         ["evaluate", "--conversations", str(file)],
-        ["evaluate", "--conversations", str(file), "--json"],
+        ["evaluate", "--conversations", str(file), "--json", "--detector", "rules"],
     ):
         assert main(command) == code, command
         shown(capsys)
-    main(["evaluate", "--conversations", str(file), "--out", str(tmp_path / "o\x1b[2Jut")])
+    main(["evaluate", "--conversations", str(file), "--detector", "rules", "--out", str(tmp_path / "o\x1b[2Jut")])
     shown(capsys)
 
 
@@ -178,7 +178,12 @@ def test_check_shows_a_sound_configuration_without_what_is_obeyed(tmp_path, caps
 
 def test_report_evaluation_and_verification_of_a_run_show_its_text(tmp_path, capsys):
     run = write_run(str(tmp_path / "r\x1b[31mun"), name=ALL, text=ALL, num_rounds=1)
-    for command in (["report"], ["verify"], ["report", "--json"], ["evaluate", "-o", "held_out.num_permutations=0"]):
+    for command in (
+        ["report"],
+        ["verify"],
+        ["report", "--json"],
+        ["evaluate", "-o", "held_out.num_permutations=0", "--detector", "rules"],
+    ):
         assert main([command[0], run.location, *command[1:]]) == 0, command
         shown(capsys)
 

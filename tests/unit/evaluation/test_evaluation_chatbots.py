@@ -1,4 +1,4 @@
-"""advsim evaluate on files whose dialogues name several chatbots, with the detector that ships."""
+"""advsim evaluate on files whose dialogues name several chatbots, with the rules."""
 
 import json
 import re
@@ -43,7 +43,7 @@ def no_user_figures(monkeypatch):
 
 
 def evaluate(capsys, *arguments):
-    assert main(["evaluate", *map(str, arguments), "--json"]) == 0
+    assert main(["evaluate", *map(str, arguments), "--detector", "rules", "--json"]) == 0
     return json.loads(capsys.readouterr().out)
 
 

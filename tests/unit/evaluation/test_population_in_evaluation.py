@@ -41,7 +41,7 @@ def write(path, failing, *, num=12):
 
 
 def evaluate(made, real):
-    return advsim.evaluate_files(made, reference=real)
+    return advsim.evaluate_files(made, reference=real, overrides=["evaluate.detector=rules"])
 
 
 def test_users_whose_failures_differ_beyond_chance_are_flagged_in_figures_notes_and_table(tmp_path):
