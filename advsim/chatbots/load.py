@@ -12,6 +12,7 @@ from advsim.chatbots.access import read_access
 from advsim.chatbots.python_code import check_file
 from advsim.config import ChatbotConfig, Config
 from advsim.config.load import explain, read_yaml, set_override
+from advsim.config.paths import local_path
 from advsim.errors import ConfigError
 
 
@@ -74,7 +75,8 @@ def load_chatbots(*paths: str | Path, overrides: Sequence[str] = ()) -> list[Cha
     A chatbot without a name is called after its file.
 
     Args:
-        paths: files, or folders of ``*.yaml`` files, which are read in the order of their names.
+        paths: files, or folders of ``*.yaml`` files, which are read in the order of their names; ``~`` is the home
+            folder.
         overrides: ``key.path=value`` each, of every file.
 
     Raises:
@@ -82,7 +84,7 @@ def load_chatbots(*paths: str | Path, overrides: Sequence[str] = ()) -> list[Cha
             have one name.
     """
     files: list[Path] = []
-    for path in map(Path, paths):
+    for path in (local_path(str(path), key="chatbot file") for path in paths):
         inside = sorted(path.glob("*.yaml")) if path.is_dir() else [path]
         if not inside:
             raise ConfigError(f"{path}: no *.yaml file in this folder; give chatbot files, e.g. configs/chatbots")

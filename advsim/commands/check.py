@@ -6,6 +6,7 @@ A chatbot's own file, or a sweep's, is taken as well.
 from __future__ import annotations
 
 import argparse
+import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
@@ -17,11 +18,14 @@ from advsim.chatbots.load import check_called_chatbots, load_chatbots
 from advsim.chatbots.trial import Trial, trial_json, try_chatbot
 from advsim.commands.options import config_of, is_sweep, only_figures_on_stdout
 from advsim.commands.show import console_on, print_json
-from advsim.config import ChatbotConfig, Config, SweepConfig, load_section, parse_config, read_yaml
+from advsim.config import ChatbotConfig, Config, EvaluateConfig, SweepConfig, load_section, parse_config, read_yaml
+from advsim.config.load import set_override
 from advsim.corpus.load import Corpus
 from advsim.detectors.build import check_detector_files
+from advsim.detectors.taxonomy import load_taxonomy
 from advsim.errors import ConfigError, one_line
 from advsim.evaluation.run_corpus import corpus_of_run
+from advsim.models.base import check_model
 from advsim.records import Split
 from advsim.report.page.figures import money
 from advsim.run_folder.reader import load_run
@@ -42,14 +46,16 @@ def run(options: argparse.Namespace) -> None:
         CorpusError: the dialogues cannot be read, or a split that training needs is empty.
     """
     values = read_yaml(options.config)
+    for override in options.overrides:
+        set_override(values, override)
     if is_chatbot(values):
-        _check_chatbot(options, values)
+        _check_chatbot(options)
         return
     if is_sweep(values):
         _check_sweep(options)
         return
     config = config_of(options)
-    check_detector_files(config.evaluate)
+    _check_evaluate(config.evaluate)
     corpus = check_inputs(config)
     trial = _trial_of(config.chatbot, options)
     expected = _estimate(config, corpus, options.estimate) if options.estimate else None
@@ -71,15 +77,35 @@ def run(options: argparse.Namespace) -> None:
         )
         return
     _print_summary(config, pools, splits)
+    if values and values.keys() <= ChatbotConfig.model_fields.keys():
+        console_on().print(
+            "  checked as a run's file, though all its keys are a chatbot's as well; if it is a chatbot's, add "
+            "kind: model",
+            soft_wrap=True,
+        )
     if expected is not None:
         _print_estimate(expected)
     _print_trial(config.chatbot, trial)
 
 
 def is_chatbot(values: Mapping[str, Any]) -> bool:
-    """Whether a file is a chatbot's: it has keys that only a chatbot has, and none that only a run has."""
+    """Whether a file is a chatbot's: it has keys that only a chatbot has, mistyped or not, and none of a run alone."""
     run, chatbot = set(Config.model_fields), set(ChatbotConfig.model_fields)
-    return bool(values.keys() & (chatbot - run)) and not values.keys() & (run - chatbot)
+    keys = {next(iter(difflib.get_close_matches(str(key), run | chatbot, n=1, cutoff=0.7)), None) for key in values}
+    return bool(keys & (chatbot - run)) and not keys & (run - chatbot)
+
+
+def _check_evaluate(config: EvaluateConfig) -> None:
+    """Check what ``advsim evaluate`` would refuse of its section, as far as it can be known without dialogues."""
+    check_detector_files(config)
+    taxonomy = load_taxonomy(config.taxonomy)
+    for mode in config.judge.modes:
+        if mode not in taxonomy.ids:
+            raise ConfigError(f"evaluate.judge.modes: got {mode!r}, expected some of {', '.join(taxonomy.ids)}")
+    for pair in config.pairs:
+        sides = [(pair[:place].strip(), pair[place + 1 :].strip()) for place in range(len(pair)) if pair[place] == ":"]
+        if not any(a and b and a != b for a, b in sides):
+            raise ConfigError(f"evaluate.pairs: got {pair!r}, expected NAME:NAME, two different chatbots")
 
 
 def _estimate(config: Config, corpus: Corpus | None, location: str) -> RunEstimate:
@@ -105,9 +131,11 @@ def _print_estimate(expected: RunEstimate) -> None:
     console.print(said, soft_wrap=True)
 
 
-def _check_chatbot(options: argparse.Namespace, values: Mapping[str, Any]) -> None:
+def _check_chatbot(options: argparse.Namespace) -> None:
     (chatbot,) = load_chatbots(options.config, overrides=options.overrides)
     check_called_chatbots([chatbot])
+    if chatbot.kind == "model" and chatbot.model is not None:
+        check_model(chatbot.model, key=f"chatbot {chatbot.name}: model.path", use="chatbot")
     trial = _trial_of(chatbot, options)
     if options.json:
         print_json({"chatbot": chatbot.model_dump(mode="json"), "chatbot_answer": trial_json(trial)})
@@ -118,7 +146,7 @@ def _check_chatbot(options: argparse.Namespace, values: Mapping[str, Any]) -> No
 
 def _check_sweep(options: argparse.Namespace) -> None:
     settings = load_section(SweepConfig, options.config, options.overrides)
-    check_detector_files(settings.evaluate)
+    _check_evaluate(settings.evaluate)
     with only_figures_on_stdout():
         study = plan(settings)
         todo = estimate(study, missing(study))

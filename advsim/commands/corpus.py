@@ -30,7 +30,7 @@ def run(options: argparse.Namespace) -> None:
     else:
         values = {"corpus": {"path": options.path}} if options.path else {}
         config = parse_config(values, options.overrides)
-    corpus = load_corpus(config.corpus)
+    corpus = load_corpus(config.corpus, to_train=False)
     stats = corpus_stats(corpus.dialogues)
     fitted = _fitted(corpus, config) if config.corpus.too_long != "error" else None
     console = console_on()

@@ -7,8 +7,10 @@ from collections.abc import Mapping
 from math import isfinite
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictBool
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictBool, model_validator
 
+BRANCH = "|"
+"""Begins the tag of a branch of a union, which is no part of a key."""
 MAX_BEST_OF = 256
 BestOf = Annotated[int, Field(ge=1, le=MAX_BEST_OF, strict=True)]
 """Draws among which one is chosen; 1: what is drawn is said."""
@@ -62,6 +64,20 @@ class Section(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, hide_input_in_errors=True)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _empty_section_is_absent(cls, values: Any) -> Any:
+        """``sft:`` with nothing below it, as it is left when all its keys are commented out."""
+        if not isinstance(values, dict):
+            return values
+        return {key: value for key, value in values.items() if value is not None or not cls._is_section(key)}
+
+    @classmethod
+    def _is_section(cls, key: Any) -> bool:
+        field = cls.model_fields.get(key) if isinstance(key, str) else None
+        kind = None if field is None else field.annotation
+        return isinstance(kind, type) and issubclass(kind, Section)
+
 
 _WORDS = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|[^\W\d_]+")
 _SECRET_WORDS = {
@@ -76,7 +92,8 @@ _OF_A_TEXT = {
 _OF_A_LOCK = {"api", "access", "secret", "private", "bot", "client", "service", "license", "subscription"}
 """Before ``key``: one that lets in."""
 _LOOKS_SECRET = re.compile(
-    r"(?i:bearer|basic)\s+\S{6,}|(?:sk|pk|rk|ghp|gho|xox[abp])[-_][\w-]{16,}|AKIA[0-9A-Z]{16}|eyJ[\w-]{8,}\.eyJ[\w.-]+"
+    r"(?i:bearer|basic)\s+\S{6,}|(?i:token)\s+(?=\S*\d)\S{12,}|(?:sk|pk|rk|ghp|gho|xox[abp])[-_][\w-]{16,}"
+    r"|AKIA[0-9A-Z]{16}|AIza[\w-]{30,}|(?:bot)?\d{6,}:[\w-]{16,}|eyJ[\w-]{8,}\.eyJ[\w.-]+"
 )
 _PLACE = re.compile(r"\{[A-Za-z_]+\}")
 
@@ -96,6 +113,12 @@ def not_json_place(values: Any, *, where: str) -> str | None:
     return next((place for place in found if place is not None), None)
 
 
+def can_be_secret(value: str) -> bool:
+    """Whether a value is too long to be an ordinary word: 16 characters, or 12 with both letters and digits."""
+    has_both = any(map(str.isdigit, value)) and any(map(str.isalpha, value))
+    return len(value) >= (12 if has_both else 16)
+
+
 def secret_place(values: Any, *, where: str) -> str | None:
     """Where a secret is written out, by the name of its key or by its looks; None where none is.
 
@@ -109,20 +132,26 @@ def secret_place(values: Any, *, where: str) -> str | None:
 def _secret_place(values: Any, where: str, *, is_named: bool) -> str | None:
     if isinstance(values, Mapping):
         found = (
-            _secret_place(value, f"{where}.{key}", is_named=is_named or _names_secret(str(key)))
+            _secret_place(value, f"{where}.{key}", is_named=is_named or names_secret(str(key)))
             for key, value in values.items()
         )
     elif isinstance(values, list | tuple):
         found = (_secret_place(value, f"{where}[{index}]", is_named=is_named) for index, value in enumerate(values))
     elif isinstance(values, str) and values.strip() and not _PLACE.search(values.replace("{{", "").replace("}}", "")):
-        return where if is_named or _LOOKS_SECRET.match(values.strip()) else None
+        return where if is_named or looks_secret(values) else None
     else:
         is_number = isinstance(values, int | float) and not isinstance(values, bool)
         return where if is_named and is_number else None
     return next((place for place in found if place is not None), None)
 
 
-def _names_secret(key: str) -> bool:
+def looks_secret(value: str) -> bool:
+    """Whether a value is written as keys and tokens are."""
+    return _LOOKS_SECRET.match(value.strip()) is not None
+
+
+def names_secret(key: str) -> bool:
+    """Whether a key is the name of a secret."""
     words = [word.casefold() for word in _WORDS.findall(key)]
     before, last = (words[-2] if len(words) > 1 else ""), (words[-1] if words else "")
     return (

@@ -27,7 +27,8 @@ class ColumnsConfig(Section):
     text: str = "text"
     first_speaker: Literal["user", "chatbot"] = "user"
     user_values: tuple[str, ...] = ("user", "usr", "seeker", "client", "customer", "human")
-    """Roles that mean the user, in every format; case does not count."""
+    """Roles that mean the user, in every format; case does not count. One that is named here is no longer among the
+    default ones of the chatbot, and the other way round."""
     chatbot_values: tuple[str, ...] = (
         "assistant", "chatbot", "bot", "supporter", "agent", "helper", "counselor", "counsellor", "therapist", "gpt",
         "model", "ai",
@@ -41,10 +42,25 @@ class ColumnsConfig(Section):
         """Whether it says where something stands, not only which roles are whose."""
         return self.model_copy(update=_DEFAULT_ROLES) != ColumnsConfig()
 
+    @model_validator(mode="before")
+    @classmethod
+    def _named_roles_change_sides(cls, values: Any) -> Any:
+        """Take roles named for one side out of the other's default, also where a run wrote that default out."""
+        if not isinstance(values, dict):
+            return values
+        for name, other in (("user_values", "chatbot_values"), ("chatbot_values", "user_values")):
+            default = _DEFAULT_ROLES[other]
+            roles = values.get(name)
+            if isinstance(roles, list | tuple) and values.get(other, default) in (default, list(default)):
+                named = {str(role).casefold() for role in roles}
+                if not named.isdisjoint(default):
+                    return {**values, other: tuple(role for role in default if role not in named)}
+        return values
+
     @model_validator(mode="after")
     def _roles_are_told_apart(self) -> ColumnsConfig:
         both = {role.casefold() for role in self.user_values} & {role.casefold() for role in self.chatbot_values}
-        if both and "chatbot_values" in self.model_fields_set:
+        if both:
             raise ValueError(f"{', '.join(sorted(both))} is in user_values and in chatbot_values; leave it in one")
         return self
 

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import copy
 import difflib
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
 
-from advsim.config.base import Section
+from advsim.config.base import BRANCH, Section
 from advsim.config.paths import local_path
 from advsim.config.run import Config
 from advsim.config.yaml_text import MAX_CHARACTERS, parse_yaml
 from advsim.errors import ConfigError
 
+_IN_PYTHON = re.compile(r" or instance of \w+")
+"""What pydantic says of its classes, which no file has."""
 SectionT = TypeVar("SectionT", bound=Section)
 
 
@@ -110,7 +113,7 @@ def set_override(values: dict[str, Any], override: str) -> None:
 
 def explain(detail: Any, kind: type[BaseModel] = Config) -> str:
     """An error of pydantic in words: the key, what was got, and for an unknown key the one that ``kind`` has."""
-    location: tuple[str | int, ...] = detail["loc"]
+    location: tuple[str | int, ...] = tuple(part for part in detail["loc"] if not str(part).startswith(BRANCH))
     key = ".".join(str(part) for part in location)
     if detail["type"] == "extra_forbidden":
         valid = _valid_keys(location[:-1], kind)
@@ -118,7 +121,8 @@ def explain(detail: Any, kind: type[BaseModel] = Config) -> str:
         near = difflib.get_close_matches(leaf, valid, n=1, cutoff=0.4)
         same_name = [path for path in _key_paths(kind) if path[-1] == leaf]
         # rollout.max_tokens is meant as rollout.sampling.max_tokens, whatever other sections have such a key
-        inside = [path for path in same_name if path[: len(location) - 1] == location[:-1]]
+        parents = tuple(part for part in location[:-1] if isinstance(part, str))
+        inside = [path for path in same_name if path[: len(parents)] == parents]
         if len(inside or same_name) == 1:
             hint = f"did you mean {'.'.join((inside or same_name)[0])}?"
         elif near:
@@ -126,7 +130,7 @@ def explain(detail: Any, kind: type[BaseModel] = Config) -> str:
         else:
             hint = f"valid: {', '.join(valid)}"
         return f"unknown key {key}: {hint}"
-    message = detail["msg"].removeprefix("Value error, ")
+    message = _IN_PYTHON.sub("", detail["msg"].removeprefix("Value error, "))
     if any(str(part).endswith("_env") for part in location):  # what stands there may be the secret itself
         return f"{key}: expected the NAME of an environment variable (letters, digits, _), never what is in it"
     if location and not isinstance(detail["input"], dict):
@@ -138,7 +142,9 @@ def explain(detail: Any, kind: type[BaseModel] = Config) -> str:
 
 def _valid_keys(location: Sequence[str | int], section: type[BaseModel]) -> list[str]:
     for part in location:
-        field = section.model_fields.get(str(part))
+        if isinstance(part, int):
+            continue
+        field = section.model_fields.get(part)
         inner = None if field is None else _section_type(field.annotation)
         if inner is None:
             break
@@ -155,5 +161,7 @@ def _key_paths(section: type[BaseModel], prefix: tuple[str, ...] = ()) -> Iterat
 
 
 def _section_type(annotation: Any) -> type[BaseModel] | None:
-    options = [annotation, *getattr(annotation, "__args__", ())]
-    return next((option for option in options if isinstance(option, type) and issubclass(option, BaseModel)), None)
+    """The section that a field holds, alone, in a list, or beside something else."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return next((section for option in get_args(annotation) if (section := _section_type(option))), None)

@@ -8,13 +8,17 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import re
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, unquote, urlsplit
 
+from advsim.config.base import can_be_secret, looks_secret, names_secret
 from advsim.errors import ConfigError
 
 STORAGE = ("file", "s3", "gs", "gcs", "hdfs", "abfs", "abfss")
 """Schemes of a run folder's storage."""
+_SIGNATURES = ("sig", "signature", "code", "hmac")
+"""Names of secrets in the query of an address."""
 
 
 def local_path(text: str, *, key: str) -> Path:
@@ -184,7 +188,7 @@ def check_web_address(address: str, *, key: str, form: str, allow_http: bool, al
         allow_key: key of that leave.
 
     Raises:
-        ValueError: it is none, holds credentials or a query, or others could read what is sent to it.
+        ValueError: it is none, holds what can be a secret, or others could read what is sent to it.
     """
     try:
         parts = urlsplit(address)
@@ -193,13 +197,23 @@ def check_web_address(address: str, *, key: str, form: str, allow_http: bool, al
         raise ValueError(f"{key}: {error}; expected {form}") from None
     if parts.scheme not in ("http", "https") or not parts.hostname or not address.isprintable():
         raise ValueError(f"{key}: expected {form}")
-    if parts.username or parts.password or parts.query or parts.fragment:
+    secret = "credentials" if parts.username or parts.password else _secret_in(parts.path, parts.query)
+    if secret or parts.fragment:
         raise ValueError(
-            f"{key} holds credentials or a query; put the key into an environment variable and that variable's name "
-            "into api_key_env"
+            f"{key} holds {secret or 'a fragment (#...)'}, and what stands here is kept; put a key into an environment "
+            "variable and that variable's name into api_key_env, or where the server takes it as a header, headers_env"
         )
     if parts.scheme == "http" and not is_loopback(parts.hostname) and not allow_http:
         raise ValueError(
             f"{key}: got http to {parts.hostname}, another machine, where all on the way can read dialogues and key; "
             f"use https, or set {allow_key} to true where that network is yours"
         )
+
+
+def _secret_in(path: str, query: str) -> str:
+    """What of a web address can be a secret, without the secret; empty: nothing."""
+    for name, value in parse_qsl(query, keep_blank_values=True):
+        words = re.findall(r"\w+", value)
+        if names_secret(name) or name.lower() in _SIGNATURES or looks_secret(value) or any(map(can_be_secret, words)):
+            return f"in its query {name}, which can be a secret"
+    return "in its path what looks like a key" if any(map(looks_secret, unquote(path).split("/"))) else ""

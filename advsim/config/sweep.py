@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from typing import Annotated, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 
-from advsim.config.base import BestOf, Count, Flag, Seconds, Section, Seed
+from advsim.config.base import BRANCH, BestOf, Count, Flag, Seconds, Section, Seed
 from advsim.config.evaluate import EvaluateConfig
 
 FolderName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$", max_length=100)]
@@ -61,6 +61,13 @@ class SimulatorConfig(Section):
         return self
 
 
+NamedOrGiven = Annotated[
+    Annotated[str, Tag(f"{BRANCH}name")] | Annotated[SimulatorConfig, Tag(f"{BRANCH}given")],
+    Discriminator(lambda value: f"{BRANCH}name" if isinstance(value, str) else f"{BRANCH}given"),
+]
+"""A simulator of the sweep's run by its name, or one that is none of that run's."""
+
+
 class CapsConfig(Section):
     """Where a sweep stops for now. What it has is kept and measured; the same command with a higher cap goes on."""
 
@@ -81,7 +88,7 @@ class SweepConfig(Section):
     with ``lines``, or of their own run or adapter, on ``scenarios`` of a file."""
     chatbots: Annotated[tuple[str, ...], Field(min_length=1)] = ("configs/chatbots",)
     """Chatbot files, or folders of them."""
-    simulators: tuple[str | SimulatorConfig, ...] = ()
+    simulators: tuple[NamedOrGiven, ...] = ()
     """Some of ``zero_shot``, ``sft``, ``round_1``, ... of the run, and others; empty: all that the run has."""
     designs: Annotated[tuple[DesignName, ...], Field(min_length=1)] | None = None
     """``free``: the simulator plays the whole dialogue; ``replay``: chatbots answer real prefixes; ``paired``: they

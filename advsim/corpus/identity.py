@@ -1,13 +1,15 @@
-"""Ids as they are meant: missing ones are None, and one person has one spelling."""
+"""Ids and their keys as they are meant: missing ones are None, and one person has one spelling."""
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import json
 import math
 import re
 import unicodedata
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 MISSING_TEXTS = frozenset(
@@ -15,6 +17,7 @@ MISSING_TEXTS = frozenset(
 )
 """What pandas, JSON, data bases and spreadsheets write, as text, where there is no value."""
 
+_SHORT_NAMES = {"id": "id", "uid": "user_id"}
 _MAX_EXACT = 2**53
 """From here on a float stands for several whole numbers."""
 _UNSEEN = re.compile("[\u00ad\u200b\u200e\u200f\u202a-\u202e\u2060-\u2064\u2066-\u2069\ufeff]")
@@ -24,6 +27,11 @@ _UNSEEN = re.compile("[\u00ad\u200b\u200e\u200f\u202a-\u202e\u2060-\u2064\u2066-
 def is_missing(value: Any) -> bool:
     """Whether a value stands for none: null, or NaN, which ``json.dumps`` writes of a pandas row."""
     return value is None or (isinstance(value, float) and math.isnan(value))
+
+
+def present(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The keys of an object that have a value."""
+    return {key: value for key, value in values.items() if not is_missing(value)}
 
 
 def plain_id(value: Any) -> Any:
@@ -44,6 +52,15 @@ def plain_id(value: Any) -> Any:
         return value
     text = unicodedata.normalize("NFC", _UNSEEN.sub("", value)).strip()
     return None if text.casefold() in MISSING_TEXTS else text
+
+
+@lru_cache(maxsize=4096)
+def key_meant(name: str, valid: tuple[str, ...], cutoff: float = 0.7) -> str | None:
+    """The key that a name is or is nearest to; ``uid`` is a user's id, however near it is to ``id``."""
+    letters = "".join(filter(str.isalpha, name.casefold()))
+    if letters in _SHORT_NAMES:
+        return _SHORT_NAMES[letters]
+    return next(iter(difflib.get_close_matches(name.casefold(), valid, n=1, cutoff=cutoff)), None)
 
 
 def content_id(turns: Sequence[Mapping[str, Any]]) -> str:

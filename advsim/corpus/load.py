@@ -6,7 +6,7 @@ import hashlib
 import json
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from itertools import chain
@@ -25,7 +25,7 @@ from advsim.corpus.rows import (
     needed_columns,
     unsaid_columns,
 )
-from advsim.corpus.schema import parse_dialogue
+from advsim.corpus.schema import parse_dialogue, plain_line
 from advsim.corpus.sources import PARQUET_REVISION, parquet_columns, read_hub, read_jsonl, read_parquet, sample_files
 from advsim.corpus.split import choose_dialogues, keep_equal_together, num_repeats
 from advsim.corpus.turns import num_dropped_turns
@@ -79,11 +79,15 @@ class Source:
     named: frozenset[str]
 
 
-def load_corpus(config: CorpusConfig) -> Corpus:
+def load_corpus(config: CorpusConfig, *, to_train: bool = True) -> Corpus:
     """Read, check and split the dialogues that a config names.
 
     Every dialogue is checked before anything is reported, so that one error shows what is wrong with a file, not with
     its first line.
+
+    Args:
+        config: names them.
+        to_train: whether some have to be in the train split.
 
     Raises:
         CorpusError: the source cannot be read, dialogues break the schema (the first five are named), a user is in two
@@ -102,10 +106,13 @@ def load_corpus(config: CorpusConfig) -> Corpus:
         )
         fractions = {"validation_fraction": config.validation_fraction, "test_fraction": config.test_fraction}
         dialogues = keep_equal_together(dialogues, named=source.named, **fractions)
+        _check_users(dialogues)
+    if to_train and not _has_train(dialogues):
+        raise CorpusError(f"{_nothing_to_train_on(dialogues, config)}; {_remedy(dialogues, source.named)}")
     if config.max_dialogues is not None:
         dialogues = choose_dialogues(dialogues, num_dialogues=config.max_dialogues)
-    if not any(dialogue.split is Split.TRAIN for dialogue in dialogues):
-        raise CorpusError(_nothing_to_train_on(dialogues, config))
+        if to_train and not _has_train(dialogues):
+            raise CorpusError(f"{_nothing_to_train_on(dialogues, config)}; raise corpus.max_dialogues")
     return Corpus(
         dialogues=tuple(dialogues),
         sha256=corpus_hash(dialogues),
@@ -177,7 +184,7 @@ def _rows(config: CorpusConfig) -> Iterator[Row]:
     if config.source == "parquet":
         present = parquet_columns(path)
         unsaid = () if config.preset else unsaid_columns(present, columns)
-        return read_parquet(path, [*needed(present), *unsaid])
+        return read_parquet(path, needed(present), optional=tuple(unsaid))
     consists_of_script = config.preset == "empathetic_dialogues" and not path.exists()
     return read_hub(
         config.path,
@@ -256,14 +263,15 @@ class _Lines:
     def _add(self, row: Row) -> None:
         if row.problem:
             raise CorpusError(row.problem)
+        line = plain_line(row.values)
         dialogue = parse_dialogue(
-            row.values,
+            line,
             self._config,
             source=self._source,
             merge=self._config.preset is not None,
             keep_one_sided=self._keep_one_sided,
         )
-        if plain_id(row.values.get("id")) is None:
+        if plain_id(line.get("id")) is None:
             self._num_made[dialogue.id] += 1
             if self._num_made[dialogue.id] > 1:
                 dialogue = replace(dialogue, id=f"{dialogue.id}-{self._num_made[dialogue.id]}")
@@ -272,22 +280,32 @@ class _Lines:
             raise CorpusError(f"got an id that {first} has, expected unique ids; rename one")
         self._where_first[dialogue.id] = row.where
         self.dialogues.append(dialogue)
-        self.num_dropped_turns += num_dropped_turns(row.values, self._config)
-        if row.values.get("split") and "turns" in row.values:
+        self.num_dropped_turns += num_dropped_turns(line, self._config)
+        if line.get("split") and "turns" in line:
             self.named.add(dialogue.id)
 
 
+def _has_train(dialogues: Iterable[Dialogue]) -> bool:
+    return any(dialogue.split is Split.TRAIN for dialogue in dialogues)
+
+
 def _nothing_to_train_on(dialogues: Sequence[Dialogue], config: CorpusConfig) -> str:
-    got = f"{_name(config)}: got {len(dialogues)} dialogues, none of them in the train split, expected at least one; "
+    return f"{_name(config)}: got {len(dialogues)} dialogues, none of them in the train split, expected at least one"
+
+
+def _remedy(dialogues: Sequence[Dialogue], named: Collection[str]) -> str:
+    """What puts some of the dialogues into the train split, by why none of them is."""
     users = {dialogue.user_id for dialogue in dialogues}
     if len(dialogues) > 1 and len(users) == 1 and None not in users:
         return (
-            f"{got}all are of one user ({next(iter(users))}), and a user's dialogues fall into one split; add "
-            "dialogues of other users, or check that user_id names the user and not the chatbot or the data set"
+            f"all are of one user ({next(iter(users))}), and a user's dialogues fall into one split; add dialogues of "
+            "other users, or check that user_id names the user and not the chatbot or the data set"
         )
-    return (
-        f"{got}add dialogues, raise corpus.max_dialogues, or lower corpus.validation_fraction and corpus.test_fraction"
-    )
+    if all(dialogue.id in named for dialogue in dialogues):
+        return "each names its split; name train in some of them, or leave split out for a hash to decide"
+    if num_repeats(dialogues) == len(dialogues) - 1 > 0:
+        return "all say the same, and equal dialogues fall into one split; add dialogues that say something else"
+    return "add dialogues, or lower corpus.validation_fraction and corpus.test_fraction"
 
 
 def _report(problems: Sequence[str], config: CorpusConfig) -> str:

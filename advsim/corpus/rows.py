@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from functools import lru_cache
-from itertools import groupby
+from dataclasses import dataclass, replace
 from typing import Any
 
 from advsim.config import ColumnsConfig
-from advsim.corpus.identity import content_id, plain_id
+from advsim.corpus.identity import content_id, is_missing, key_meant, plain_id
 from advsim.corpus.schema import PROFILE_KEYS, describe, plain_text
+from advsim.corpus.turns import listed
 from advsim.errors import CorpusError
 
-_SHORT_NAMES = {"id": "id", "uid": "user_id"}
 _LONG_NAMES = ("user_id", "split", "chatbot")
 """With ``id``, the keys of a native line that decide whose a dialogue is and where it goes."""
+_INSTEAD_OF_TEXT = ("tool_calls", "function_call", "refusal")
+"""Keys of a turn that may have no text, as chat logs have them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,7 +76,9 @@ def unsaid_columns(present: Iterable[str], columns: ColumnsConfig) -> dict[str, 
         return {}
     present = list(present)
     read = needed_columns(columns, present)
-    meant = {name: key for name in present if name not in read and (key := _key_meant(name)) and key not in said}
+    meant = {
+        name: key for name in present if name not in read and (key := key_meant(name, _LONG_NAMES)) and key not in said
+    }
     return dict(sorted(meant.items(), key=lambda item: item[0] != item[1]))
 
 
@@ -109,7 +110,7 @@ def line_from_columns(row: Mapping[str, Any], columns: ColumnsConfig) -> dict[st
     Raises:
         CorpusError: a column is missing, or the turns have another form.
     """
-    turns = _turns_from_columns(_reach(row, columns.turns), columns)
+    turns = _turns_from_columns(listed(_reach(row, columns.turns)), columns)
     line: dict[str, Any] = {
         "id": _id_of_turns(turns, columns) if columns.id is None else _reach(row, columns.id),
         "context": {"profile": _layer(row, columns.profile), "session": _layer(row, columns.session)},
@@ -162,27 +163,39 @@ def lines_from_empathetic_dialogues(rows: Iterable[Row]) -> Iterator[Row]:
 
     The speaker of the first utterance is the user, who was given the emotion (``context``) and wrote the situation
     (``prompt``). ``speaker_idx`` numbers the crowd workers over the whole data set. ``_comma_`` stands for a comma.
-
-    Raises:
-        CorpusError: a row lacks a column.
+    The rows may stand in any order; a defect of one is one of its dialogue.
     """
-    for conversation_id, group in groupby(rows, key=lambda row: _required(row, "conv_id")):
-        utterances = sorted(group, key=lambda row: int(_required(row, "utterance_idx")))
-        first = utterances[0]
-        user = _required(first, "speaker_idx")
-        turns = [
-            {
-                "speaker": "user" if _required(row, "speaker_idx") == user else "chatbot",
-                "text": _with_commas(_required(row, "utterance")),
-            }
-            for row in utterances
-        ]
+    groups: dict[str, list[Row]] = {}
+    for row in rows:
+        conversation_id = plain_id(row.values.get("conv_id"))
+        if row.problem:
+            yield row
+        elif not isinstance(conversation_id, str):
+            yield replace(row, problem="column conv_id: missing, or neither text nor number; check corpus.preset")
+        else:
+            groups.setdefault(conversation_id, []).append(row)
+    for conversation_id, group in groups.items():
+        yield _line_from_utterances(conversation_id, group)
+
+
+def _line_from_utterances(conversation_id: str, group: Sequence[Row]) -> Row:
+    at = group[0]
+    try:
+        utterances = []
+        for at in group:
+            text = plain_text(_required(at, "utterance"), where="column utterance").replace("_comma_", ",")
+            utterances.append((_utterance_number(at), plain_id(_required(at, "speaker_idx")), text, at))
+        utterances.sort(key=lambda utterance: utterance[0])
+        _, user, _, at = utterances[0]
         context = {
-            "profile": describe([(PROFILE_KEYS["emotion"], first.values.get("context"))]),
-            "session": _with_commas(plain_text(first.values.get("prompt"), where="prompt")),
+            "profile": describe([(PROFILE_KEYS["emotion"], at.values.get("context"))]),
+            "session": plain_text(at.values.get("prompt"), where="column prompt").replace("_comma_", ","),
         }
-        values = {"id": conversation_id, "user_id": user, "context": context, "turns": turns}
-        yield Row(where=f"{first.where}, conv_id {conversation_id}", values=values)
+    except CorpusError as error:
+        return Row(where=f"{at.where}, conv_id {conversation_id}", values={}, problem=str(error))
+    turns = [{"speaker": "user" if speaker == user else "chatbot", "text": text} for _, speaker, text, _ in utterances]
+    values = {"id": conversation_id, "user_id": user, "context": context, "turns": turns}
+    return Row(where=f"{at.where}, conv_id {conversation_id}", values=values)
 
 
 def _turns_from_columns(turns: Any, columns: ColumnsConfig) -> list[dict[str, Any]]:
@@ -216,9 +229,13 @@ def _turns_from_columns(turns: Any, columns: ColumnsConfig) -> list[dict[str, An
             f"column {columns.turns}: got the speakers {', '.join(sorted(set(speakers)))}, expected one of "
             f"{', '.join(columns.user_values)} for the user; name the user's in corpus.columns.user_values"
         )
-    return [
-        {"speaker": speaker, "text": _reach(turn, columns.text)} for speaker, turn in zip(speakers, turns, strict=True)
-    ]
+    return [_turn_from_columns(speaker, turn, columns) for speaker, turn in zip(speakers, turns, strict=True)]
+
+
+def _turn_from_columns(speaker: str, turn: Mapping[str, Any], columns: ColumnsConfig) -> dict[str, Any]:
+    instead = {key: turn[key] for key in _INSTEAD_OF_TEXT if turn.get(key) and not is_missing(turn[key])}
+    text = None if instead and columns.text not in turn else _reach(turn, columns.text)
+    return {"speaker": speaker, "text": text, **instead}
 
 
 def _id_of_turns(turns: Sequence[Mapping[str, Any]], columns: ColumnsConfig) -> str:
@@ -249,7 +266,7 @@ def _parse_text_column(row: Mapping[str, Any]) -> Mapping[str, Any]:
         raise CorpusError(f"column text: got {type(text).__name__}, expected a JSON string; check corpus.preset")
     try:
         values = json.loads(text)
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError) as error:
         raise CorpusError(f"column text: not valid JSON ({error}); check corpus.preset") from None
     if not isinstance(values, dict):
         raise CorpusError(f"column text: got a JSON {type(values).__name__}, expected an object; check corpus.preset")
@@ -264,24 +281,18 @@ def _esconv_turn(entry: Any, index: int) -> dict[str, Any]:
     return {"speaker": "user" if speaker == "usr" else "chatbot", "text": entry.get("text"), "labels": labels}
 
 
-@lru_cache(maxsize=4096)
-def _key_meant(name: str) -> str | None:
-    """The key of the mapping that a column's name is, or is nearest to. ``id`` is too short to be near to."""
-    letters = "".join(filter(str.isalpha, name.casefold()))
-    if letters in _SHORT_NAMES:
-        return _SHORT_NAMES[letters]
-    near = difflib.get_close_matches(name.casefold(), _LONG_NAMES, n=1, cutoff=0.7)
-    return near[0] if near else None
+def _utterance_number(row: Row) -> int:
+    value = _required(row, "utterance_idx")
+    try:
+        return int(plain_id(value))
+    except (TypeError, ValueError):
+        raise CorpusError(
+            f"column utterance_idx: got {str(value)[:60]!r}, expected a whole number; correct it"
+        ) from None
 
 
 def _required(row: Row, name: str) -> Any:
-    if row.problem:
-        raise CorpusError(f"{row.where}: {row.problem}")
     value = row.values.get(name)
-    if value is None:
-        raise CorpusError(f"{row.where}: column {name}: missing; check corpus.preset and corpus.path")
+    if is_missing(value):
+        raise CorpusError(f"column {name}: missing; check corpus.preset and corpus.path")
     return value
-
-
-def _with_commas(text: str) -> str:
-    return text.replace("_comma_", ",")

@@ -15,7 +15,6 @@ that look like a mistyped key. A *ShareGPT* line (``conversations`` with ``from`
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Any
@@ -24,9 +23,9 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, mo
 from pydantic_core import PydanticCustomError
 
 from advsim.config import CorpusConfig
-from advsim.corpus.identity import content_id, is_missing, plain_id
+from advsim.corpus.identity import content_id, is_missing, key_meant, plain_id, present
 from advsim.corpus.split import assign_split
-from advsim.corpus.turns import RawTurn, checked_text, checked_turns, value_text
+from advsim.corpus.turns import RawTurn, calls_tool, checked_text, checked_turns, is_dropped, listed, value_text
 from advsim.errors import CorpusError
 from advsim.records import Context, Dialogue, Split, Turn
 
@@ -58,7 +57,7 @@ class _Part(BaseModel):
     @classmethod
     def _null_is_absent(cls, values: Any) -> Any:
         if isinstance(values, Mapping):
-            return {key: value for key, value in values.items() if not is_missing(value)}
+            return present(values)
         return values
 
 
@@ -69,7 +68,8 @@ class _NativeContext(_Part):
     session: str = ""
 
 
-_TEXT_PARTS = ("text", "input_text", "output_text")
+_TEXT_PARTS = {"text": "text", "input_text": "text", "output_text": "text", "refusal": "refusal"}
+"""Types of content parts that are text, and the key that holds it."""
 
 
 def _joined_parts(content: Any) -> Any:
@@ -78,7 +78,7 @@ def _joined_parts(content: Any) -> Any:
         return content
     texts = []
     for index, part in enumerate(content):
-        text = part.get("text") if isinstance(part, Mapping) and part.get("type", "text") in _TEXT_PARTS else part
+        text = part.get(_TEXT_PARTS.get(str(part.get("type", "text")), "")) if isinstance(part, Mapping) else part
         if not isinstance(text, str):
             kind = part.get("type") if isinstance(part, Mapping) else type(part).__name__
             raise PydanticCustomError(
@@ -93,34 +93,49 @@ def _joined_parts(content: Any) -> Any:
 Text = Annotated[str, BeforeValidator(_joined_parts)]
 
 
-class _NativeTurn(_Part):
+def _says_nothing(content: Any) -> bool:
+    return is_missing(content) or content == [] or (isinstance(content, str) and not content.strip())
+
+
+class _AnyTurn(_Part):
+    """A turn of either format. A chatbot may call a tool and say nothing; a refusal is what it says."""
+
+    labels: dict[str, Any] = {}
+    tool_calls: Any = None
+    function_call: Any = None
+    refusal: Any = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _text_may_be_absent(cls, values: Any) -> Any:
+        key = "text" if "text" in cls.model_fields else "content"
+        if not isinstance(values, Mapping) or not _says_nothing(values.get(key)):
+            return values
+        if isinstance(values.get("refusal"), str):
+            return {**values, key: values["refusal"]}
+        return {**values, key: ""} if calls_tool(values) else values
+
+    def _raw(self, role: str, text: str) -> RawTurn:
+        is_call = bool(self.tool_calls or self.function_call)  # NaN is none: what is missing was taken out
+        return RawTurn(role=role, text=None if is_call and not text.strip() else text, labels=self.labels)
+
+
+class _NativeTurn(_AnyTurn):
     speaker: str
     text: Text
-    labels: dict[str, Any] = {}
 
     def raw(self) -> RawTurn:
-        return RawTurn(role=self.speaker, text=self.text, labels=self.labels)
+        return self._raw(self.speaker, self.text)
 
 
-class _Message(_Part):
+class _Message(_AnyTurn):
     model_config = ConfigDict(extra="ignore")
 
     role: str
     content: Text
-    calls_tool: bool = False
-    labels: dict[str, Any] = {}
-
-    @model_validator(mode="before")
-    @classmethod
-    def _may_call_a_tool(cls, values: Any) -> Any:
-        if isinstance(values, Mapping) and (values.get("tool_calls") or values.get("function_call")):
-            content = values.get("content")
-            return {**values, "content": "" if is_missing(content) or content == [] else content, "calls_tool": True}
-        return values
 
     def raw(self) -> RawTurn:
-        text = None if self.calls_tool and not self.content.strip() else self.content
-        return RawTurn(role=self.role, text=text, labels=self.labels)
+        return self._raw(self.role, self.content)
 
 
 class _Line(_Part):
@@ -144,13 +159,28 @@ class _MessagesLine(_Line):
     messages: list[_Message]
 
 
+def plain_line(values: Mapping[str, Any]) -> dict[str, Any]:
+    """A line without the keys that are missing, ShareGPT as messages, and turns in a JSON text as a list.
+
+    Raises:
+        CorpusError: it holds two dialogues.
+    """
+    line = present(values)
+    kinds = [key for key in ("turns", "messages", "conversations") if key in line]
+    if len(kinds) > 1:
+        raise CorpusError(f"got {' and '.join(kinds)}, expected one of them; take out what is not the dialogue")
+    for key in kinds:
+        line[key] = listed(line[key])
+    return _from_sharegpt(line) if "conversations" in line else line
+
+
 def parse_dialogue(
     values: Mapping[str, Any], config: CorpusConfig, *, source: str, merge: bool = False, keep_one_sided: bool = False
 ) -> Dialogue:
     """One parsed line as a dialogue, its texts stripped, with its split.
 
     Args:
-        values: the line's JSON object, native or messages.
+        values: the line's JSON object, native or messages, see :func:`plain_line`.
         config: fractions of the split, and whether turns are merged.
         source: the dialogue's source where the line names none.
         merge: join consecutive turns of one speaker with a newline, whatever the config says.
@@ -160,15 +190,11 @@ def parse_dialogue(
         CorpusError: the line breaks the schema; the message does not yet say which line it is.
     """
     try:
-        if len(kinds := [key for key in ("turns", "messages", "conversations") if not is_missing(values.get(key))]) > 1:
-            raise CorpusError(f"got {' and '.join(kinds)}, expected one of them; take out what is not the dialogue")
-        if "conversations" in values and not {"turns", "messages"} & values.keys():
-            values = _from_sharegpt(values)
-        if "messages" in values and "turns" not in values:
+        if "messages" in values:
             _check_messages_keys(values)
-            messages = _MessagesLine.model_validate(values)
+            messages = _MessagesLine.model_validate(_emptied(values, "messages", config))
             return _from_messages(messages, config, source=source, merge=merge, keep_one_sided=keep_one_sided)
-        native = _NativeLine.model_validate(values)
+        native = _NativeLine.model_validate(_emptied(values, "turns", config))
         return _from_native(native, config, source=source, merge=merge, keep_one_sided=keep_one_sided)
     except ValidationError as error:
         raise CorpusError("; ".join(_explain(detail) for detail in error.errors()[:3])) from None
@@ -230,7 +256,7 @@ def _from_messages(
     merge = merge or config.merge_consecutive
     keys = {"key": "messages", "role_key": "role", "text_key": "content"}
     turns = checked_turns(raw_turns, config, **keys, merge=merge, keep_one_sided=keep_one_sided)
-    if line.split not in (*KNOWN_SPLITS, *OTHER_SPLITS) and _nearest(line.split, KNOWN_SPLITS):
+    if line.split not in (*KNOWN_SPLITS, *OTHER_SPLITS) and key_meant(line.split, KNOWN_SPLITS):
         raise _wrong_split(line.split)
     context = Context(profile=describe(named), session=next((text for text in sessions if text), ""))
     return _dialogue(line, config, context, turns, source=source, split="")
@@ -260,6 +286,20 @@ def _dialogue(
     )
 
 
+def _emptied(values: Mapping[str, Any], key: str, config: CorpusConfig) -> Mapping[str, Any]:
+    """The line with nothing in the turns that are left out but whose they are, so that nothing else is held to it."""
+    turns = values.get(key)
+    if not config.drop_roles or not isinstance(turns, list):
+        return values
+    role_key, text_key = ("role", "content") if key == "messages" else ("speaker", "text")
+
+    def is_left_out(turn: Any) -> bool:
+        return isinstance(turn, Mapping) and is_dropped(str(turn.get(role_key)), config)
+
+    emptied = [{role_key: turn[role_key], text_key: ""} if is_left_out(turn) else turn for turn in turns]
+    return {**values, key: emptied}
+
+
 def _from_sharegpt(values: Mapping[str, Any]) -> dict[str, Any]:
     """A ShareGPT line as a messages line."""
     turns = values["conversations"]
@@ -274,21 +314,17 @@ def _from_sharegpt(values: Mapping[str, Any]) -> dict[str, Any]:
 
 def _check_messages_keys(values: Mapping[str, Any]) -> None:
     """Refuse a key that looks like a mistyped one: its nearest valid key is not in the line."""
-    valid = list(_MessagesLine.model_fields)
+    valid = tuple(_MessagesLine.model_fields)
     for key in values:
-        near = None if key in valid else _nearest(key, valid)
+        near = None if key in valid else key_meant(key, valid)
         if near is not None and is_missing(values.get(near)):
             raise CorpusError(f"unknown key {_short(key)}: did you mean {near}? Rename it, or take it out")
 
 
 def _wrong_split(split: str) -> CorpusError:
-    near = _nearest(split, KNOWN_SPLITS)
+    near = key_meant(split, KNOWN_SPLITS)
     hint = f"did you mean {near}?" if near else "correct it, or leave it out"
     return CorpusError(f"split: got {_short(split)}, expected train, validation or test; {hint}")
-
-
-def _nearest(name: str, valid: Sequence[str]) -> str | None:
-    return next(iter(difflib.get_close_matches(name.casefold(), valid, n=1, cutoff=0.7)), None)
 
 
 def _texts(texts: Iterable[str], *, where: str) -> tuple[str, ...]:
@@ -305,8 +341,8 @@ def _explain(detail: Any) -> str:
         return f"{key}{also}: missing; add it"
     if detail["type"] == "extra_forbidden":
         valid = _keys_at(location[:-1])
-        near = difflib.get_close_matches(str(location[-1]), valid, n=1)
-        hint = f"did you mean {near[0]}?" if near else f"expected one of {', '.join(valid)}"
+        near = key_meant(str(location[-1]), valid, cutoff=0.6)
+        hint = f"did you mean {near}?" if near in valid else f"expected one of {', '.join(valid)}"
         return f"unknown key {key}: {hint}"
     expected = _IN_PYTHON.sub("", detail["msg"].removeprefix("Input should ").removeprefix("be "))
     expected = expected.replace("valid dictionary", "JSON object").replace("valid tuple", "valid list")
@@ -314,10 +350,10 @@ def _explain(detail: Any) -> str:
     return f"{key or 'line'}: got {_short(detail['input'])}, expected {expected}; {remedy}"
 
 
-def _keys_at(location: Sequence[str | int]) -> list[str]:
+def _keys_at(location: Sequence[str | int]) -> tuple[str, ...]:
     parts: dict[str, type[BaseModel]] = {"context": _NativeContext, "turns": _NativeTurn}
     part = parts.get(str(location[0]), _NativeLine) if location else _NativeLine
-    return list(part.model_fields)
+    return tuple(part.model_fields)
 
 
 def _short(value: Any) -> str:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
 import stat
 import zlib
 from collections.abc import Callable, Iterator, Sequence
@@ -15,6 +16,7 @@ from importlib import resources
 from io import BufferedReader
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import pyarrow
 import pyarrow.parquet
@@ -30,6 +32,8 @@ MAX_UNZIPPED_BYTES = 16 * 2**30
 """Bytes of a whole file, unzipped."""
 MAX_ARRAY_BYTES = 512 * 2**20
 """Bytes of a JSON array, which is read whole."""
+_BEGINS_ARRAY = re.compile(rb"(?:\xef\xbb\xbf)?\s*\[\s*\{")
+_HIVE_NULL = "__HIVE_DEFAULT_PARTITION__"
 _START_BYTES = 64 * 2**10
 _NO_VALUE = (pyarrow.ArrowException, ValueError, TypeError, OverflowError)
 """What pyarrow raises of values that Python has no form for."""
@@ -77,20 +81,39 @@ def read_jsonl(path: Path) -> Iterator[Row]:
         raise _unreadable(path, error) from None
 
 
-def read_parquet(path: Path, needed: list[str]) -> Iterator[Row]:
-    """One row a row of a parquet file or folder, with the needed columns alone.
+def read_parquet(path: Path, needed: Sequence[str], optional: Sequence[str] = ()) -> Iterator[Row]:
+    """One row a row of a parquet file, or of all those in a folder and its folders, by name.
+
+    Each file is read by its own schema. Folders called ``split=train`` are a column of that name and value.
+
+    Args:
+        path: of the file or folder.
+        needed: columns that every file must have.
+        optional: columns that are read where a file has them.
 
     Raises:
-        CorpusError: the file is missing, unreadable, no parquet, or lacks a column.
+        CorpusError: a file is missing, unreadable, no parquet, or lacks a column or has one twice.
     """
     check_columns(parquet_columns(path), needed, where=str(path))
-    with _parquet_errors(path):
-        table = pyarrow.parquet.read_table(path, columns=needed)
-    number = 0
-    for batch in table.to_batches():
-        for values, problem in _plain_values(batch):
-            number += 1
-            yield Row(where=f"{path} row {number}", values=values, problem=problem)
+    names = list(dict.fromkeys([*needed, *optional]))
+    for file in _parquet_files(path):
+        folders = _folder_columns(file, path)
+        with _parquet_errors(file):
+            inside = pyarrow.parquet.read_schema(file).names
+        if lacking := [name for name in needed if name not in inside and name not in folders]:
+            raise CorpusError(
+                f"{file}: lacks {', '.join(lacking)}, which other files of {path} have; add what is missing, null "
+                "where it is not known, or take the file out"
+            )
+        wanted = [name for name in names if name in inside]
+        constant = {name: folders[name] for name in names if name in folders and name not in inside}
+        with _parquet_errors(file):
+            table = pyarrow.parquet.read_table(file, columns=wanted, partitioning=None)
+        number = 0
+        for batch in table.to_batches():
+            for values, problem in _plain_values(batch):
+                number += 1
+                yield Row(where=f"{file} row {number}", values={**values, **constant}, problem=problem)
 
 
 def _plain_values(batch: pyarrow.RecordBatch) -> list[tuple[dict[str, Any], str]]:
@@ -105,16 +128,19 @@ def _plain_values(batch: pyarrow.RecordBatch) -> list[tuple[dict[str, Any], str]
 
 
 def parquet_columns(path: Path) -> list[str]:
-    """Names of the top-level columns of a parquet file, or of the first one in a folder.
+    """Names of the top-level columns of a parquet file, or of all those in a folder together.
 
     Raises:
-        CorpusError: the file is missing, unreadable or no parquet.
+        CorpusError: a file is missing, unreadable or no parquet.
     """
-    with _parquet_errors(path):
-        if not path.is_dir():
-            check_regular(path)
-        names: list[str] = pyarrow.parquet.read_schema(path if path.is_file() else _first_parquet(path)).names
-        return names
+    names: list[str] = []
+    for file in _parquet_files(path):
+        with _parquet_errors(file):
+            inside = pyarrow.parquet.read_schema(file).names
+        before = set(names)  # a name that one file has twice stays twice
+        names += [name for name in inside if name not in before]
+        names += [name for name in _folder_columns(file, path) if name not in names]
+    return names
 
 
 def read_hub(
@@ -194,7 +220,7 @@ def _bounded_lines(lines: gzip.GzipFile | BufferedReader, path: Path) -> Iterato
 
 
 def _json_array(lines: gzip.GzipFile | BufferedReader, path: Path) -> list[Row] | None:
-    """The rows of a file that is one JSON array of objects; None where it is something else."""
+    """The rows of a file that is one JSON array; None where it is something else."""
     content = lines.read(MAX_ARRAY_BYTES + 1)
     if len(content) > MAX_ARRAY_BYTES:
         raise CorpusError(
@@ -205,11 +231,16 @@ def _json_array(lines: gzip.GzipFile | BufferedReader, path: Path) -> list[Row] 
         values = json.loads(content.decode("utf-8-sig"), object_pairs_hook=_object)
     except _DoubleKeyError as error:
         raise CorpusError(f"{path}: {error}") from None
+    except json.JSONDecodeError as error:
+        if error.msg == "Extra data" or not _BEGINS_ARRAY.match(content):
+            return None
+        raise CorpusError(
+            f"{path} line {error.lineno}: not valid JSON ({error.msg} at column {error.colno}), expected a whole array "
+            "of dialogues; correct it there (a comma after the last one?), or write one dialogue a line"
+        ) from None
     except (ValueError, RecursionError):
         return None
-    if not values or not all(isinstance(value, dict) for value in values):
-        return None
-    return [Row(where=f"{path} entry {number}", values=value) for number, value in enumerate(values, start=1)]
+    return [_row(value, where=f"{path} entry {number}") for number, value in enumerate(values, start=1)]
 
 
 class _DoubleKeyError(ValueError):
@@ -226,10 +257,8 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _parse_line(line: bytes, *, where: str) -> Row:
-    problem = ""
-    values: Any = {}
     try:
-        values = json.loads(line.decode("utf-8-sig"), object_pairs_hook=_object)
+        return _row(json.loads(line.decode("utf-8-sig"), object_pairs_hook=_object), where=where)
     except _DoubleKeyError as error:
         problem = str(error)
     except UnicodeDecodeError as error:
@@ -238,16 +267,42 @@ def _parse_line(line: bytes, *, where: str) -> Row:
         problem = f"not valid JSON ({error.msg} at column {error.colno}); expected one JSON object a line"
     except (ValueError, RecursionError):  # a number of too many digits, or lists in lists without end
         problem = "not readable JSON (nested too deep, or a number too long); expected one JSON object a line"
-    if not problem and not isinstance(values, dict):
-        problem = f"got a JSON {type(values).__name__}, expected an object; write one dialogue a line"
-    return Row(where=where, values={} if problem else values, problem=problem)
+    return Row(where=where, values={}, problem=problem)
 
 
-def _first_parquet(folder: Path) -> Path:
-    files = sorted(folder.glob("*.parquet"))
-    if not files:
-        raise FileNotFoundError(folder)
-    return files[0]
+def _row(value: Any, *, where: str) -> Row:
+    if isinstance(value, dict):
+        return Row(where=where, values=value)
+    got = "null" if value is None else type(value).__name__
+    return Row(
+        where=where, values={}, problem=f"got a JSON {got}, expected an object; write a dialogue, or take it out"
+    )
+
+
+def _parquet_files(path: Path) -> list[Path]:
+    """The file, or the parquet files in the folder and its folders; hidden ones and logs of writers are none."""
+    with _parquet_errors(path):
+        if not path.is_dir():
+            check_regular(path)
+            return [path]
+    inside = sorted(file for file in path.rglob("*.parquet") if not _is_of_a_writer(file.relative_to(path)))
+    if not inside:
+        raise CorpusError(f"{path}: got a folder without a .parquet file, expected one at least; check corpus.path")
+    for file in inside:
+        with _parquet_errors(file):
+            check_regular(file)
+    return inside
+
+
+def _is_of_a_writer(place: Path) -> bool:
+    return any(part.startswith((".", "_")) for part in place.parts)
+
+
+def _folder_columns(file: Path, path: Path) -> dict[str, str | None]:
+    """What the folders between say, as Hive and Spark write it: ``split=train``."""
+    parts = file.relative_to(path).parent.parts if file != path else ()
+    pairs = [part.partition("=") for part in parts if "=" in part]
+    return {name: None if value == _HIVE_NULL else unquote(value) for name, _, value in pairs}
 
 
 @contextmanager

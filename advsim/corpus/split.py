@@ -37,8 +37,8 @@ def keep_equal_together(
 ) -> list[Dialogue]:
     """The dialogues, in order, with equal ones (and all those of their users) in one split, as if of one user.
 
-    The lowest user or id of such a group decides. Where the file names splits, the first named one does, and a
-    dialogue whose split is named stays there.
+    The lowest user or id of such a group decides. Where the file names splits, the first named one does, and those
+    that name one stay there: a dialogue, with all those of its user.
 
     Args:
         dialogues: with the splits that they have on their own.
@@ -58,17 +58,19 @@ def keep_equal_together(
     for dialogue in dialogues:
         first, second = root(first_unit.setdefault(_said(dialogue), _unit(dialogue))), root(_unit(dialogue))
         parents[max(first, second)] = min(first, second)
-    named_split: dict[str, Split] = {}
+    named_units = {_unit(dialogue) for dialogue in dialogues if dialogue.id in named}
+    of_group: dict[str, Split] = {}
     for dialogue in dialogues:
         if dialogue.id in named:
-            named_split.setdefault(root(_unit(dialogue)), dialogue.split)
+            of_group.setdefault(root(_unit(dialogue)), dialogue.split)
     placed = []
     for dialogue in dialogues:
-        group = root(_unit(dialogue))
-        if dialogue.id in named or (group == _unit(dialogue) and group not in named_split):
+        unit = _unit(dialogue)
+        group = root(unit)
+        if unit in named_units or (group == unit and group not in of_group):
             placed.append(dialogue)
             continue
-        split = named_split.get(group) or _split_at(_position(group), validation_fraction, test_fraction)
+        split = of_group.get(group) or _split_at(_position(group), validation_fraction, test_fraction)
         placed.append(replace(dialogue, split=split))
     return placed
 

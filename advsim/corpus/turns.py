@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import unicodedata
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -106,18 +107,31 @@ def is_dropped(role: str, config: CorpusConfig) -> bool:
     return role.strip().casefold() in {dropped.casefold() for dropped in config.drop_roles}
 
 
+def calls_tool(turn: Mapping[str, Any]) -> bool:
+    """Whether a turn calls a tool, in the words of OpenAI's logs, which many others have."""
+    return any(turn.get(key) and not is_missing(turn[key]) for key in ("tool_calls", "function_call"))
+
+
+def listed(turns: Any) -> Any:
+    """Turns that stand in a text as a JSON array, as a list; anything else as it is."""
+    if isinstance(turns, str) and turns.lstrip().startswith("["):
+        with suppress(ValueError, RecursionError):
+            return json.loads(turns)
+    return turns
+
+
 def num_dropped_turns(line: Mapping[str, Any], config: CorpusConfig) -> int:
     """How many turns of a line that was read are left out by ``drop_roles``; 0 where it is not set."""
     if not config.drop_roles:
         return 0
-    turns = next((line[key] for key in ("turns", "messages", "conversations") if key in line), ())
+    turns = next((line[key] for key in ("turns", "messages") if key in line), ())
     return sum(_is_left_out(turn, config) for turn in turns)
 
 
 def _is_left_out(turn: Mapping[str, Any], config: CorpusConfig) -> bool:
-    role = next((turn[key] for key in ("speaker", "role", "from") if key in turn), "")
-    calls_only = bool(turn.get("tool_calls") or turn.get("function_call")) and not turn.get("content")
-    return is_dropped(str(role), config) or (calls_only and is_dropped("tool", config))
+    role = next((turn[key] for key in ("speaker", "role") if key in turn), "")
+    says = any(turn.get(key) and str(turn[key]).strip() for key in ("text", "content", "refusal"))
+    return is_dropped(str(role), config) or (calls_tool(turn) and not says and is_dropped("tool", config))
 
 
 def _speaker_of(role: str, config: CorpusConfig, *, where: str) -> Speaker | None:

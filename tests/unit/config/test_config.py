@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from advsim.config import Config, load_config, parse_config, read_yaml
+from advsim.config import ColumnsConfig, Config, SweepConfig, load_config, parse_config, read_yaml
+from advsim.config.load import parse_section
 from advsim.errors import ConfigError
 
 FOLDER = Path(__file__).parents[3] / "configs"
@@ -220,3 +221,67 @@ def test_a_configuration_cannot_be_changed_after_it_was_checked() -> None:
 )
 def test_run_path_joins_folders_and_uris(output_dir: str, path: str) -> None:
     assert Config(output_dir=output_dir).run_path == path
+
+
+class TestReadBack:
+    @pytest.mark.parametrize("file", CONFIGS, ids=lambda file: file.stem)
+    @pytest.mark.parametrize(
+        "overrides",
+        [
+            [],
+            ["corpus.columns.user_values=[Agent, model]"],
+            ["corpus.columns.chatbot_values=[human]"],
+            ["corpus.columns={user_values: [bot], chatbot_values: [user, AI]}"],
+            ["corpus.path=a.parquet", "corpus.columns.id=null"],
+            ["corpus={preset: esconv}"],
+            ["evaluate.judge={model: m, num_votes: 3}"],
+            ["chatbot={kind: endpoint, endpoint: {base_url: 'http://localhost:1/v1', model: m}}"],
+        ],
+        ids=lambda overrides: overrides[0] if overrides else "as shipped",
+    )
+    def test_a_configuration_that_was_written_out_reads_as_the_same(self, file: Path, overrides: list[str]) -> None:
+        config = load_config(file, overrides)
+        assert parse_config(json.loads(json.dumps(config.model_dump(mode="json")))) == config
+
+    @pytest.mark.parametrize(
+        ("name", "role", "other"),
+        [("user_values", "agent", "chatbot_values"), ("chatbot_values", "human", "user_values")],
+    )
+    def test_a_run_that_wrote_the_other_sides_default_out_opens(self, name: str, role: str, other: str) -> None:
+        default = list(getattr(ColumnsConfig(), other))
+        columns = parse_config({"corpus": {"columns": {name: [role], other: default}}}).corpus.columns
+        assert getattr(columns, name) == (role,)
+        assert getattr(columns, other) == tuple(each for each in default if each != role)
+
+    def test_a_role_that_is_named_for_both_sides_is_refused(self) -> None:
+        columns = {"user_values": ["agent", "x"], "chatbot_values": ["X", "y"]}
+        assert "x is in user_values and in chatbot_values; leave it in one" in refusal({"corpus": {"columns": columns}})
+
+
+def test_an_empty_section_has_its_defaults() -> None:
+    empty = {"sft": None, "rollout": {"sampling": None}, "corpus": {"columns": None}, "evaluate": {"judge": None}}
+    assert parse_config(empty) == Config()
+    assert "seed: got None" in refusal({"seed": None})
+
+
+@pytest.mark.parametrize(
+    ("simulator", "said"),
+    [
+        ({"name": "x", "runs": "y"}, "unknown key simulators.0.runs: did you mean simulators.0.run?"),
+        ({"name": "x y", "lines": ["a"]}, "simulators.0.name: got 'x y'; string should match pattern"),
+        ({"name": "x", "lines": [5]}, "simulators.0.lines.0: got 5; input should be a valid string"),
+        (5, "simulators.0: got 5; input should be a valid dictionary"),
+    ],
+)
+def test_a_defect_of_a_sweeps_simulator_is_named_by_its_keys_alone(simulator: object, said: str) -> None:
+    values = {"simulators": [simulator], "output": "o", "scenarios": "s.jsonl"}
+    with pytest.raises(ConfigError) as caught:
+        parse_section(SweepConfig, values, where="sweep.yaml")
+    assert said in str(caught.value)
+    assert "str" not in str(caught.value).split(said)[0] and "function-after" not in str(caught.value)
+
+
+def test_a_sweep_that_was_written_out_reads_as_the_same() -> None:
+    simulators = ["sft", {"name": "x", "lines": ["a"]}, {"name": "y", "mixture": {"sft": 1.0}}]
+    sweep = parse_section(SweepConfig, {"run": "runs/a", "simulators": simulators}, where="sweep.yaml")
+    assert parse_section(SweepConfig, sweep.model_dump(mode="json"), where="sweep.yaml") == sweep

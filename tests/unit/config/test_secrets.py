@@ -92,6 +92,41 @@ def test_a_secret_in_a_turn_or_in_the_value_of_a_header_is_refused() -> None:
         chatbot("http", headers={"X-Team": f"Bearer {SECRET}"})
 
 
+@pytest.mark.parametrize(
+    "value", ["Token abcdefgh12345678", "AIzaSyA1234567890abcdefghijklmnopqrstuvw", "bot123456:AAEabcdefghijklmnop"]
+)
+def test_a_header_with_what_looks_like_a_key_is_refused_whatever_it_is_called(value: str) -> None:
+    with pytest.raises(ConfigError, match="X-Client is a secret") as refused:
+        chatbot("http", headers={"X-Client": value})
+    assert value not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("address", "what"),
+    [
+        (f"https://host/v1?api_key={SECRET}", "in its query api_key"),
+        ("https://host/v1?sig=x", "in its query sig"),
+        ("https://host/v1?t=abcdef1234567890", "in its query t"),
+        ("https://host/bot123456:AAEabcdefghijklmnop/send", "in its path"),
+        ("https://host/v1/sk-abcdefghijklmnopqrstu/chat", "in its path"),
+        (f"https://me:{SECRET}@host/v1", "credentials"),
+    ],
+)
+def test_a_secret_in_an_address_is_refused_by_its_place_and_not_shown(address: str, what: str) -> None:
+    for kind, key in (("endpoint", "base_url"), ("http", "url")):
+        with pytest.raises(ConfigError, match=f"{key} holds {what}.*environment variable") as refused:
+            chatbot(kind, **{key: address})
+        assert not any(secret in str(refused.value) for secret in (SECRET, "1234567890", "AAE", "sk-abc"))
+
+
+@pytest.mark.parametrize(
+    "query", ["api-version=2024-12-01-preview", "lang=en&team=support-and-care", "deployment=gpt-4o-mini", "debug"]
+)
+def test_an_address_may_have_a_query_without_secrets(query: str) -> None:
+    chatbot("endpoint", base_url=f"https://host/openai/deployments/d?{query}")
+    chatbot("http", url=f"https://host/chat?{query}")
+
+
 @pytest.mark.parametrize("key", ["api_key_env", "headers_env", "body_env"])
 def test_a_secret_in_the_place_of_its_variables_name_is_not_shown(key: str) -> None:
     value: Any = SECRET if key == "api_key_env" else {"X-A": SECRET}

@@ -51,6 +51,22 @@ def test_json_array_is_read(tmp_path: Path) -> None:
         assert len(read_dialogues(path).dialogues) == 1
 
 
+def test_a_broken_json_array_is_one_error_at_its_place(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    path.write_text(json.dumps([DIALOGUE, DIALOGUE], indent=1)[:-1] + ",\n]")
+    last = len(path.read_text().splitlines())
+    assert f"{path} line {last}: not valid JSON (Expecting value at column 1), expected a whole array" in failure(path)
+    path.write_text(json.dumps([DIALOGUE, None], indent=1))
+    assert failure(path) == f"{path} entry 2: got a JSON null, expected an object; write a dialogue, or take it out"
+
+
+def test_a_first_line_that_only_looks_like_an_array_is_one_bad_line(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text(f"[exported on 3 May]\n{json.dumps(DIALOGUE)}\n")
+    config = CorpusConfig(path=str(path), max_bad_dialogues=1, validation_fraction=0.0, test_fraction=0.0)
+    assert load_corpus(config).num_left_out == 1
+
+
 def test_pipe_is_refused_and_does_not_hang(tmp_path: Path) -> None:
     for name in ("pipe.jsonl", "pipe.parquet"):
         os.mkfifo(tmp_path / name)

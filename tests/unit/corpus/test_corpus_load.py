@@ -9,6 +9,7 @@ import pytest
 
 from advsim.config import CorpusConfig
 from advsim.corpus.load import Corpus, load_corpus
+from advsim.corpus.split import assign_split
 from advsim.errors import CorpusError
 from advsim.records import Context, Speaker, Split
 
@@ -278,9 +279,26 @@ def test_cut_gzip_is_refused(tmp_path: Path) -> None:
 
 
 def test_empty_train_split_is_refused(tmp_path: Path) -> None:
-    message = failure(write(tmp_path / "a.jsonl", native("a", split="test")))
+    message = failure(write(tmp_path / "a.jsonl", native("a")), test_fraction=0.999)
     assert "none of them in the train split" in message
-    assert "corpus.validation_fraction" in message
+    assert "lower corpus.validation_fraction" in message
+
+
+@pytest.mark.parametrize(
+    ("lines", "settings", "remedy"),
+    [
+        ([native("a", split="test"), native("b", "x", split="validation")], {}, "name train in some of them"),
+        ([native(name, user_id=name) for name in "abc"], {"test_fraction": 0.999}, "all say the same"),
+        ([native("a"), native("b", "x", split="test")], {"max_dialogues": 1}, "raise corpus.max_dialogues"),
+    ],
+)
+def test_an_empty_train_split_is_refused_with_what_mends_it_and_not_where_nothing_is_trained(
+    tmp_path: Path, lines: list[dict[str, Any]], settings: dict[str, Any], remedy: str
+) -> None:
+    path = write(tmp_path / "a.jsonl", *lines)
+    assert remedy in failure(path, **settings)
+    config = CorpusConfig(path=str(path), **{**ALL_TRAIN, **settings})
+    assert load_corpus(config, to_train=False).dialogues
 
 
 def test_sample_loads_with_every_split_filled() -> None:
@@ -341,6 +359,24 @@ def test_users_who_share_a_dialogue_stand_in_one_split(tmp_path: Path) -> None:
     assert len({dialogue.split for dialogue in load(path, **HALF).dialogues}) == 1
 
 
+@pytest.mark.parametrize("missing", [None, float("nan"), ""])
+def test_equal_dialogues_stand_in_one_split_however_a_missing_split_is_written(tmp_path: Path, missing: Any) -> None:
+    lines = [native(f"d-{i}", f"text {i % 3}", split=missing) for i in range(30)]
+    corpus = load(write(tmp_path / "a.jsonl", *lines), **HALF)
+    assert len({(dialogue.turns[0].text, dialogue.split) for dialogue in corpus.dialogues}) == 3
+
+
+def test_a_user_whose_split_is_named_stays_there_with_all_dialogues(tmp_path: Path) -> None:
+    user = next(f"u{i}" for i in range(99) if assign_split("", f"u{i}", **HALF, test_fraction=0.0) is Split.VALIDATION)
+    lines = [
+        native("a", "shared", user_id="other", split="train"),
+        native("b", "shared", user_id=user, split="validation"),
+        native("c", "own", user_id=user),
+    ]
+    splits = [dialogue.split for dialogue in load(write(tmp_path / "a.jsonl", *lines), **HALF).dialogues]
+    assert splits == [Split.TRAIN, Split.VALIDATION, Split.VALIDATION]
+
+
 def test_corpus_of_one_user_says_so(tmp_path: Path) -> None:
     lines = [native(f"d-{i}", f"text {i}", user_id="u", split="test") for i in range(3)]
     assert "all are of one user (u)" in failure(write(tmp_path / "a.jsonl", *lines))
@@ -353,6 +389,66 @@ def test_tool_calls_are_read_by_one_setting_which_the_error_names(tmp_path: Path
     assert "messages[1]: got a message that calls a tool" in failure(path)
     assert "corpus.drop_roles to [tool]" in failure(path)
     assert [turn.text for turn in load(path, drop_roles=("tool",)).dialogues[0].turns] == ["where", "lost"]
+
+
+@pytest.mark.parametrize(
+    "left_out",
+    [
+        {"role": "system", "content": None},
+        {"role": "system"},
+        {"role": "tool", "content": [{"type": "image_url", "image_url": {"url": "x"}}]},
+        {"role": "tool", "content": {"found": 3}, "labels": "x"},
+    ],
+)
+@pytest.mark.parametrize("names", [("messages", "role", "content"), ("turns", "speaker", "text")])
+def test_nothing_is_held_to_the_schema_in_a_turn_that_is_left_out(
+    tmp_path: Path, left_out: dict[str, Any], names: tuple[str, str, str]
+) -> None:
+    key, role_key, text_key = names
+    called = {"role": role_key, "content": text_key}
+    turns = [{"role": "user", "content": "hi"}, left_out, {"role": "assistant", "content": "hello"}]
+    line = {"id": "d", key: [{called.get(name, name): value for name, value in turn.items()} for turn in turns]}
+    path = write(tmp_path / "a.jsonl", line)
+    corpus = load(path, drop_roles=("system", "tool"))
+    assert [turn.text for turn in corpus.dialogues[0].turns] == ["hi", "hello"]
+    assert corpus.num_dropped_turns == 1
+    line[key][2][text_key] = None
+    assert f"{key}[2].{text_key}" in failure(write(path, line), drop_roles=("system", "tool"))
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"content": None, "refusal": "I cannot help."},
+        {"content": "", "refusal": "I cannot help.", "tool_calls": [{"id": "c"}]},
+        {"content": [{"type": "refusal", "refusal": "I cannot help."}]},
+        {"content": "I cannot help.", "refusal": None, "tool_calls": float("nan")},
+    ],
+)
+def test_a_refusal_is_what_the_chatbot_said(tmp_path: Path, said: dict[str, Any]) -> None:
+    line = {"messages": [{"role": "user", "content": "hi"}, {"role": "assistant", **said}]}
+    assert load(write(tmp_path / "a.jsonl", line)).dialogues[0].turns[1].text == "I cannot help."
+
+
+def test_keys_without_a_value_do_not_say_which_format_a_line_has(tmp_path: Path) -> None:
+    said = [{"role": "system", "content": "x"}, {"role": "user", "content": "hi"}]
+    line = {"turns": None, "conversations": float("nan"), "split": "test", "messages": said}
+    corpus = load(write(tmp_path / "a.jsonl", line), drop_roles=("system",))
+    assert (corpus.num_dropped_turns, corpus.dialogues[0].turns[0].text) == (1, "hi")
+
+
+def test_turns_may_stand_in_a_json_text(tmp_path: Path) -> None:
+    said = json.dumps([{"role": "user", "content": "hi"}])
+    (dialogue,) = load(write(tmp_path / "a.jsonl", {"messages": said})).dialogues
+    assert dialogue.turns[0].text == "hi"
+    assert "messages: got '[{', expected a valid list" in failure(write(tmp_path / "b.jsonl", {"messages": "[{"}))
+
+
+@pytest.mark.parametrize("line", [messages("user"), native("d")], ids=["messages", "native"])
+def test_uid_is_taken_for_the_user_and_not_for_the_dialogue(tmp_path: Path, line: dict[str, Any]) -> None:
+    del line["id"]
+    assert "uid" in (said := failure(write(tmp_path / "a.jsonl", {**line, "uid": "u0"})))
+    assert "did you mean user_id?" in said
 
 
 def test_sharegpt_and_content_parts_are_read(tmp_path: Path) -> None:

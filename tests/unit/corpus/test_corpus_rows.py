@@ -171,6 +171,65 @@ def test_parquet_folder_is_read_whole(tmp_path: Path) -> None:
     check_chats(load(tmp_path, source="parquet", columns=COLUMNS))
 
 
+MESSAGES = {"turns": "messages", "speaker": "role", "text": "content"}
+
+
+def asked(number: int) -> list[dict[str, Any]]:
+    return [{"role": "user", "content": f"hi {number}"}, {"role": "assistant", "content": "ok"}]
+
+
+def test_every_file_of_a_parquet_folder_counts(tmp_path: Path) -> None:
+    parquet(tmp_path / "a.parquet", [{"messages": asked(1)}])
+    parquet(tmp_path / "b.parquet", [{"messages": asked(2), "user_id": "u"}])
+    with pytest.raises(CorpusError, match=r"b\.parquet row 1: key user_id: is there"):
+        load(tmp_path, source="parquet", columns=MESSAGES)
+    with pytest.raises(CorpusError, match=r"a\.parquet: lacks user_id, which other files .* have; add"):
+        load(tmp_path, source="parquet", columns={**MESSAGES, "user_id": "user_id"})
+    assert len(load(tmp_path, source="parquet", columns={**MESSAGES, "user_id": None})) == 2
+
+
+def test_files_of_a_parquet_folder_may_differ_in_types(tmp_path: Path) -> None:
+    parquet(tmp_path / "a.parquet", [{"messages": asked(1), "user_id": 7}])
+    parquet(tmp_path / "b.parquet", [{"messages": asked(2), "user_id": "u"}])
+    dialogues = load(tmp_path, source="parquet", columns={**MESSAGES, "user_id": "user_id"})
+    assert [dialogue.user_id for dialogue in dialogues] == ["7", "u"]
+
+
+def test_folders_of_a_parquet_folder_are_columns_as_spark_writes_them(tmp_path: Path) -> None:
+    for number, name in enumerate(["split=train", "split=test", "_temporary", "split=__HIVE_DEFAULT_PARTITION__"]):
+        (tmp_path / name).mkdir()
+        parquet(tmp_path / name / "part-0.parquet", [{"messages": asked(number)}])
+    with pytest.raises(CorpusError, match=r"key split: is there"):
+        load(tmp_path, source="parquet", columns=MESSAGES)
+    dialogues = load(tmp_path, source="parquet", columns={**MESSAGES, "split": "split"}, validation_fraction=0.999)
+    assert {dialogue.turns[0].text: dialogue.split.value for dialogue in dialogues} == {
+        "hi 3": "validation",
+        "hi 1": "test",
+        "hi 0": "train",
+    }
+
+
+def test_parquet_folder_without_a_file_says_so(tmp_path: Path) -> None:
+    with pytest.raises(CorpusError, match=r"got a folder without a \.parquet file"):
+        load(tmp_path, source="parquet")
+
+
+def test_tool_calls_of_a_table_are_left_out_by_the_setting_that_the_error_names(tmp_path: Path) -> None:
+    call = {"role": "assistant", "content": None, "tool_calls": [{"id": "c"}]}
+    told = {"role": "tool", "content": "{}", "tool_calls": None}
+    answer = {"role": "assistant", "content": None, "refusal": "No.", "tool_calls": None}
+    path = parquet(tmp_path / "a.parquet", [{"messages": [{**asked(1)[0], "refusal": None}, call, told, answer]}])
+    with pytest.raises(CorpusError, match=r"turns\[1\]: got a message that calls a tool.*set corpus\.drop_roles"):
+        load(path, columns=MESSAGES, drop_roles=("system",))
+    (dialogue,) = load(path, columns=MESSAGES, drop_roles=("tool",))
+    assert [turn.text for turn in dialogue.turns] == ["hi 1", "No."]
+
+
+def test_a_column_may_hold_turns_in_a_json_text(tmp_path: Path) -> None:
+    path = parquet(tmp_path / "a.parquet", [{"messages": json.dumps(asked(1))}])
+    assert [turn.text for turn in load(path, columns=MESSAGES)[0].turns] == ["hi 1", "ok"]
+
+
 def test_parquet_without_the_needed_columns_names_them_and_those_there(tmp_path: Path) -> None:
     path = parquet(tmp_path / "chats.parquet", CHATS)
     with pytest.raises(
@@ -272,6 +331,45 @@ def test_empathetic_dialogues_rows_become_one_dialogue_a_conversation(tmp_path: 
     assert [turn.speaker for turn in first.turns] == [Speaker.USER, Speaker.CHATBOT, Speaker.USER]
     assert first.context == Context(profile="Emotion: guilty.", session="I ate it, all of it.")
     assert (first.user_id, second.user_id) == ("4", "9")
+
+
+def test_empathetic_dialogues_rows_may_stand_in_any_order(tmp_path: Path) -> None:
+    rows = sorted(UTTERANCES, key=lambda row: -row["utterance_idx"])
+    there, mixed = parquet(tmp_path / "a.parquet", UTTERANCES), parquet(tmp_path / "b.parquet", rows)
+    said = {dialogue.id: dialogue.turns for dialogue in load(there, preset="empathetic_dialogues")}
+    assert {dialogue.id: dialogue.turns for dialogue in load(mixed, preset="empathetic_dialogues")} == said
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "problem"),
+    [
+        ("utterance", None, "column utterance: missing"),
+        ("utterance", ["x"], "column utterance: got ['x'], expected a text or a number"),
+        ("utterance_idx", "two", "column utterance_idx: got 'two', expected a whole number"),
+        ("utterance_idx", float("nan"), "column utterance_idx: missing"),
+        ("speaker_idx", None, "column speaker_idx: missing"),
+        ("prompt", [1], "column prompt: got [1], expected a text or a number"),
+        ("context", {"a": 1}, "Emotion: got {'a': 1}"),
+        ("conv_id", None, "column conv_id: missing"),
+    ],
+)
+def test_a_defect_of_one_utterance_is_one_bad_dialogue(tmp_path: Path, column: str, value: Any, problem: str) -> None:
+    rows = [dict(row) for row in UTTERANCES]
+    at = next(number for number, row in enumerate(rows) if row["utterance"] == "My turn")
+    rows[at][column] = value
+    path = tmp_path / "a.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with pytest.raises(CorpusError) as caught:
+        load(path, preset="empathetic_dialogues", source="jsonl")
+    assert f"line {at + 1}" in str(caught.value) and problem in str(caught.value)
+    left = load(path, preset="empathetic_dialogues", source="jsonl", max_bad_dialogues=1)
+    assert "hit:0_conv:1" in [dialogue.id for dialogue in left]
+
+
+def test_a_number_is_an_utterance(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text("".join(json.dumps({**row, "utterance": 5}) + "\n" for row in UTTERANCES))
+    assert load(path, preset="empathetic_dialogues", source="jsonl")[0].turns[0].text == "5"
 
 
 def test_preset_alone_names_the_hub_data_set() -> None:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import io
 import json
 import re
+from pathlib import Path
 
 import pytest
 from rich.console import Console
@@ -138,6 +139,15 @@ def test_command_prints_json_that_a_machine_reads(
     values = json.loads(capsys.readouterr().out)
     assert values["num_dialogues"] == sum(size["num_dialogues"] for size in values["splits"])
     assert len(values["sha256"]) == 64
+
+
+def test_command_shows_the_figures_of_a_file_without_a_train_split(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    path = tmp_path / "held_out.jsonl"
+    path.write_text('{"split": "test", "turns": [{"speaker": "user", "text": "hi"}]}\n')
+    assert main(["corpus", "stats", str(path)]) == 0
+    assert "start lower-case" in capsys.readouterr().out
 
 
 def test_tables_show_the_figures() -> None:
