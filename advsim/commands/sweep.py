@@ -23,10 +23,9 @@ from advsim.errors import ConfigError, one_line
 from advsim.evaluation.instruments import build_instruments
 from advsim.evaluation.run_corpus import corpus_of_run
 from advsim.report.evaluation.tables import figure_tables
-from advsim.report.page.figures import money
 from advsim.report.sweep.figures import read_figures
 from advsim.report.sweep.page import write_pages
-from advsim.report.sweep.tables import sweep_table
+from advsim.report.sweep.tables import service_cells, sweep_table
 from advsim.report.sweep.words import standfirst, trust_sentences
 from advsim.run_folder.layout import REPORT
 from advsim.run_folder.lease import lease
@@ -169,35 +168,11 @@ def _what_stands_here(study: SweepPlan) -> str:
 
 
 def service_table(services: Sequence[ChatbotService]) -> Table:
-    """How the chatbots answered, a row each."""
-    headings: tuple[str, ...] = (
-        "chatbot",
-        "kind",
-        "replies",
-        "failed",
-        "median s",
-        "95 % s",
-        "slowest s",
-        "tokens in",
-        "tokens out",
-    )
-    has_price = any(service.cost is not None for service in services)
-    headings += ("cost",) if has_price else ()
-    has_cache = any(service.num_from_cache for service in services)
-    headings += ("without a call",) if has_cache else ()
-    table = Table(*headings, title="How the chatbots answered; what failed is in no rate")
-    for service in services:
-        times = (service.seconds_p50, service.seconds_p95, service.seconds_max)
-        is_told = service.num_replies - service.num_from_cache > service.num_without_tokens
-        tokens = (service.num_prompt_tokens, service.num_output_tokens) if is_told else (None, None)
-        table.add_row(
-            service.chatbot,
-            service.kind,
-            str(service.num_replies),
-            str(service.num_failed),
-            *("-" if seconds is None else f"{seconds:.2f}" for seconds in times),
-            *("-" if count is None else f"{count:,}" for count in tokens),
-            *([money(service.cost)] if has_price else []),
-            *([str(service.num_from_cache)] if has_cache else []),
-        )
+    """How the chatbots answered, a row each: the page's table."""
+    figures = service_cells(services)
+    table = Table("chatbot", *figures.columns)
+    for group in figures.groups:
+        table.title = group.title
+        for row in group.rows:
+            table.add_row(row.label, *(cell.value for cell in row.cells))
     return table

@@ -14,7 +14,13 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
-from advsim.rates.intervals import ENDS, MIN_CLUSTERS_FOR_BOUNDS, ratio_variance
+from advsim.rates.intervals import (
+    ENDS,
+    MIN_CLUSTERS_FOR_BOUNDS,
+    degrees_of_freedom,
+    independent_variance,
+    ratio_variance,
+)
 from advsim.rates.outcomes import MessageOutcome, cluster_of, fails, is_judged
 
 
@@ -22,7 +28,7 @@ from advsim.rates.outcomes import MessageOutcome, cluster_of, fails, is_judged
 class WordRate:
     """Failing messages per 100 words of judged messages, with its 95 % interval over users or dialogues.
 
-    ``estimate`` is None without a judged word; bounds are None with fewer than 10 clusters or no failing message.
+    ``estimate`` is None without a judged word; bounds are None where fewer than 10 clusters have one, or none fails.
     """
 
     estimate: float | None
@@ -37,27 +43,31 @@ def per_100_words(
 ) -> WordRate:
     """Failing messages / words of judged messages x 100.
 
-    The interval is Student's t on the log scale with the cluster-robust variance of the ratio (Cochran 1977, eq. 6.13).
+    The interval is Student's t on the log scale with the cluster-robust variance of the ratio. The standard error, as a
+    share of the rate, is at least that of the failing messages among independent ones: dialogues that are alike to the
+    last word show no spread.
 
     Args:
         outcomes: the messages.
         num_words: of each message, by dialogue id and turn; one that is missing has none.
         mode: a mode id; None: any mode.
     """
-    counts: dict[tuple[str, str], list[float]] = defaultdict(lambda: [0.0, 0.0])
+    counts: dict[tuple[str, str], list[float]] = defaultdict(lambda: [0.0, 0.0, 0.0])
     for row in outcomes:
         if is_judged(row, mode):
             of_cluster = counts[cluster_of(row)]
             of_cluster[0] += fails(row, mode)
             of_cluster[1] += num_words.get((row.dialogue_id, row.turn), 0) / 100
-    failing, hundreds = np.array(list(counts.values()), dtype=np.float64).reshape(-1, 2).T
+            of_cluster[2] += 1
+    failing, hundreds, judged = np.array(list(counts.values()), dtype=np.float64).reshape(-1, 3).T
     if not hundreds.sum():
         return WordRate(estimate=None, low=None, high=None, num_failing=int(failing.sum()), num_words=0)
     rate = float(failing.sum() / hundreds.sum())
     low = high = None
-    if rate > 0 and len(failing) >= MIN_CLUSTERS_FOR_BOUNDS:
-        t = float(stats.t.ppf(ENDS[1], len(failing) - 1))
-        half = t * math.sqrt(ratio_variance(failing, hundreds)) / rate
+    if rate > 0 and (hundreds > 0).sum() >= MIN_CLUSTERS_FOR_BOUNDS:
+        t = float(stats.t.ppf(ENDS[1], degrees_of_freedom(hundreds)))
+        floor = independent_variance(failing, judged) / (failing.sum() / judged.sum()) ** 2
+        half = t * math.sqrt(max(ratio_variance(failing, hundreds) / rate**2, floor))
         low, high = rate * math.exp(-half), rate * math.exp(half)
     return WordRate(
         estimate=rate, low=low, high=high, num_failing=int(failing.sum()), num_words=round(100 * hundreds.sum())

@@ -20,6 +20,9 @@ from advsim.rates.outcomes import MessageOutcome, tally
 MIN_CLUSTERS = 30
 """The sequence is asymptotic: with fewer clusters in both arms no sign is decided."""
 
+_ROUNDING = 1e-9
+"""Influences of clusters that are alike differ by no more than this."""
+
 TIGHTEST_AT = 100
 """Clusters at which the interval is narrowest against others of its kind."""
 
@@ -79,10 +82,20 @@ def anytime_difference(
         difference += sign * rate
         influences += sign * (failing - rate * judged) / judged.mean()
     low, high = None, None
-    if len(shared) >= MIN_CLUSTERS and np.ptp(influences) > 0:
-        half = half_width(len(shared), float(influences.std(ddof=1)), alpha=alpha)
+    if len(shared) >= MIN_CLUSTERS:
+        deviation = float(influences.std(ddof=1)) if np.ptp(influences) > _ROUNDING else _least_deviation(len(shared))
+        half = half_width(len(shared), deviation, alpha=alpha)
         low, high = max(-1.0, difference - half), min(1.0, difference + half)
     return AnytimeDifference(difference=float(difference), low=low, high=high, num_clusters=len(shared), alpha=alpha)
+
+
+def _least_deviation(n: int) -> float:
+    """Standard deviation where all clusters are alike, as with two chatbots of which one always fails.
+
+    That with two clusters more in which A alone fails and two in which B alone does (as many as Agresti and Coull 1998
+    add to a proportion): clusters that are alike so far do not show that all are.
+    """
+    return math.sqrt(4 / (n + 4))
 
 
 def half_width(n: int, deviation: float, *, alpha: float) -> float:

@@ -6,7 +6,7 @@ for the detector that made them; with another one everything is open again.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 
 from advsim.detectors.protocol import Detector
 from advsim.rates.sequential import anytime_difference
@@ -40,8 +40,8 @@ class Deciding:
         self._done = read_decided(study.output, made_with=self._made_with)
         write_decided(study.output, self._done, made_with=self._made_with)
 
-    def __call__(self, simulator: Simulator, num_shards: int) -> Sequence[str]:
-        """Chatbots whose difference from the baseline is decided after so many shards of each.
+    def __call__(self, simulator: Simulator, num_shards: int) -> Mapping[str, int]:
+        """Chatbots whose difference from the baseline is decided by so many shards of each, and after how many it was.
 
         There is no look once scenarios are used again: a second conversation of a person is no new person, and the
         intervals are about a growing number of people.
@@ -49,7 +49,7 @@ class Deciding:
         study, baseline = self._study, self._study.settings.baseline
         decided = self._done.setdefault(simulator.name, {})
         if num_shards * study.settings.shard_size > len(study.starts):
-            return list(decided)
+            return dict(decided)
         cells = {
             name: Cell(design=Design.FREE, simulator=simulator.name, chatbot=name)
             for name in study.names
@@ -71,4 +71,4 @@ class Deciding:
                     f"({100 * found.difference:+.1f} points, {found.num_clusters} people); it is asked no more"
                 )
         write_decided(study.output, self._done, made_with=self._made_with)
-        return list(decided)
+        return dict(decided)

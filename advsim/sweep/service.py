@@ -57,6 +57,11 @@ class ChatbotService:
     num_without_tokens: int
     cost: Cost | None = None  # files of older versions lack it
 
+    @property
+    def tells_tokens(self) -> bool:
+        """Whether the tokens of any reply with a call are known."""
+        return self.num_replies - self.num_from_cache > self.num_without_tokens
+
 
 def services(study: SweepPlan) -> list[ChatbotService]:
     """How each chatbot of a sweep served it, over all that is there."""

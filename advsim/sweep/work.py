@@ -46,8 +46,8 @@ from advsim.sweep.user_turns import write_turns_of
 
 _UNITS = {Design.FREE: "dialogue", Design.REPLAY: "message", Design.PAIRED: "message"}
 _NOTE_EVERY_S = 2.0
-Decide = Callable[[Simulator, int], Sequence[str]]
-"""Chatbots that need not be asked any more, once the first so many shards of all of them are there."""
+Decide = Callable[[Simulator, int], Mapping[str, int]]
+"""Chatbots that need not be asked any more, and after how many shards each was decided, once so many are there."""
 
 
 @dataclass(slots=True, eq=False)
@@ -96,14 +96,13 @@ class _Filling:
 def missing(study: SweepPlan) -> dict[tuple[Cell, int], int]:
     """Number of items that each shard misses; shards that miss none are not there.
 
-    Nothing is missing of a chatbot that was decided, where a sweep may stop early.
+    Where a sweep may stop early, nothing is missing of a chatbot from where it was decided on.
     """
     decided = read_decided(study.output) if study.settings.stop_early else {}
     turns: dict[str, Mapping[Prefix, str]] = {}
     open_shards: dict[tuple[Cell, int], int] = {}
     for cell, number in study.shards():
-        num_needed = decided.get(cell.simulator, {}).get(cell.chatbot) if cell.design is Design.FREE else None
-        if num_needed is not None and number >= num_needed:
+        if cell.design is Design.FREE and number >= _num_needed(study, decided.get(cell.simulator, {}), cell.chatbot):
             continue
         if cell.design is Design.PAIRED and cell.simulator not in turns:
             turns[cell.simulator] = read_next_turns(study.output, cell.simulator)
@@ -113,6 +112,14 @@ def missing(study: SweepPlan) -> dict[tuple[Cell, int], int]:
         if num_missing:
             open_shards[cell, number] = num_missing
     return open_shards
+
+
+def _num_needed(study: SweepPlan, decided: Mapping[str, int], chatbot: str) -> int:
+    """Shards of conversations that are needed of a chatbot; of the baseline none after all others were decided."""
+    others = [name for name in study.names if name != study.settings.baseline]
+    if chatbot == study.settings.baseline and others and decided.keys() >= set(others):
+        return max(decided[name] for name in others)
+    return decided.get(chatbot, study.num_shards(Design.FREE))
 
 
 def askable(study: SweepPlan, cell: Cell, number: int, turns: Mapping[Prefix, str]) -> list[Item]:
@@ -204,13 +211,18 @@ def _fill_until_decided(
     meter: Meter,
     decide: Decide,
 ) -> None:
-    others = set(study.names) - {study.settings.baseline}
     for number in range(study.num_shards(Design.FREE)):
-        done = set(decide(simulator, number)) if number else set()
-        wave = [(cell, number) for cell in cells if cell.chatbot not in done and (cell, number) in open_shards]
-        if (others and done >= others) or (wave and meter.stops()):
+        decided = decide(simulator, number) if number else {}
+        wave = [
+            (cell, number)
+            for cell in cells
+            if number < _num_needed(study, decided, cell.chatbot) and (cell, number) in open_shards
+        ]
+        if wave and meter.stops():
             return
         fill(study, rollouts, wave, stage, meter)
+        if meter.stopped_by:  # half a shard of one chatbot is nothing to decide on
+            return
 
 
 def fill(

@@ -13,8 +13,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
-from advsim.rates.intervals import Floats, ratio_variance
+from advsim.rates.intervals import Floats, jackknife_influences, ratio_variance
 from advsim.rates.outcomes import MessageOutcome, Tally, tally
 
 
@@ -121,7 +122,7 @@ def configuration_rates(tallies: Sequence[Tally]) -> ConfigurationRates:
         num_clusters=sizes,
         num_own=num_own,
         rates=rates,
-        covariances=_covariances(tallies, shared, rates, totals),
+        covariances=_covariances(tallies, at, len(place)),
         num_dialogues=sum(counts.num_dialogues for counts in tallies),
     )
 
@@ -168,13 +169,20 @@ def both_sides(
     )
 
 
-def _covariances(tallies: Sequence[Tally], shared: ClusterCounts, rates: Floats, totals: Floats) -> Floats:
-    """Linearised covariances of the rates (as :func:`ratio_variance`, for two ratios over the clusters they share)."""
-    residual = (shared.failing - rates[:, None] * shared.judged) / totals[:, None]
-    covariances = residual @ residual.T
-    num_shared = shared.judged.shape[1]
-    if num_shared > 1:
-        covariances *= num_shared / (num_shared - 1)
+def _covariances(tallies: Sequence[Tally], places: Sequence[npt.NDArray[np.intp]], num_shared: int) -> Floats:
+    """Covariances of the rates by the jackknife of :func:`ratio_variance`, over the clusters that they share.
+
+    Args:
+        tallies: of the configurations.
+        places: of their clusters among the shared ones, below 0 where a cluster is a configuration's own.
+        num_shared: clusters that met at least two configurations.
+    """
+    influences = np.zeros((len(tallies), num_shared))
+    for counts, at, of_shared in zip(tallies, places, influences, strict=True):
+        if counts.num_clusters > 1:
+            scale = math.sqrt(1 - 1 / counts.num_clusters)
+            of_shared[at[at >= 0]] = scale * jackknife_influences(counts.failing, counts.judged)[at >= 0]
+    covariances = influences @ influences.T
     variances = [ratio_variance(c.failing, c.judged) if c.num_clusters > 1 else math.nan for c in tallies]
     np.fill_diagonal(covariances, variances)
     return np.asarray(covariances, dtype=np.float64)

@@ -1,9 +1,11 @@
-"""The detector's errors on labelled messages as rows and columns, and the terms that belong to them."""
+"""The detector's errors on labelled messages as rows and columns, rates without them in headings, and the terms."""
 
 from __future__ import annotations
 
 from advsim.detectors.accuracy import Proportion
-from advsim.evaluation.results import Evaluation
+from advsim.evaluation.results import Evaluation, Group
+from advsim.rates.correction import CorrectedRate
+from advsim.rates.rates import ANY
 from advsim.report.chatbots.figures import CHATBOT_LEGEND
 from advsim.report.evaluation.figures import LEGEND, mode_name
 from advsim.report.page.figures import Cell, FigureTable, Row, RowGroup, percent, percent_interval
@@ -17,7 +19,8 @@ TERMS: tuple[tuple[str, str], ...] = (
     (
         "corrected rate",
         "(rate + specificity - 1) / (sensitivity + specificity - 1), after Rogan and Gladen; the interval, after Lang "
-        "and Reiczigel, carries the uncertainty of rate, sensitivity and specificity.",
+        "and Reiczigel, carries the uncertainty of rate, sensitivity and specificity. Near 0 and 100 % it has room for "
+        "fewer errors than on the labels; there is none where the rate shows that those do not hold here.",
     ),
 )
 
@@ -29,6 +32,23 @@ def legend(evaluation: Evaluation) -> tuple[tuple[str, str], ...]:
         *(CHATBOT_LEGEND if evaluation.by_chatbot is not None else ()),
         *(TERMS if evaluation.calibration is not None else ()),
     )
+
+
+def corrected_to_head(group: Group) -> CorrectedRate | None:
+    """The corrected rate of any failure, where it can stand in a heading: 0 and 1 are cut ones and need a bound."""
+    rate = group.failures.corrected.get(ANY) if group.failures is not None else None
+    if rate is None or rate.estimate is None or (rate.estimate in (0, 1) and rate.low is None):
+        return None
+    return rate
+
+
+def corrected_share(rate: CorrectedRate) -> str:
+    """In per cent: "0 %" would be read as a finding of no failure, where it is one of too many false alarms."""
+    if rate.estimate == 0 and rate.high is not None:
+        return f"at most {percent(rate.high)} %"
+    if rate.estimate == 1 and rate.low is not None:
+        return f"at least {percent(rate.low)} %"
+    return f"{percent(rate.estimate)} %"
 
 
 def calibration_table(evaluation: Evaluation) -> FigureTable:

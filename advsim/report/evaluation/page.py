@@ -10,7 +10,7 @@ from advsim.evaluation.summary import FailureExample
 from advsim.rates.rates import ANY
 from advsim.report.chatbots.figures import agreement_notes, chatbot_table
 from advsim.report.chatbots.pictures import draw_chatbots
-from advsim.report.evaluation.calibration import calibration_table, legend
+from advsim.report.evaluation.calibration import calibration_table, corrected_share, corrected_to_head, legend
 from advsim.report.evaluation.figures import SEVERITIES, evaluation_table, missing_notes
 from advsim.report.evaluation.pictures import draw_evaluation
 from advsim.report.evaluation.tables import headline
@@ -78,14 +78,15 @@ def _key_figures(evaluation: Evaluation) -> tuple[KeyFigure, ...]:
     for group in [*judged[:1], *judged[1:][-2:]]:
         assert group.failures is not None
         rate = group.failures.rates[ANY]
-        corrected = group.failures.corrected.get(ANY)
-        shown = rate if corrected is None or corrected.estimate is None else corrected
+        corrected = corrected_to_head(group)
+        shown = corrected or rate
         interval = percent_interval(shown.low, shown.high)
+        value = percent(rate.estimate) + ("" if rate.estimate is None else " %")
         figures.append(
             KeyFigure(
                 label=f"Failing messages, {group.name}",
-                value=percent(shown.estimate) + ("" if shown.estimate is None else " %"),
-                note=("" if shown is rate else f"corrected, found in {percent(rate.estimate)} %; ")
+                value=value if corrected is None else corrected_share(corrected),
+                note=("" if corrected is None else f"corrected, found in {percent(rate.estimate)} %; ")
                 + (f"interval {interval}, " if interval else "no interval, ")
                 + f"{rate.num_messages:,} messages, {rate.num_dialogues:,} dialogues",
             )

@@ -14,7 +14,7 @@ from rich.text import Text
 from advsim.evaluation.results import Evaluation, Group
 from advsim.rates.rates import ANY
 from advsim.report.chatbots.figures import agreement_notes, chatbot_table
-from advsim.report.evaluation.calibration import calibration_table, legend
+from advsim.report.evaluation.calibration import calibration_table, corrected_share, corrected_to_head, legend
 from advsim.report.evaluation.figures import evaluation_table, missing_notes
 from advsim.report.page.figures import Cell, FigureTable, percent, percent_interval
 from advsim.report.page.names import short_names
@@ -82,23 +82,24 @@ def headline(evaluation: Evaluation) -> str:
         interval = percent_interval(rate.low, rate.high)
         bounds = f" [{interval}]" if interval else " (too few dialogues for an interval)"
         said.append(
-            f"{group.name}:{_corrected(group)} {evaluation.detector} finds a failure in {percent(rate.estimate)} %"
-            f"{bounds} of {rate.num_messages:,} chatbot messages in {rate.num_dialogues:,} dialogues."
+            f"{group.name}:{_corrected(group, rate.estimate)} {evaluation.detector} finds a failure in "
+            f"{percent(rate.estimate)} %{bounds} of {rate.num_messages:,} chatbot messages in {rate.num_dialogues:,} "
+            "dialogues."
         )
     if said and evaluation.worth_counted is not None:
         said.append(_worth(evaluation))
     return " ".join(said) or "No dialogue with a chatbot message."
 
 
-def _corrected(group: Group) -> str:
-    rate = group.failures.corrected.get(ANY) if group.failures is not None else None
-    if rate is None or rate.estimate is None:
+def _corrected(group: Group, found: float) -> str:
+    rate = corrected_to_head(group)
+    if rate is None:
         return ""
-    interval = percent_interval(rate.low, rate.high)
-    if rate.estimate == 0 and rate.high is not None:
-        # "0 %" would be read as a finding of no failure; it is one of too many false alarms.
-        return f" at most {percent(rate.high)} % of messages fail, no more than false alarms explain;"
-    return f" {percent(rate.estimate)} %" + (f" [{interval}]" if interval else "") + " of messages fail, corrected;"
+    said = f" {corrected_share(rate)}"
+    if rate.estimate == 0:
+        return f"{said} of messages fail" + (", no more than false alarms explain;" if found else ";")
+    interval = "" if rate.estimate == 1 else percent_interval(rate.low, rate.high)
+    return said + (f" [{interval}]" if interval else "") + " of messages fail, corrected;"
 
 
 def _worth(evaluation: Evaluation) -> str:

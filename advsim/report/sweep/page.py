@@ -17,7 +17,7 @@ from advsim.report.sweep.figures import REAL, SweepFigures, read_figures
 from advsim.report.sweep.pictures import draw_sweep
 from advsim.report.sweep.tables import service_cells, sweep_table
 from advsim.report.sweep.transcripts import CellTranscripts, cell_transcripts, cells_of
-from advsim.report.sweep.words import Answer, Compared, compared, standfirst, trust
+from advsim.report.sweep.words import Answer, Compared, compared, decided_by, standfirst, trust
 from advsim.run_folder.folder import RunDir
 from advsim.run_folder.layout import REPORT
 from advsim.sweep.planning.items import Cell, Design
@@ -161,7 +161,7 @@ def _key_figures(figures: SweepFigures, found: tuple[Compared, ...]) -> tuple[Ke
         KeyFigure(
             label=f"Differ from {figures.baseline}",
             value=f"{len(differ)} of {num_others}" if num_others else MISSING,
-            note="chatbots, on at least one side, p at most .05 by Holm",
+            note=f"chatbots, on at least one side, {decided_by(figures)}",
         )
     ]
     last = figures.simulators[-1] if figures.simulators else None

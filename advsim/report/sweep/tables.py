@@ -72,20 +72,22 @@ def sweep_table(figures: SweepFigures, *, is_full: bool = False) -> FigureTable:
 
 
 def service_cells(services: Sequence[ChatbotService]) -> FigureTable:
-    """How the chatbots answered, a row each; costs where one is known."""
+    """How the chatbots answered, a row each; costs where one is known, replies without a call where there are any."""
     has_price = any(service.cost is not None for service in services)
+    has_cache = any(service.num_from_cache for service in services)
     headings = ("kind", "replies", "failed", "median s", "95 % s", "slowest s", "tokens in", "tokens out")
     rows = []
     for service in services:
         times = (service.seconds_p50, service.seconds_p95, service.seconds_max)
-        is_told = service.num_replies > service.num_without_tokens
-        tokens = (service.num_prompt_tokens, service.num_output_tokens) if is_told else (None, None)
+        tokens = (service.num_prompt_tokens, service.num_output_tokens) if service.tells_tokens else (None, None)
         values = [service.kind, f"{service.num_replies:,}", f"{service.num_failed:,}"]
         values += [*(format_figure(seconds) for seconds in times), *(format_figure(count, 0) for count in tokens)]
         values += [money(service.cost)] if has_price else []
+        values += [f"{service.num_from_cache:,}"] if has_cache else []
         rows.append(Row(label=service.chatbot, cells=tuple(Cell(value=value) for value in values)))
     groups = (RowGroup(title="How the chatbots answered; what failed is in no rate", rows=tuple(rows)),)
-    return FigureTable(columns=(*headings, *(("cost",) if has_price else ())), groups=groups if rows else ())
+    further = (*(("cost",) if has_price else ()), *(("without a call",) if has_cache else ()))
+    return FigureTable(columns=(*headings, *further), groups=groups if rows else ())
 
 
 def _sides(figures: SweepFigures) -> list[Result | None]:

@@ -65,6 +65,14 @@ def compared(figures: SweepFigures) -> tuple[Compared, ...]:
     return (*real, *(each for result in figures.simulators for each in _of(result)))
 
 
+def decided_by(figures: SweepFigures) -> str:
+    """What decides that two chatbots differ."""
+    ordinary, early = f"p at most {SIGNIFICANT:g} by Holm".replace("0.", "."), "an interval at every look without 0"
+    if not any(result.anytime for result in figures.simulators):
+        return ordinary
+    return f"{early}; {ON_REAL} {ordinary}" if figures.has_real else early
+
+
 def standfirst(figures: SweepFigures) -> str:
     """The answer in a few sentences, whatever the number of chatbots and simulators."""
     return " ".join([*_answers(figures), *_trust_in_short(figures)])

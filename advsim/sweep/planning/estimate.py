@@ -20,7 +20,7 @@ class Estimate:
     Attributes:
         num_conversations: to be held.
         num_replies: to real prefixes, with real or simulated last turns.
-        num_done: conversations and replies that are there.
+        num_done: conversations and replies that are there, or that nothing hangs on any more with ``stop_early``.
         num_messages: of both speakers.
         num_tokens: written, roughly.
         minutes: at ``tokens_per_s``.
@@ -93,9 +93,10 @@ def describe_work(study: SweepPlan, todo: Estimate) -> str:
         parts.append(f"{len(study.chatbots)} x {len(study.prefixes)} replays")
     if Design.PAIRED in study.designs:
         parts.append(f"{len(study.speaking)} x {len(study.chatbots)} x {len(study.prefixes)} paired replays")
+    done = "are there or need not be held" if settings.stop_early else "are there"
     costs = "".join(f", {amount:.2f} {currency}" for currency, amount in todo.cost.items())
     return (
         f"{', '.join(parts)}. To do: {todo.num_conversations:,} conversations and {todo.num_replies:,} replies "
-        f"({todo.num_done:,} are there), at most {todo.num_messages:,} messages; about {todo.num_tokens:,} tokens, "
+        f"({todo.num_done:,} {done}), at most {todo.num_messages:,} messages; about {todo.num_tokens:,} tokens, "
         f"{todo.minutes:.0f} min at {settings.tokens_per_s:g} tokens/s{costs} (less where conversations end early)"
     )

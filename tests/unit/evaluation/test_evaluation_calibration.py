@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 
 import pytest
 from made_up_dialogues import ByLength, FindsShould, write
@@ -60,6 +61,11 @@ def calibrated(messages, *texts):
 def shares(calibration, mode, text):
     (one,) = [it for it in calibration.modes if (it.counts.mode, it.counts.text) == (mode, text)]
     return one.sensitivity.value, one.specificity.value
+
+
+def figures_of(page):
+    """Values of the page's key figures."""
+    return re.findall(r'<p class="value">([^<]*)</p>', page)
 
 
 def row_of(message):
@@ -187,6 +193,24 @@ def test_a_rate_within_the_false_alarms_is_not_headed_as_none(tmp_path):
     said = headline(found)
     assert said.startswith("a: at most ") and "of messages fail, no more than false alarms explain" in said
     assert "0.0 %" not in said
+    page = render_evaluation(found)
+    assert said.split(";")[0].removeprefix("a: ").split(" of messages")[0] in figures_of(page)[0]
+
+
+def test_without_a_finding_false_alarms_explain_nothing(tmp_path):
+    labels = file_of(tmp_path / "labels.jsonl", of_advice(16, 4, 40, 0))
+    found = evaluate(write(tmp_path / "a.jsonl", advice=0), calibration=labels)
+    said = headline(found)
+    assert said.startswith("a: at most ") and "of messages fail;" in said and "false alarms" not in said
+
+
+def test_where_the_labels_errors_do_not_hold_the_headline_is_what_the_detector_finds(tmp_path):
+    labels = file_of(tmp_path / "labels.jsonl", of_advice(160, 40, 200, 200))
+    found = evaluate(write(tmp_path / "a.jsonl", advice=0), calibration=labels)
+    assert found.groups[0].failures.corrected["any"].estimate is None
+    assert headline(found).startswith("a: finds-should finds a failure in 0.0 %")
+    assert figures_of(render_evaluation(found))[0] == "0.0 %"
+    assert any("the labels' error rates do not hold here" in note for note in missing_notes(found))
 
 
 def test_without_calibration_nothing_is_corrected(tmp_path):

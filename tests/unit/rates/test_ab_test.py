@@ -1,3 +1,5 @@
+import math
+
 import numpy as np
 import pytest
 from made_up_studies import drawn_counts, rows_of, study
@@ -5,6 +7,7 @@ from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
 from advsim.rates.ab_test import adjusted, compare, compare_modes
+from advsim.rates.intervals import rate_interval
 from advsim.validity.replication import AbPair, ab_replication
 
 
@@ -61,6 +64,58 @@ def test_interval_covers_and_the_test_keeps_its_level(paired):
         covered += found.low <= 0 <= found.high
         rejected += found.p_value <= 0.05
     assert covered >= 89 and rejected <= 12  # 95 and 5 expected; outside once in 200
+
+
+def test_arms_that_fail_in_the_same_messages_have_a_width():
+    """Ten people, of whom the same five fail with both: nothing says that no person would fail with A alone."""
+    counts = [(1, 1), (0, 1)] * 5
+    found = compare(rows_of("a", counts), rows_of("b", counts), num_permutations=9)
+    # t(.975, 9 df); two messages more, one that fails in A alone and one in B alone; the variance over n - 1 counts 9
+    half = 2.262157 * math.sqrt(2) / (9 + 2)
+    assert (found.low, found.high) == pytest.approx((-half, half), rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("num_people", "failing", "in_a_alone"), [(20, 0.5, 0.1), (40, 0.5, 0.06), (40, 0.5, 0.1), (100, 0.5, 0.05)]
+)
+def test_interval_covers_a_small_difference_of_arms_that_fail_nearly_alike(num_people, failing, in_a_alone):
+    rng, num, covered, not_worse = np.random.default_rng(6), 300, 0, 0
+    truth = (1 - failing) * in_a_alone
+    for _ in range(num):
+        b = rng.random(num_people) < failing
+        a = b | (rng.random(num_people) < in_a_alone)
+        arms = [rows_of(name, [(int(k), 1) for k in fails]) for name, fails in (("a", a), ("b", b))]
+        found = compare(*arms, num_permutations=1)
+        covered += found.low <= truth <= found.high
+        not_worse += found.high <= 0.02
+    assert covered / num >= 0.93 and not_worse / num <= 0.025
+
+
+def test_an_ordinary_paired_interval_is_that_of_the_two_intervals_and_their_correlation():
+    rng = np.random.default_rng(7)
+    own = rng.beta(0.8, 3.2, size=40)
+    failing = rng.binomial(6, own, size=(2, 40))
+    a, b = (rows_of(name, [(int(k), 6) for k in counts]) for name, counts in zip("ab", failing, strict=True))
+    found, judged = compare(a, b, num_permutations=9), np.full(40, 6.0)
+    (low_a, _), (_, high_b) = (rate_interval(k.astype(float), judged) for k in failing)
+    rate_a, rate_b = failing.sum(1) / 240
+    rho = np.corrcoef(failing)[0, 1]
+    left, right = rate_a - low_a, high_b - rate_b
+    assert 0.2 < rho < 0.8
+    assert found.low == pytest.approx(
+        rate_a - rate_b - math.sqrt(left**2 + right**2 - 2 * rho * left * right), rel=1e-6
+    )
+
+
+def test_interval_covers_where_one_user_has_half_of_the_messages():
+    rng, sizes, covered = np.random.default_rng(8), [6] * 29 + [174], 0
+    for _ in range(60):
+        a, b = (
+            list(zip(rng.binomial(sizes, rng.beta(0.8, 3.2, len(sizes))).tolist(), sizes, strict=True)) for _ in "ab"
+        )
+        found = compare(rows_of("a", a, prefix="a"), rows_of("b", b, prefix="b"), num_permutations=1)
+        covered += found.low <= 0 <= found.high
+    assert covered >= 56
 
 
 def test_no_failure_in_either_arm_gives_a_difference_of_zero_with_a_width():

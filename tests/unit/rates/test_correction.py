@@ -1,3 +1,5 @@
+import math
+
 import numpy as np
 import pytest
 from made_up_studies import drawn_counts
@@ -78,7 +80,7 @@ def test_a_rate_without_bounds_is_corrected_without_bounds():
 
 @pytest.mark.parametrize(
     ("num_failing", "cells", "expected"),
-    [(60, (40, 10, 95, 5), (0.114907, 0.285576)), (90, (8, 2, 18, 2), (0.054643, 0.491964))],
+    [(60, (40, 10, 95, 5), (0.114907, 0.285576)), (150, (16, 4, 18, 2), (0.384255, 0.793442))],
 )
 def test_interval_is_that_of_lang_and_reiczigel(num_failing, cells, expected):
     """Expected: worked out apart by the paper's formulas as ``prevSeSp`` of the R package asht has them, n = 300."""
@@ -86,10 +88,66 @@ def test_interval_is_that_of_lang_and_reiczigel(num_failing, cells, expected):
     assert (found.low, found.high) == pytest.approx(expected, abs=2e-6)
 
 
+def test_near_the_false_alarms_the_interval_has_room_for_fewer_of_them_than_on_the_labels():
+    """Lower end: Lang and Reiczigel's. Upper end: 0.491964 by them; here by hand from their adjusted shares."""
+    found = corrected_rate(rate(0.3, *wilson_interval(90, 300)), counts(8, 2, 18, 2))
+    assert found.low == pytest.approx(0.054643, abs=2e-6)
+    n, z, sensitivity, specificity = 300, 1.959964, 9 / 12, 19 / 22
+    apparent = (90 + z**2 / 2) / (n + z**2)
+    centre = (apparent + specificity - 1) / (sensitivity + specificity - 1)
+    half = z * math.sqrt(
+        apparent * (1 - apparent) / (n + z**2)
+        + centre**2 * sensitivity * (1 - sensitivity) / 12
+        + (1 - centre) ** 2 * specificity * (1 - specificity) / 22
+    )
+    assert found.high == pytest.approx((1 - specificity + 2 * half) / sensitivity, abs=1e-6)
+
+
+SHIPPED = counts(840, 357, 1852, 103)  # sensitivity .70, specificity .947
+
+
+@pytest.mark.parametrize(("num_failing", "reason"), [(3, "fewer findings than the false"), (560, "more findings than")])
+def test_a_rate_that_the_labels_errors_cannot_give_has_no_corrected_one(num_failing, reason):
+    found = corrected_rate(rate(num_failing / 600, *wilson_interval(num_failing, 600)), SHIPPED)
+    assert (found.estimate, found.low, found.high) == (None, None, None)
+    assert reason in found.reason and "the labels' error rates do not hold here" in found.reason
+
+
+def test_whether_the_labels_errors_hold_is_not_judged_from_few_labels():
+    few = corrected_rate(rate(0.02, *wilson_interval(12, 600)), counts(8, 2, 18, 1))
+    assert few.estimate == 0 and few.high > 0.02 / 0.8
+
+
+def test_no_interval_is_without_a_width_and_all_hold_the_estimate():
+    for num in (20, 60, 600):
+        for num_failing in range(0, num + 1, num // 20):
+            for cells in ((5, 0, 5, 0), (3, 2, 4, 1), (40, 0, 100, 0), (20, 20, 80, 20), (840, 357, 1852, 103)):
+                found = corrected_rate(rate(num_failing / num, *wilson_interval(num_failing, num)), counts(*cells))
+                if found.low is not None:
+                    assert found.low <= found.estimate <= found.high and found.high - found.low > 0.002
+
+
+def test_upper_end_never_falls_where_more_is_found():
+    ends = [corrected_rate(rate(k / 600, *wilson_interval(k, 600)), SHIPPED).high for k in range(600)]
+    known = [end for end in ends if end is not None]
+    assert known == sorted(known) and len(known) > 300
+
+
+@pytest.mark.parametrize("specificity", [0.947, 0.99, 0.999])
+@pytest.mark.parametrize("true", [0.02, 0.05, 0.1])
+def test_interval_covers_or_is_not_there_where_false_alarms_are_fewer_than_on_the_labels(specificity, true):
+    rng, num, missed = np.random.default_rng(2), 200, 0
+    for _ in range(num):
+        k = int(rng.binomial(600, true * 0.7 + (1 - true) * (1 - specificity)))
+        found = corrected_rate(rate(k / 600, *wilson_interval(k, 600)), SHIPPED)
+        missed += found.low is not None and not found.low <= true <= found.high
+    assert missed / num <= 0.05
+
+
 def test_effective_n_inverts_the_width_of_the_wilson_interval():
     for num_failing, n in ((3, 40), (0, 25), (90, 300)):
         low, high = wilson_interval(num_failing, n)
-        assert _effective_n(num_failing / n, low, high, 1.959964) == pytest.approx(n, rel=1e-4)
+        assert _effective_n(rate(num_failing / n, low, high)) == pytest.approx(n, rel=1e-4)
 
 
 def test_interval_covers_the_true_rate_with_a_detector_known_from_few_labels_and_clustered_messages():

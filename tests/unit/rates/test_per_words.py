@@ -5,6 +5,7 @@ import pytest
 
 from advsim.rates.outcomes import MessageOutcome
 from advsim.rates.per_words import per_100_words
+from advsim.rates.rates import failure_rate
 
 
 def row(dialogue, turn, *modes, abstained=(), error=False):
@@ -58,3 +59,32 @@ def test_the_interval_covers_at_its_rate():
         truth = 0.05 / 0.32  # mean of integers from 5 to 59
         covered += found.low is not None and found.low <= truth <= found.high
     assert 0.9 <= covered / 200 <= 0.99
+
+
+@pytest.mark.parametrize("num_failing", [1, 3])
+def test_dialogues_that_are_alike_to_the_last_word_have_an_interval_with_a_width(num_failing):
+    rows = [row(f"d{d}", t, *(["overload"] * (t < num_failing))) for d in range(30) for t in range(3)]
+    found = per_100_words(rows, {(it.dialogue_id, it.turn): 10 for it in rows})
+    share = failure_rate(rows)
+    assert found.low < 0.99 * found.estimate and found.high > 1.01 * found.estimate
+    # as wide as the rate by message, to first order: no message has more words than another
+    if num_failing == 1:
+        assert found.high / found.estimate == pytest.approx(share.high / share.estimate, rel=0.15)
+
+
+def test_the_interval_covers_where_one_user_has_half_of_the_words():
+    rng, covered = np.random.default_rng(3), 0
+    sizes = [6] * 29 + [174]
+    for _ in range(100):
+        failing = rng.binomial(sizes, rng.beta(0.8, 3.2, len(sizes))).tolist()
+        rows = [
+            row(f"d{d}", t, *(["overload"] * (t < failing[d]))) for d, size in enumerate(sizes) for t in range(size)
+        ]
+        found = per_100_words(rows, {(it.dialogue_id, it.turn): 50 for it in rows})
+        covered += found.low <= 0.4 <= found.high
+    assert covered >= 93
+
+
+def test_dialogues_without_a_known_word_do_not_count_towards_an_interval():
+    rows = [row(f"d{d}", t, *(["overload"] * (t == 0))) for d in range(12) for t in range(2)]
+    assert per_100_words(rows, {("d0", 0): 10, ("d1", 1): 10}).low is None

@@ -160,10 +160,10 @@ def test_interval_is_that_of_a_logistic_gee_with_dialogues_as_groups():
     failing, judged = np.array(COUNTS, dtype=float).T
     y = np.concatenate([[1] * int(f) + [0] * int(n - f) for f, n in COUNTS])
     groups = np.repeat(np.arange(len(COUNTS)), judged.astype(int))
-    fit = GEE(y, np.ones(len(y)), groups=groups, family=Binomial(), cov_struct=Independence()).fit()
-    k = len(COUNTS)
-    error = fit.bse[0] * math.sqrt(k / (k - 1))  # statsmodels' sandwich has no small-sample factor
-    half = student.ppf(0.975, k - 1) * error
+    model = GEE(y, np.ones(len(y)), groups=groups, family=Binomial(), cov_struct=Independence())
+    fit = model.fit(cov_type="bias_reduced")  # Mancl and DeRouen 2001, without the jackknife's factor
+    k, effective = len(COUNTS), judged.sum() ** 2 / (judged**2).sum()
+    half = student.ppf(0.975, effective - 1) * fit.bse[0] * math.sqrt((k - 1) / k)
     rate = failure_rate(rows_of("a", COUNTS))
     assert rate.estimate == pytest.approx(failing.sum() / judged.sum())
     assert (rate.low, rate.high) == pytest.approx((expit(fit.params[0] - half), expit(fit.params[0] + half)), rel=1e-4)
@@ -176,6 +176,30 @@ def test_variance_is_what_a_cluster_bootstrap_tends_to():
     drawn = rng.integers(0, 200, size=(4000, 200))
     draws = failing[drawn].sum(1) / judged[drawn].sum(1)
     assert ratio_variance(failing, judged) == pytest.approx(draws.var(), rel=0.1)
+
+
+def test_variance_is_that_of_the_jackknife_over_clusters():
+    failing, judged = np.array([(9, 60), (1, 3), (0, 5), (2, 4)], dtype=float).T
+    without = [np.delete(failing, i).sum() / np.delete(judged, i).sum() for i in range(4)]
+    expected = 3 / 4 * sum((failing.sum() / judged.sum() - rate) ** 2 for rate in without)
+    assert ratio_variance(failing, judged) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "least"), [([6] * 29 + [174], 0.95), ([3] * 14 + [400], 0.95), ([3] * 20 + [12] * 8 + [60] * 2, 0.92)]
+)
+def test_interval_covers_where_few_users_have_most_of_the_messages(sizes, least):
+    rng, covered = np.random.default_rng(5), 0
+    for _ in range(300):
+        failing = rng.binomial(sizes, rng.beta(0.2 * 4, 0.8 * 4, len(sizes))).astype(float)
+        low, high = rate_interval(failing, np.array(sizes, dtype=float))
+        covered += low <= 0.2 <= high
+    assert covered / 300 >= least
+
+
+def test_clusters_without_a_judged_message_do_not_count():
+    failing, judged = np.array([(1, 2)] * 9 + [(0, 0)] * 5, dtype=float).T
+    assert rate_interval(failing, judged) is None
 
 
 def test_interval_of_clusters_that_are_too_alike_is_that_of_independent_messages():

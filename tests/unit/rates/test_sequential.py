@@ -79,6 +79,20 @@ def test_messages_give_the_difference_of_the_rates_over_the_people_that_met_both
     assert fewer.num_clusters == 59
 
 
+@pytest.mark.parametrize("num_messages", [1, 3])
+def test_a_chatbot_that_always_fails_differs_from_one_that_never_does(num_messages):
+    judged = [num_messages] * MIN_CLUSTERS
+    found = anytime_difference(rows("a", judged, judged), rows("b", [0] * MIN_CLUSTERS, judged))
+    assert found.is_decided and found.difference == 1.0 and found.high == 1.0
+    assert 0.5 < found.low < 0.9  # 30 people do not show that one in twenty is no other
+
+
+def test_chatbots_that_are_alike_with_everybody_are_not_told_apart():
+    third = [1] * 60
+    found = anytime_difference(rows("a", third, [3] * 60), rows("b", third, [3] * 60))
+    assert found.difference == 0.0 and found.low < -0.05 < 0.05 < found.high
+
+
 def test_few_people_decide_nothing():
     a, b = rows("a", [1] * 20, [1] * 20), rows("b", [0] * 20, [1] * 20)
     found = anytime_difference(a, b)

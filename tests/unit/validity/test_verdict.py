@@ -7,7 +7,7 @@ import pytest
 from made_up_studies import counted_study, rows_of, same_users_study, spread_rates, study
 from scipy import stats
 
-from advsim.rates.outcomes import tally
+from advsim.rates.outcomes import Tally, tally
 from advsim.validity.agreement import Comparison
 from advsim.validity.ceiling import split_half_ceiling
 from advsim.validity.coefficients import concordance, corrected_interval, deming_slope, pearson
@@ -144,6 +144,19 @@ def same_users_rates(correlation, *, seed, num_configurations=14):
     true = rng.multivariate_normal([0, 0], [[1, correlation], [correlation, 1]], size=num_configurations)
     true = 0.3 + 0.1 * true.clip(-2.5, 2.5)
     return tuple(same_users_study(true[:, i], rng=rng, within=0.5) for i in range(2))
+
+
+def test_covariances_are_those_of_the_jackknife_over_users_of_very_unlike_sizes():
+    """Two chatbots that met the same users, of whom one wrote most of the messages."""
+    failing = np.array([[30, 1, 0, 2, 1, 0], [12, 0, 1, 2, 2, 1]], dtype=float)
+    judged = np.array([60, 3, 5, 4, 3, 6], dtype=float)
+    users = tuple(("user", str(i)) for i in range(6))
+    found = configuration_rates(
+        [Tally(failing=row, judged=judged, num_dialogues=6, num_not_judged=0, clusters=users) for row in failing]
+    )
+    without = np.array([[np.delete(row, i).sum() / np.delete(judged, i).sum() for i in range(6)] for row in failing])
+    moved = without - found.rates[:, None]
+    assert found.covariances == pytest.approx(5 / 6 * moved @ moved.T)
 
 
 def test_what_all_configurations_share_through_their_users_is_no_noise_between_them():

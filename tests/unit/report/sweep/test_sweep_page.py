@@ -249,6 +249,23 @@ def test_a_sweep_that_stops_early_is_decided_by_the_interval_for_every_look(tmp_
     assert test.simulated[0].p_adjusted < 0.05 and not anytime.is_decided  # an ordinary test would have found it
     assert each.answer is Answer.OPEN and "at every look" in each.figures
     assert any(group.title == "A − B at every look, points" for group in sweep_table(figures).groups)
+    notes = re.findall(r'class="note">([^<]*)', render_sweep(figures))
+    assert notes[0] == "chatbots, on at least one side, an interval at every look without 0"
+
+
+def test_a_chatbot_that_always_fails_is_told_from_one_that_never_does_though_the_sweep_stops_early(tmp_path):
+    figures = read_figures(write_sweep_folder(tmp_path, {"sft": {"calm": 0.0, "loud": 1.0}}, num=60, stop_early=True))
+    assert "Fails more often than calm: loud (by sft)." in standfirst(figures)
+
+
+def test_the_key_figure_says_by_what_test_chatbots_differ(tmp_path):
+    real = {"calm": 0.1, "loud": 0.9}
+    for early, said in (
+        (False, "p at most .05 by Holm<"),
+        (True, "at every look without 0; on real prefixes p at most"),
+    ):
+        folder = write_sweep_folder(tmp_path / str(early), {"sft": real}, real=real, num=40, stop_early=early)
+        assert said in render_sweep(read_figures(folder))
 
 
 def test_the_terminal_has_rates_by_mode_blame_and_rates_without_the_simulators_faults(whole):
