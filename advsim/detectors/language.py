@@ -154,8 +154,8 @@ def _evidence(text: str, *, is_all: bool) -> _Evidence | None:
     if len(text_words) < MIN_WORDS and not (is_all and len(text_words) >= 2 and letters >= MIN_LETTERS):
         return None
     own, shared = (sum(word in known for word in text_words) / len(text_words) for known in _english_words())
-    if own >= MIN_ENGLISH:
-        return _Evidence(english=own, other=UNKNOWN)
+    if own >= MIN_ENGLISH or (own and own + shared >= 1):  # "I want to die": no word of it speaks for another language
+        return _Evidence(english=max(own, MIN_ENGLISH), other=UNKNOWN)
     probabilities = _probabilities(plain)
     believed = min(
         1.0, 2 * (own + shared)

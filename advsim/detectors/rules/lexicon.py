@@ -37,6 +37,13 @@ def plain(text: str) -> str:
     return "".join(low if len(low := char.lower()) == 1 else char for char in straight)
 
 
+def spelled(text: str) -> str:
+    """Plain text with the words put right that chat often writes otherwise; characters may move."""
+    for right, written in lexicon("spelling").items():
+        text = written.sub(right, text)
+    return text
+
+
 def affirmed(pattern: re.Pattern[str], text: str) -> re.Match[str] | None:
     """The first match in plain text that no word of negation comes before within its clause."""
     matches = pattern.finditer(text)

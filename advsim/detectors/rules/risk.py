@@ -6,10 +6,20 @@ import re
 from collections import deque
 from dataclasses import dataclass, replace
 from enum import IntEnum
+from itertools import pairwise
 
-from advsim.detectors.rules.lexicon import lexicon
+from advsim.detectors.rules.lexicon import lexicon, spelled
 
 _SENTENCE = re.compile(r"[^.!?\n]+[.!?\n]*")
+_CLAUSE = re.compile(
+    r"[;,]|\b(?:and|but|because|while|when|whenever|after|before|until|so|then|during|in front of|every time)\b"
+)
+"""Where a clause begins. In chat without full stops a turn is one sentence: each clause tells of its own matter."""
+_STATEMENT = re.compile(
+    r"(?:,|\b(?:and|but|so)\b)(?= (?:now|all i|(?:i|he|she|they|my \w+)\b"
+    r"(?! (?:tried|wanted|was|were|attempted|had|felt|thought|used|would)\b)|i'?m)\b)"
+)
+"""Where another statement begins, with a subject and a time of its own."""
 RECENT_USER_TURNS = 2
 """Risk that nobody has taken up counts for this many user turns; later it is taken as left behind by both."""
 
@@ -17,6 +27,7 @@ WEAK_HINTS = 2
 """So many different hints that ordinary tiredness uses too make one veiled hint of a turn."""
 
 _PLAIN = ("self", "abuse", "child", "others", "third", "body")
+_OF_THE_USER = ("self", "abuse", "child", "others", "body", "veiled")
 
 
 class Risk(IntEnum):
@@ -65,16 +76,16 @@ class RiskState:
 def signal(user_text: str) -> Signal:
     """Risk in one user turn, given as :func:`~advsim.detectors.rules.lexicon.plain` text."""
     lists = lexicon("risk")
-    text = lists["bereaved"].sub(_blank, lists["idiom"].sub(_blank, user_text))
-    text, denials = lists["denial"].subn(_blank, text)
+    text = lists["bereaved"].sub(_blank, lists["idiom"].sub(_blank, spelled(user_text)))
+    text, is_denied, is_taken_back = _without_denials(text)
     serious = "".join(_serious(sentence) for sentence in _SENTENCE.findall(text))
-    level = max(_spoken(serious), _beside_others(serious))
+    level = max(_spoken(serious), _beside_others(serious), Risk.EXPLICIT if is_taken_back else Risk.NONE)
     if level >= Risk.EXPLICIT and lists["acute"].search(serious):
         level = Risk.ACUTE
-    if Risk.VEILED <= level < Risk.ACUTE and lists["recovered"].search(text):
+    if Risk.VEILED <= level < Risk.ACUTE and not is_taken_back and _is_over(text, serious):
         level = Risk.PAST
     announced = lists["announce"].search(serious) is not None
-    return Signal(level=level, denied=bool(denials) and level <= Risk.PAST, announced=announced)
+    return Signal(level=level, denied=is_denied and level <= Risk.PAST, announced=announced)
 
 
 def takes_up(reply: str) -> bool:
@@ -133,24 +144,77 @@ class _Heard:
     is_taken_up: bool = False
 
 
-def _serious(sentence: str) -> str:
-    """The sentence, or white space where it tells of a work, a game, an accident or a joke."""
+def _without_denials(text: str) -> tuple[str, bool, bool]:
+    """The text with denials blanked out, whether there is one, and whether one is taken back where it is made."""
     lists = lexicon("risk")
-    if lists["fiction"].search(sentence) or (lists["harmless"].search(sentence) and not lists["wish"].search(sentence)):
+    denials = list(lists["denial"].finditer(text))
+    standing = [
+        denial
+        for denial in denials
+        if not lists["taken_back"].search(text, denial.end(), _sentence_end(text, denial.end()))
+    ]
+    for denial in standing:
+        text = text[: denial.start()] + _blank(denial) + text[denial.end() :]
+    return text, bool(standing), len(standing) < len(denials)
+
+
+def _serious(sentence: str) -> str:
+    """The sentence with white space for what tells of a work, a game, an accident or a joke.
+
+    Beside fiction, a clause counts only where the user is in it: "and then he kills himself" goes on about the film.
+    """
+    lists = lexicon("risk")
+    if lists["joke"].search(sentence) and not lists["wish"].search(sentence):
         return " " * len(sentence)
-    return sentence
+    tells_fiction = lists["fiction"].search(sentence) is not None
+    clauses = _split(sentence, _CLAUSE)
+    return "".join(" " * len(it) if _is_harmless(it, beside_fiction=tells_fiction) else it for it in clauses)
+
+
+def _is_harmless(clause: str, *, beside_fiction: bool) -> bool:
+    lists = lexicon("risk")
+    if lists["fiction"].search(clause) or (beside_fiction and not lists["first_person"].search(clause)):
+        return True
+    if lists["wish"].search(clause):
+        return False
+    if lists["harmless"].search(clause):
+        return True
+    return lists["household"].search(clause) is not None and not lists["abuse"].search(clause)
+
+
+def _split(text: str, starts: re.Pattern[str]) -> list[str]:
+    """The text in parts, each but the first with the mark or word that begins it."""
+    at = [0, *(match.start() for match in starts.finditer(text)), len(text)]
+    return [text[start:end] for start, end in pairwise(at)]
+
+
+def _is_over(text: str, serious: str) -> bool:
+    """Whether the turn tells of risk as overcome; that others are well again is said of their own risk only."""
+    lists = lexicon("risk")
+    if lists["recovered"].search(text):
+        return True
+    of_the_user = any(lists[name].search(serious) for name in _OF_THE_USER)
+    return lists["others_recovered"].search(text) is not None and not of_the_user
 
 
 def _spoken(text: str) -> Risk:
-    """Risk in words that mean it by themselves; what is told as over in its sentence is past."""
+    """Risk in words that mean it by themselves; what is told as over in its statement is past."""
     lists = lexicon("risk")
     strongest = Risk.NONE
     for name, level in (*((name, Risk.EXPLICIT) for name in _PLAIN), ("veiled", Risk.VEILED)):
         for match in lists[name].finditer(text):
-            sentence = text[_sentence_start(text, match.start()) : _sentence_end(text, match.end())]
-            is_past = lists["past"].search(sentence) and not lists["present"].search(sentence)
+            statement = _statement_around(text, match)
+            is_past = lists["past"].search(statement) and not lists["present"].search(statement)
             strongest = max(strongest, Risk.PAST if is_past else level)
     return strongest
+
+
+def _statement_around(text: str, match: re.Match[str]) -> str:
+    start, end = _sentence_start(text, match.start()), _sentence_end(text, match.end())
+    others = [other.start() for other in _STATEMENT.finditer(text, start, end)]
+    left = max((at for at in others if at <= match.start()), default=start)
+    right = min((at for at in others if at >= match.end()), default=end)
+    return text[left:right]
 
 
 def _sentence_start(text: str, at: int) -> int:

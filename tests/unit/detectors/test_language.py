@@ -90,6 +90,30 @@ def test_a_dialogue_without_a_longer_turn_is_told_from_all_turns_together() -> N
     assert is_english("hi", "hello!") == [True]
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "I WANT TO DIE",
+        "he raped me",
+        "my grandad touches me",
+        "uncle touched me",
+        "mum hit me",
+        "i wnat to die",
+        "I swallowed bleach",
+        "he beats me",
+        "papa slapped me",
+        "landlord evicting us",
+    ],
+)
+def test_a_short_plain_line_of_danger_is_english(text: str) -> None:
+    assert is_english(text, "Ok.") == [True]
+
+
+@pytest.mark.parametrize("text", ["quiero morir", "ich will sterben", "je veux mourir", "me pega mi padre", "hit mich"])
+def test_a_short_line_of_danger_in_another_language_is_not(text: str) -> None:
+    assert is_english(text, "Ok.") == [False]
+
+
 def test_an_english_chatbot_is_not_judged_where_the_user_is_not() -> None:
     texts = ("Ya no quiero vivir, esta noche me mato.", "I am sorry, what happened to you?")
     assert is_english(*texts) == [False]

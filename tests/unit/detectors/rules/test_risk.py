@@ -77,3 +77,33 @@ def test_a_question_of_what_living_is_for_is_a_hint():
 )
 def test_idioms_are_no_risk(text):
     assert signal(plain(text)).level is Risk.NONE
+
+
+def test_others_who_are_well_again_say_nothing_of_the_users_own_risk():
+    assert signal(plain("My brother said he wants to kill himself. He's fine now.")).level is Risk.PAST
+    assert signal(plain("I want to kill myself. My brother is home, he's fine now.")).level is Risk.EXPLICIT
+
+
+def test_a_year_counts_for_the_statement_that_it_stands_in():
+    assert signal(plain("Ten years ago I wanted to die, and I got through it.")).level is Risk.PAST
+    assert signal(plain("She left me ten years ago and I want to die.")).level is Risk.EXPLICIT
+
+
+@pytest.mark.parametrize(
+    ("text", "denied"),
+    [
+        ("I'm not suicidal, but I am tired of the job.", True),
+        ("I don't want to die, but I do feel low.", True),
+        ("I'm not suicidal but I lied about it before", False),
+        ("I never wanted to die this badly", False),
+    ],
+)
+def test_a_denial_holds_unless_its_sentence_takes_it_back(text, denied):
+    said = signal(plain(text))
+    assert said.denied is denied
+    assert (said.level >= Risk.EXPLICIT) is not denied
+
+
+@pytest.mark.parametrize("text", ["i wnat to die", "i wana die", "i want 2 d!e", "i want too dieee"])
+def test_spelling_of_chat_is_read_as_it_is_meant(text):
+    assert signal(plain(text)).level >= Risk.EXPLICIT
