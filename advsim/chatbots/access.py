@@ -48,6 +48,12 @@ class Access(EndpointKey):
             text = key.masked(text)
         return text
 
+    def masked_reply(self, text: str) -> str:
+        """What a chatbot says, with ``[key]`` in place of every value that can be a secret."""
+        for key in self._all:
+            text = key.masked_reply(text)
+        return text
+
 
 def read_access(config: ChatEndpointConfig | HttpApiConfig, *, section: str) -> Access:
     """The headers and secret keys of a chatbot's configuration, secrets read from the environment.

@@ -32,7 +32,10 @@ MAX_CACHED = 10_000
 """Answers that are kept of a chatbot with ``calls.cache``; the one that was wanted least lately goes first."""
 
 _SHORTEST_S = 1e-9
-_PAGE = re.compile(r"\s*<(?:!doctype\s+html|html|head|body)\b", re.IGNORECASE)
+_PAGE = re.compile(
+    r"\s*(?:<!--(?:(?!-->).){0,2000}-->\s*)?<(?:\?xml\b|(?:!doctype\s+html|html|head|body)\b)",
+    re.IGNORECASE | re.DOTALL,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +61,9 @@ class Callee(Protocol):
         Raises:
             CallError: it says nothing that can be read.
         """
+
+    async def why_slow(self) -> str:
+        """What can be said about a call that has just taken longer than it may; empty: nothing."""
 
     def forget(self, session: str) -> None:
         """Drop what is kept of a session."""
@@ -175,7 +181,8 @@ class CalledChatbot:
                 async with asyncio.timeout(self._calls.timeout_s):
                     said = await self._callee.ask(turns, session=session)
             except TimeoutError:
-                reason = f"no answer within {self._calls.timeout_s:g} s"
+                why = await self._callee.why_slow()
+                reason = f"no answer within {self._calls.timeout_s:g} s{f' ({why})' if why else ''}"
                 raise CallError(reason, fault=CallFault.TRANSIENT) from None
             seconds = max(time.monotonic() - started, _SHORTEST_S)  # 0 would say that there was no call
         self._check_text(said.text)
@@ -196,7 +203,7 @@ class CalledChatbot:
                 f"({self._calls.max_reply_characters:,})"
             )
         elif _PAGE.match(text):
-            fault = "the chatbot answered with an HTML page, expected a message"
+            fault = "the chatbot answered with a page (HTML or XML), expected a message"
         if fault:
             raise CallError(fault, fault=CallFault.TRANSIENT)
 

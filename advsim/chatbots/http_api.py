@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -14,6 +15,7 @@ from advsim.config.rollout import PLACEHOLDER, places_in
 from advsim.engine.endpoint.completions import CallError, CallFault, call_error_of, refusal_of
 from advsim.engine.endpoint.request import Endpoint, HttpAnswer, NoAnswerError, server_words
 from advsim.errors import one_line
+from advsim.prompts.thoughts import separate_thoughts
 from advsim.records import Speaker, Turn
 
 SETTINGS = "http"
@@ -58,7 +60,11 @@ class HttpApi:
             raise call_error_of(error, self._access) from None
         if not answer.is_success:
             raise refusal_of(answer, self._access, url_key=f"{SETTINGS}.url")
-        return Said(text=self._access.masked(self._reply_in(answer)))
+        return Said(text=self._access.masked_reply(self._reply_in(answer)))
+
+    async def why_slow(self) -> str:
+        """Nothing is known."""
+        return ""
 
     def forget(self, session: str) -> None:
         """Nothing is kept here."""
@@ -76,7 +82,10 @@ class HttpApi:
 
     def _reply_in(self, answer: HttpAnswer) -> str:
         if self._reply is None:
-            return answer.body.decode("utf-8", "replace")
+            kind = answer.headers.get("content-type", "").partition(";")[0]
+            if re.search("html|xml", kind) and separate_thoughts(answer.text).text.startswith("<"):
+                raise self._unreadable(f"the answer is a page ({kind}), expected plain text: {server_words(answer)}")
+            return answer.text
         content = answer.json()
         if content is None:
             words = server_words(answer) or "it is empty"

@@ -1,18 +1,14 @@
 """A chatbot that is Python code: a function of all turns, or a class with one instance a conversation.
 
 The code is the user's own and runs with their rights; it is loaded from where the configuration says, in the chatbot
-actors. A call that does not end keeps its thread, and the caller goes on without it.
+actors.
 """
 
 from __future__ import annotations
 
-import asyncio
-import concurrent.futures
 import contextlib
 import importlib
-import importlib.util
 import inspect
-import os
 import signal
 import sys
 import threading
@@ -23,11 +19,14 @@ from types import FrameType, ModuleType
 from typing import Any
 
 from advsim.chatbots.called import Said
+from advsim.chatbots.code.calls import CodeCalls
+from advsim.chatbots.code.modules import load_file, with_plain_names
 from advsim.chatbots.endpoint import messages_of
 from advsim.config.paths import local_path
 from advsim.engine.endpoint.completions import CallError, CallFault
 from advsim.errors import ConfigError, one_line
 from advsim.records import Turn
+from advsim.runtime.code_files import is_file
 
 _KEY = "function"
 
@@ -47,8 +46,9 @@ class PythonCode:
     def __init__(self, function: str, *, folder: str, load_timeout_s: float) -> None:
         self._function = function
         self._code = load_code(function, folder=folder, timeout_s=load_timeout_s)
+        self._folder = _folder_of(function.rpartition(":")[0], folder)
         self._instances: dict[str, Any] = {}  # by session, of a class
-        self._loop: asyncio.AbstractEventLoop | None = None
+        self._calls = CodeCalls()
 
     @property
     def keeps_dialogue(self) -> bool:
@@ -57,19 +57,22 @@ class PythonCode:
 
     async def ask(self, turns: Sequence[Turn], *, session: str) -> Said:
         """See :class:`advsim.chatbots.called.Callee`."""
-        try:
-            if inspect.isclass(self._code):
-                if session not in self._instances:
-                    self._instances[session] = await self._run(self._code)
-                reply = await self._run(self._instances[session].reply, turns[-1].text)
-            else:
-                reply = await self._run(self._code, messages_of(turns))
-        except Exception as error:
-            raise self._failure(f"it raised {_words_of(error)}") from None
+        if inspect.isclass(self._code):
+            if session not in self._instances:
+                self._instances[session] = await self._run(self._code)
+            reply = await self._run(self._instances[session].reply, turns[-1].text)
+        else:
+            reply = await self._run(self._code, messages_of(turns))
         if not isinstance(reply, str):
             what = "nothing" if reply is None else f"a {type(reply).__name__}"
             raise self._failure(f"it returned {what}, expected text")
         return Said(text=reply)
+
+    async def why_slow(self) -> str:
+        """See :class:`advsim.chatbots.called.Callee`."""
+        if not await self._calls.is_blocked():
+            return ""
+        return "its asynchronous code blocks, so that all calls wait for one: write def reply, or await its client"
 
     def forget(self, session: str) -> None:
         """Drop the instance of a session."""
@@ -77,26 +80,16 @@ class PythonCode:
 
     async def close(self) -> None:
         """Stop the loop of asynchronous code."""
-        if self._loop is not None:
-            self._loop.call_soon_threadsafe(self._loop.stop)
-            self._loop = None
+        self._calls.close()
 
     def _failure(self, reason: str) -> CallError:
         return CallError(f"{self._function}: {reason}", fault=CallFault.TRANSIENT)
 
     async def _run(self, code: Callable[..., Any], *arguments: Any) -> Any:
-        """What the code returns. It never runs on this loop: code that blocks delays no other chatbot."""
-        result = await asyncio.wrap_future(_in_a_thread(code, *arguments))
-        if not inspect.isawaitable(result):
-            return result
-        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(_awaited(result), self._running_loop()))
-
-    def _running_loop(self) -> asyncio.AbstractEventLoop:
-        """One loop for all asynchronous code, so that clients it keeps stay usable from call to call."""
-        if self._loop is None:
-            self._loop = asyncio.new_event_loop()
-            threading.Thread(target=self._loop.run_forever, daemon=True, name=f"chatbot {self._function}").start()
-        return self._loop
+        done = await self._calls.run(code, *arguments)
+        if done.error is not None:
+            raise self._failure(f"it raised {_words_of(done.error, folder=self._folder)}")
+        return done.value
 
 
 def load_code(function: str, *, folder: str, timeout_s: float) -> Callable[..., Any]:
@@ -112,7 +105,7 @@ def load_code(function: str, *, folder: str, timeout_s: float) -> Callable[..., 
             called so.
     """
     place, _, name = function.rpartition(":")
-    load = _load_file if _is_file(place) else _load_module
+    load = _load_file if is_file(place) else _load_module
     try:
         with _time_limit(timeout_s):
             module = load(place, folder)
@@ -144,12 +137,8 @@ def check_file(function: str, *, folder: str) -> None:
         ConfigError: it is not.
     """
     place = function.rpartition(":")[0]
-    if _is_file(place):
+    if is_file(place):
         _file_of(place, folder)
-
-
-def _is_file(place: str) -> bool:
-    return place.endswith(".py") or "/" in place or os.sep in place
 
 
 def _file_of(place: str, folder: str) -> Path:
@@ -164,13 +153,7 @@ def _file_of(place: str, folder: str) -> Path:
 
 def _load_file(place: str, folder: str) -> ModuleType:
     file = _file_of(place, folder).resolve()
-    spec = importlib.util.spec_from_file_location(file.stem, file)
-    if spec is None or spec.loader is None:
-        raise ConfigError(f"{_KEY}: {file} is no Python file; expected path/to/file.py:name")
-    _look_in(str(file.parent))
-    module = importlib.util.module_from_spec(spec)
-    sys.modules.setdefault(file.stem, module)
-    _loaded(place, lambda: spec.loader.exec_module(module))  # type: ignore[union-attr]  # checked above
+    module: ModuleType = _loaded(place, lambda: load_file(file))
     return module
 
 
@@ -186,7 +169,8 @@ def _loaded(place: str, load: Callable[[], Any]) -> Any:
     except _TookTooLongError:
         raise
     except (Exception, SystemExit) as error:
-        raise ConfigError(f"{_KEY}: {place} cannot be loaded: {_words_of(error)}; mend it, or the path") from error
+        words = _words_of(error, folder=None)
+        raise ConfigError(f"{_KEY}: {place} cannot be loaded: {words}; mend it, or the path") from error
 
 
 class _TookTooLongError(BaseException):
@@ -232,40 +216,30 @@ def _check_takes(function: str, code: Callable[..., Any]) -> None:
         return  # code without a signature that could be read, such as a builtin
 
 
-def _in_a_thread(code: Callable[..., Any], *arguments: Any) -> concurrent.futures.Future[Any]:
-    """The result of code in a thread of its own, which ends with the process where the code does not."""
-    future: concurrent.futures.Future[Any] = concurrent.futures.Future()
-    future.set_running_or_notify_cancel()
-
-    def run() -> None:
-        try:
-            future.set_result(code(*arguments))
-        except Exception as error:
-            traceback.print_exc()
-            future.set_exception(error)
-        except BaseException as error:  # sys.exit in a chatbot is no reason to wait for ever
-            future.set_exception(RuntimeError(f"{type(error).__name__}: {said_by(error)}"))
-
-    threading.Thread(target=run, daemon=True, name="chatbot").start()
-    return future
+def _folder_of(place: str, folder: str) -> Path | None:
+    """The folder of loaded code; None where it has no file."""
+    if is_file(place):
+        return _file_of(place, folder).resolve().parent
+    file = getattr(sys.modules.get(place), "__file__", None)
+    return Path(file).parent if isinstance(file, str) else None
 
 
-async def _awaited(result: Any) -> Any:
-    try:
-        return await result
-    except asyncio.CancelledError:
-        raise RuntimeError("it was cancelled") from None
-    except Exception:
-        traceback.print_exc()
-        raise
-
-
-def _words_of(error: BaseException) -> str:
-    """An error of foreign code on one line, with the line of the code where it came from."""
-    frames = traceback.extract_tb(error.__traceback__)
-    where = next((frame for frame in reversed(frames) if "importlib" not in frame.filename), None)
+def _words_of(error: BaseException, *, folder: Path | None) -> str:
+    """An error of foreign code on one line, with the last line of the code in ``folder`` that it came from."""
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not _is_on_the_way(frame.filename)]
+    own = [frame for frame in frames if folder is not None and _is_under(frame.filename, folder)]
+    where = next(reversed(own or frames), None)
     at = f" ({Path(where.filename).name}, line {where.lineno})" if where is not None else ""
-    return one_line(f"{type(error).__name__}: {said_by(error)}", max_characters=300) + at
+    return one_line(with_plain_names(f"{type(error).__name__}: {said_by(error)}"), max_characters=300) + at
+
+
+def _is_on_the_way(filename: str) -> bool:
+    """Whether it is a file of what loads and calls code."""
+    return "importlib" in filename or _is_under(filename, Path(__file__).parent)
+
+
+def _is_under(filename: str, folder: Path) -> bool:
+    return Path(filename).is_relative_to(folder) and "site-packages" not in Path(filename).parts
 
 
 def said_by(error: BaseException) -> str:

@@ -9,6 +9,7 @@ import os
 import sys
 import traceback
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import TextIO
 
 from advsim.commands.options import config_of
@@ -20,6 +21,7 @@ from advsim.errors import AdvsimError, RunError
 from advsim.run_folder.folder import RunDir
 from advsim.run_folder.layout import LOGS, REPORT
 from advsim.run_folder.reader import Run
+from advsim.runtime.actors import open_log
 from advsim.runtime.progress import Reporter
 from advsim.training.check import check_inputs
 
@@ -97,7 +99,7 @@ def _output_to(log_file: str) -> Iterator[tuple[TextIO, TextIO]]:
     sys.stdout.flush()
     sys.stderr.flush()
     terminal_out, terminal_err = os.fdopen(os.dup(1), "w"), os.fdopen(os.dup(2), "w")
-    log = os.open(log_file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    log = open_log(Path(log_file))
     os.dup2(log, 1)
     os.dup2(log, 2)
     os.close(log)

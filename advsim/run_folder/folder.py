@@ -313,7 +313,7 @@ class RunDir:
 
 def _write_local(temporary: Path, target: Path, content: bytes) -> None:
     """Write, force to the disk, rename, and force the rename to the disk."""
-    _make_private(target.parent)
+    make_private(target.parent)
     descriptor = _open_new(temporary)
     with os.fdopen(descriptor, "wb") as stream:
         stream.write(content)
@@ -331,13 +331,13 @@ def _write_local(temporary: Path, target: Path, content: bytes) -> None:
 
 def _open_new(file: Path) -> int:
     for _ in range(10):
-        _make_private(file.parent)
+        make_private(file.parent)
         with contextlib.suppress(FileNotFoundError):  # another writer took the empty folder away just now
             return os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(file))
 
 
-def _make_private(folder: Path) -> None:
+def make_private(folder: Path) -> None:
     """Make a folder and those above it that are missing; the new ones are for their owner alone."""
     missing = [part for part in (folder, *folder.parents) if not part.exists()]
     for part in reversed(missing):

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from advsim import errors
 from advsim.errors import AdvsimError, EngineDiedError, EngineError, printable
+from advsim.run_folder.folder import make_private
 
 FAILURES = "failures.log"
 """Of a log folder: full tracebacks of what went wrong in actors."""
@@ -27,13 +28,22 @@ def redirect_output(log_file: str) -> None:
     if not log_file:
         return
     try:
-        Path(log_file).parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(log_file, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        descriptor = open_log(Path(log_file))
     except OSError:
         return  # on another machine the run folder may not exist: Ray keeps the output in its own logs there
     os.dup2(descriptor, 1)
     os.dup2(descriptor, 2)
     os.close(descriptor)
+
+
+def open_log(file: Path) -> int:
+    """A descriptor to write at the end of a log file, which is made for its owner alone: people's words stand in it.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    make_private(file.parent)
+    return os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
 
 
 def output_file() -> Path | None:
@@ -146,8 +156,7 @@ def write_failure(error: BaseException, what: str, *, log_dir: str) -> str:
     at = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime())
     text = f"--- {at} {what}\n{printable(''.join(traceback.format_exception(error)))}\n"
     try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        with file.open("a", encoding="utf-8") as log:
+        with open(open_log(file), "a", encoding="utf-8") as log:
             log.write(text)
     except OSError:
         return ""  # the error itself matters more than its log

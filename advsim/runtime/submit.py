@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 import ipaddress
 import shlex
 import shutil
 import tempfile
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import yaml
 from tenacity import Retrying, retry_if_exception_message, stop_after_delay, wait_fixed
@@ -18,10 +19,13 @@ from tenacity import Retrying, retry_if_exception_message, stop_after_delay, wai
 from advsim.config import ChatbotConfig, Config, CorpusConfig, SweepConfig
 from advsim.config.paths import local_path
 from advsim.errors import ConfigError, one_line
+from advsim.runtime.code_files import code_files, is_file
 from advsim.runtime.follow import follow_job
 
 _MAX_SHIPPED_BYTES = 100 * 2**20
 _ANSWER_TIMEOUT_S = 20.0
+_CHATBOTS = "chatbots"
+"""Folder of the job with the chatbots of a sweep, and nothing else that ends so."""
 
 
 def submit_training(
@@ -34,8 +38,8 @@ def submit_training(
 ) -> str:
     """Submit ``advsim train`` with this configuration and follow its output.
 
-    Local dialogues, and the file of a chatbot that is Python code, travel with the job; models and the run folder must
-    be reachable from the cluster.
+    Local dialogues, and the file of a chatbot that is Python code with what it imports from its folder, travel with the
+    job; models and the run folder must be reachable from the cluster.
 
     Args:
         config: the configuration, overrides applied.
@@ -221,12 +225,40 @@ def _shipped(config: Config, working_dir: Path) -> Config:
 
 
 def _shipped_chatbot(chatbot: ChatbotConfig, working_dir: Path) -> ChatbotConfig:
-    """The chatbot as the job will read it: its code beside the configuration."""
-    place, _, function = (chatbot.function or "").rpartition(":")
-    if not place.endswith(".py"):
+    """The chatbot as the job will read it: its code, with what it imports from its folder, beside the configuration."""
+    if chatbot.function is None:
         return chatbot
-    name = _ship(place, working_dir, key="chatbot.function")
-    return chatbot.model_copy(update={"function": f"{name}:{function}"})
+    key = "chatbot.function"
+    place, _, name = chatbot.function.rpartition(":")
+    code = code_files(chatbot.function, folder=Path.cwd(), key=key)
+    if code is None:
+        if is_file(place):
+            _ship(place, working_dir, key=key)  # says what is wrong with it
+        return chatbot
+    names = {file: file.relative_to(code.root) for file in code.files}
+    folder = Path()
+    if is_file(place):
+        path = local_path(place, key=key)
+        names[code.files[0]] = Path(path.name)  # which may be a link
+        folder = path.parent
+    if not _keeps_name(folder):
+        here = hashlib.sha256(str(code.root).encode("utf-8", "surrogateescape")).hexdigest()[:8]
+        choices = (Path(*key.split(".")), Path(*key.split("."), here))
+        folder = next((choice for choice in choices if not _holds_others(working_dir / choice, names)), choices[-1])
+    _check_size(code.files, place, key=key)
+    for file, relative in names.items():
+        target = working_dir / folder / relative
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(file, target)
+    if not is_file(place):
+        return chatbot
+    return chatbot.model_copy(update={"function": f"{(folder / names[code.files[0]]).as_posix()}:{name}"})
+
+
+def _holds_others(folder: Path, names: Mapping[Path, Path]) -> bool:
+    """Whether a folder of the job has other files under the names of these."""
+    there = ((folder / relative, file) for file, relative in names.items())
+    return any(target.is_file() and target.read_bytes() != file.read_bytes() for target, file in there)
 
 
 def _shipped_sweep(
@@ -235,10 +267,10 @@ def _shipped_sweep(
     """The sweep as the job will read it: its folders absolute, all that it reads beside it."""
     for chatbot in chatbots:
         values = _shipped_chatbot(chatbot, working_dir).model_dump(mode="json", exclude_defaults=True)
-        file = working_dir / "chatbots" / f"{chatbot.name}.yaml"
+        file = working_dir / _CHATBOTS / f"{quote(chatbot.name, safe='')}.yaml"
         file.parent.mkdir(exist_ok=True)
         file.write_text(yaml.safe_dump({"name": chatbot.name, **values}, sort_keys=False), encoding="utf-8")
-    updates: dict[str, object] = {"chatbots": ("chatbots",)}
+    updates: dict[str, object] = {"chatbots": (_CHATBOTS,)}
     for key in ("run", "output"):
         folder = getattr(settings, key)
         if folder is not None and "://" not in folder:
@@ -281,14 +313,9 @@ def _ship(text: str, working_dir: Path, *, key: str) -> str:
         raise ConfigError(
             f"{key}: got {text!r}, which is no file and no folder with files here; it has to travel with the job"
         )
-    num_bytes = sum(file.stat().st_size for file in files)
-    if num_bytes > _MAX_SHIPPED_BYTES:
-        raise ConfigError(
-            f"{key}: {text} has {num_bytes / 2**20:.0f} MiB, at most {_MAX_SHIPPED_BYTES // 2**20} travel with a "
-            "job; put it where the cluster can read it and start 'ray job submit -- advsim train' by hand"
-        )
-    keeps_name = not path.is_absolute() and ".." not in path.parts and path.parts[0] != "config.yaml"
-    name = path if keeps_name else Path(*key.split(".")) / path.name
+    _check_size(files, text, key=key)
+    is_free = _keeps_name(path) and path.parts[0] not in ("config.yaml", _CHATBOTS)
+    name = path if is_free else Path(*key.split(".")) / path.name
     target = working_dir / name
     target.parent.mkdir(parents=True, exist_ok=True)
     if path.is_dir():
@@ -296,3 +323,17 @@ def _ship(text: str, working_dir: Path, *, key: str) -> str:
     else:
         shutil.copy(path, target)
     return name.as_posix()
+
+
+def _keeps_name(path: Path) -> bool:
+    """Whether a path is one of the job's folder as it is one of the current one."""
+    return not path.is_absolute() and ".." not in path.parts
+
+
+def _check_size(files: Sequence[Path], text: str, *, key: str) -> None:
+    num_bytes = sum(file.stat().st_size for file in files)
+    if num_bytes > _MAX_SHIPPED_BYTES:
+        raise ConfigError(
+            f"{key}: {text} has {num_bytes / 2**20:.0f} MiB, at most {_MAX_SHIPPED_BYTES // 2**20} travel with a "
+            "job; put it where the cluster can read it and start 'ray job submit -- advsim train' by hand"
+        )

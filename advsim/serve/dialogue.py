@@ -11,7 +11,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from advsim.errors import printable
 from advsim.prompts.text import strip_end
+from advsim.prompts.thoughts import Separated, separate_thoughts
 from advsim.records import Context, Speaker, Turn
 from advsim.serve.body import ContextKeys, Message
 from advsim.serve.errors import invalid
@@ -44,11 +46,13 @@ class Heard:
 def hear(messages: Sequence[Message], *, roles: Roles) -> Heard:
     """Read the messages of a request. Messages in a row of one speaker are one turn, joined by a line feed.
 
+    As in a rollout the person reads no thought of the chatbot, and nothing that a terminal obeys.
+
     Raises:
         RequestError: a role or content is none of a dialogue between two, or the person spoke last.
     """
     system: list[str] = []
-    said: list[tuple[Speaker, list[str]]] = []
+    said: list[tuple[Speaker, list[Separated]]] = []
     speakers = _SPEAKERS[roles]
     for index, message in enumerate(messages):
         where = f"messages[{index}]"
@@ -58,7 +62,7 @@ def hear(messages: Sequence[Message], *, roles: Roles) -> Heard:
         if message.role in _SYSTEM:
             if said:
                 raise invalid(f"{where}: a system message after the dialogue began; put it first", param="messages")
-            system.append(text)
+            system.append(text.text)
             continue
         if speaker is None:
             raise invalid(
@@ -72,7 +76,14 @@ def hear(messages: Sequence[Message], *, roles: Roles) -> Heard:
             said.append((speaker, [text]))
     if said and said[-1][0] is Speaker.USER:
         raise invalid(_spoke_last(messages[-1].role, roles), param="messages", code="wrong_roles")
-    turns = tuple(Turn(speaker=speaker, text="\n".join(texts)) for speaker, texts in said)
+    turns = tuple(
+        Turn(
+            speaker=speaker,
+            text="\n".join(part.text for part in parts),
+            thought="\n".join(part.thought for part in parts if part.thought),
+        )
+        for speaker, parts in said
+    )
     return Heard(turns=turns, system="\n\n".join(system))
 
 
@@ -103,19 +114,22 @@ def _check_keys(message: Message, where: str) -> None:
             )
 
 
-def _text(message: Message, where: str, speaker: Speaker | None) -> str:
+def _text(message: Message, where: str, speaker: Speaker | None) -> Separated:
     content = message.content
-    text = ("\n".join(part.text for part in content) if isinstance(content, list) else content or "").strip()
+    text = "\n".join(part.text for part in content) if isinstance(content, list) else content or ""
     _check_unicode(text, where=where, param="messages")
+    text = printable(text).strip()
+    separated = separate_thoughts(text) if speaker is Speaker.CHATBOT else Separated(text=text)
     if speaker is Speaker.USER:
-        text = strip_end(text)[0]
-    if not text:
+        separated = Separated(text=strip_end(text)[0])
+    if not separated.text:
+        what = "a thought and nothing else" if separated.thought or separated.is_unclosed else "empty"
         raise invalid(
-            f"{where}.content is empty, expected text; leave out messages that say nothing, such as tool calls",
+            f"{where}.content is {what}, expected text; leave out messages that say nothing, such as tool calls",
             param="messages",
             code="empty_message",
         )
-    return text
+    return separated
 
 
 def _check_unicode(text: str, *, where: str, param: str) -> None:

@@ -19,6 +19,7 @@ from advsim.run_folder.folder import RunDir, config_changes
 from advsim.run_folder.journal import utc_now
 from advsim.run_folder.layout import MANIFEST
 from advsim.run_folder.versions import installed_versions
+from advsim.runtime.code_files import code_sha256
 
 # These decide where and how fast a run computes, or when it ends, not what a finished stage holds.
 _FREE_TO_CHANGE = (
@@ -79,6 +80,7 @@ class Manifest:
     machine: Mapping[str, str] = field(default_factory=dict)
     corpus: CorpusStamp = field(default_factory=CorpusStamp)
     model: ModelStamp = field(default_factory=ModelStamp)
+    code_sha256: str = ""  # of a chatbot that is Python code; runs of older versions have none
     started_at: str = ""  # ISO 8601, UTC
 
 
@@ -101,6 +103,7 @@ def manifest(config: Config, corpus: Corpus, base: Path, *, num_dropped: int = 0
             num_cut=num_cut,
         ),
         model=ModelStamp(path=config.model.path, sha256=folder_sha256(base, "*.safetensors")),
+        code_sha256=_code_sha256(config),
         started_at=utc_now(),
     )
 
@@ -145,6 +148,17 @@ def check_unchanged(run: RunDir, config: Config, corpus: Corpus, base: Path, *, 
             f"expected {known[:12]}; restore the model (a hub id can be pinned by model.revision), choose another name "
             "(-o name=...), or accept it with --allow-changed model"
         )
+    code, code_before = _code_sha256(config), before.get("code_sha256")
+    if code_before and code_before != code and not any(name.split(".")[0] == "chatbot" for name in allow_changed):
+        raise ConfigError(
+            f"run {config.run_path} was started with other code of {config.chatbot.function}: got hash {code[:12]}, "
+            f"expected {code_before[:12]}; restore the file and what it imports from its folder, choose another name "
+            "(-o name=...), or accept it with --allow-changed chatbot"
+        )
+
+
+def _code_sha256(config: Config) -> str:
+    return code_sha256(config.chatbot.function, key="chatbot.function")
 
 
 def _with_new_keys(values: dict[str, Any]) -> dict[str, Any]:

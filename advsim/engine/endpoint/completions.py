@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import time
 from collections.abc import Mapping
@@ -10,10 +11,11 @@ from email.utils import parsedate_to_datetime
 from enum import StrEnum
 from typing import Any
 
-from advsim.engine.endpoint.event_stream import text_of, whole_answer
+from advsim.engine.endpoint.event_stream import refusal_in, text_of, whole_answer
 from advsim.engine.endpoint.key import EndpointKey
 from advsim.engine.endpoint.refused_keys import change_for, changed, refused_key, told
 from advsim.engine.endpoint.request import Endpoint, HttpAnswer, NoAnswerError, error_in, server_words
+from advsim.errors import one_line
 
 _log = logging.getLogger(__name__)
 
@@ -25,6 +27,7 @@ _TOO_LONG = (
     "input is too long",
     "too many tokens",
 )
+_MAX_TOKENS = 2**31
 _NO_SUCH_MODEL = ("model_not_found", "invalid_model", "model_not_available")
 
 
@@ -33,7 +36,7 @@ class ChatAnswer:
     """What a model answered. Token counts are None where the server does not report them.
 
     ``why_empty``: where ``text`` is empty and the server shows why, for example thoughts without an answer.
-    ``is_cut``: the answer ended at its token limit.
+    ``is_cut``: the answer is not whole, because it ended at its token limit or a content filter took the rest.
     """
 
     text: str
@@ -91,7 +94,8 @@ class ChatCompletions:
         base_url: for notes.
         settings: name of the section whose keys remedies name, for example ``evaluate.judge``.
         whose: begins the notes: ``The judge's endpoint``.
-        adapts: False: a refused request fails as it is, because with other keys it would be another one's answer.
+        is_under_test: what answers is measured as it is: a refused request fails, because with other keys it would be
+            another one's answer; thoughts are never an answer, and a refusal is what a person would read.
         limit_key: configuration key of the answer's token limit, for remedies.
     """
 
@@ -104,9 +108,9 @@ class ChatCompletions:
         settings: str,
         limit_key: str,
         whose: str = "The endpoint",
-        adapts: bool = True,
+        is_under_test: bool = False,
     ) -> None:
-        self._adapts = adapts
+        self._is_under_test = is_under_test
         self._limit_key = limit_key
         self._endpoint = endpoint
         self._key = key
@@ -135,7 +139,7 @@ class ChatCompletions:
             try:
                 reply = await self._create(sent)
             except _RefusedError as refusal:
-                if not self._adapts:
+                if self._is_under_test:
                     raise
                 key = refusal.key
                 if key is None:
@@ -203,15 +207,18 @@ class ChatCompletions:
         message = said if isinstance(said, dict) else {}
         text = text_of(message.get("content"))
         thoughts = text_of(message.get("reasoning_content")) or text_of(message.get("reasoning"))
-        if not text.strip() and thoughts.lstrip().startswith("{"):
-            text = thoughts  # servers that take an answer without thoughts for thoughts
+        refusal = refusal_in(message)
+        if not text.strip() and self._is_under_test:
+            text = refusal
+        elif not text.strip() and thoughts.lstrip().startswith("{"):
+            text = thoughts  # servers that take a judge's answer without thoughts for thoughts
         counts = usage if isinstance(usage, dict) else {}
         return ChatAnswer(
-            text=self._key.masked(text),
+            text=self._key.masked_reply(text),
             why_empty=""
             if text.strip()
-            else self._key.shortened(_why_empty(choice, message, thoughts, self._limit_key)),
-            is_cut=choice.get("finish_reason") == "length",
+            else self._key.shortened(_why_empty(choice, thoughts, refusal, self._limit_key)),
+            is_cut=choice.get("finish_reason") in ("length", "content_filter"),
             num_prompt_tokens=_count(counts.get("prompt_tokens")),
             num_completion_tokens=_count(counts.get("completion_tokens")),
         )
@@ -268,17 +275,29 @@ def _retry_after_s(asked: str) -> float | None:
         return None
 
 
-def _why_empty(choice: Mapping[str, Any], message: Mapping[str, Any], thoughts: str, limit_key: str) -> str:
+def _why_empty(choice: Mapping[str, Any], thoughts: str, refusal: str, limit_key: str) -> str:
     """Why a completion has no text, as far as the server shows it."""
-    if isinstance(message.get("refusal"), str):
-        return f"the model refuses: {message['refusal']}"
+    said = choice.get("message")
+    message = said if isinstance(said, dict) else {}
+    if refusal.strip():
+        return f"the model refuses: {refusal}"
     if thoughts or choice.get("finish_reason") == "length":
         what = "thoughts and no answer" if thoughts else "no answer before its token limit"
         return f"the model gave {what}; raise {limit_key}, which counts thoughts too, or turn them off"
     if choice.get("finish_reason") == "content_filter":
         return "the endpoint's content filter took the answer"
+    if message.get("tool_calls") or message.get("function_call"):
+        return "the answer is a call of tools and no message; leave tools out of the request, or answer in their place"
+    if isinstance(choice.get("text"), str) and choice["text"].strip():
+        return "the answer has choices[0].text, as text completions do, expected choices[0].message.content"
+    content = message.get("content")
+    if content and not isinstance(content, str):
+        shown = one_line(json.dumps(content), max_characters=80)
+        return f"choices[0].message.content is {shown}, expected text, or parts of type text"
     return ""
 
 
-def _count(value: object) -> int | None:
-    return value if isinstance(value, int) and value >= 0 else None
+def _count(value: Any) -> int | None:
+    """A number of tokens; None where it is none that can be."""
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return int(value) if is_number and 0 <= value < _MAX_TOKENS and value == int(value) else None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -11,8 +11,10 @@ from advsim.engine.endpoint.request import HttpAnswer, NoAnswerError
 from advsim.errors import one_line
 
 _END = "[DONE]"
-_TEXTS = ("content", "reasoning_content", "reasoning", "refusal")
-"""Keys of a message whose parts follow one another."""
+_TEXTS = ("content", "reasoning_content", "reasoning")
+"""Keys of a message whose parts follow one another; ``refusal`` is another, and also a kind of part of the content."""
+_TEXT = ("text", "output_text")
+"""Kinds of parts of a content that are text."""
 
 
 def whole_answer(answer: HttpAnswer) -> HttpAnswer:
@@ -29,7 +31,7 @@ def whole_answer(answer: HttpAnswer) -> HttpAnswer:
         return answer
     if not answer.is_success:
         return _unwrapped(answer)
-    message: dict[str, str] = {}
+    message: dict[str, Any] = {}
     choice: dict[str, Any] = {"message": message}
     completion: dict[str, Any] = {"choices": [choice]}
     has_ended = False
@@ -46,10 +48,12 @@ def whole_answer(answer: HttpAnswer) -> HttpAnswer:
             if part.get("finish_reason"):  # some servers send "" with every part
                 choice["finish_reason"] = part["finish_reason"]
                 has_ended = True
-            delta = part.get("delta")
-            for key in _TEXTS:
-                if text := text_of(delta.get(key) if isinstance(delta, dict) else None):
-                    message[key] = message.get(key, "") + text
+            delta, whole = part.get("delta"), part.get("message")
+            if isinstance(delta, dict):
+                _add(delta, message)
+            elif isinstance(whole, dict):  # some servers send all of it in one event
+                message.clear()
+                _add(whole, message)
     if not has_ended:
         raise NoAnswerError("the stream broke off before its end", is_lasting=False)
     return replace(answer, body=json.dumps(completion).encode())
@@ -60,12 +64,29 @@ def text_of(content: object) -> str:
     if isinstance(content, str):
         return content
     parts = [part for part in content if isinstance(part, dict)] if isinstance(content, list) else []
-    return "".join(part["text"] for part in parts if part.get("type") == "text" and isinstance(part.get("text"), str))
+    return "".join(part["text"] for part in parts if part.get("type") in _TEXT and isinstance(part.get("text"), str))
+
+
+def refusal_in(message: Mapping[str, Any]) -> str:
+    """What a message says where the model refuses; empty where it does not."""
+    content = message.get("content")
+    parts = [message, *content] if isinstance(content, list) else [message]
+    return "".join(part["refusal"] for part in parts if isinstance(part, dict) and isinstance(part.get("refusal"), str))
+
+
+def _add(delta: Mapping[str, Any], message: dict[str, Any]) -> None:
+    """Put a part of a message behind what is there of it."""
+    said = {**{key: text_of(delta.get(key)) for key in _TEXTS}, "refusal": refusal_in(delta)}
+    for key, text in said.items():
+        if text:
+            message[key] = message.get(key, "") + text
+    if delta.get("tool_calls"):
+        message["tool_calls"] = delta["tool_calls"]
 
 
 def _begins_as_stream(body: bytes) -> bool:
     """Whether it is a stream by a server that does not say so: no JSON begins like this."""
-    return body.lstrip().startswith((b"data:", b"event:"))
+    return body.lstrip().startswith((b"data:", b"event:", b":"))
 
 
 def _unwrapped(answer: HttpAnswer) -> HttpAnswer:

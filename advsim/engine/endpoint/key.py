@@ -9,6 +9,7 @@ import os
 import re
 from urllib.parse import quote, quote_plus
 
+from advsim.config.base import can_be_secret
 from advsim.errors import ConfigError, one_line, printable
 
 _MAX_REASON_CHARACTERS = 300
@@ -41,6 +42,10 @@ class EndpointKey:
     def masked(self, text: str) -> str:
         """``text`` with ``[key]`` wherever the key stands in it, also URL-encoded, escaped or in base64."""
         return self._spellings.sub("[key]", text) if self._spellings is not None else text
+
+    def masked_reply(self, text: str) -> str:
+        """What a model says, masked where the key can be a secret; a word ("none", "3") may be the model's own."""
+        return self.masked(text) if can_be_secret(self._key) else text
 
     def shortened(self, reason: str) -> str:
         """Text of a server as one short line without the key and without control characters."""

@@ -7,6 +7,7 @@ redirect is an answer like any other, because the dialogues would go where it po
 from __future__ import annotations
 
 import asyncio
+import codecs
 import html
 import json
 import re
@@ -27,6 +28,9 @@ _NO_WORDS_TAGS = re.compile(r"<(script|style|head)\b.*?</\1\s*>", re.IGNORECASE 
 _TITLE = re.compile(r"<title[^>]*>(.*?)</title\s*>", re.IGNORECASE | re.DOTALL)
 _TAG = re.compile(r"<[^>]{0,1000}>")
 _MAX_WORDS_READ = 20_000  # characters of a body among which the server's words are looked for
+_CHARSET = re.compile(r"charset=[\"']?([\w.:-]+)", re.IGNORECASE)
+_CHARSETS = ("utf", "iso", "latin", "windows", "cp12", "us-ascii", "koi8", "gb", "big5", "euc", "shift", "mac")
+"""How names of character sets begin; Python's codecs are more, and some are slow."""
 _ZLIB_WINDOW = {"gzip": 31, "x-gzip": 31, "deflate": 15}
 
 
@@ -57,10 +61,22 @@ class HttpAnswer:
         """Whether the server says that all went well."""
         return 200 <= self.status < 300
 
+    @property
+    def text(self) -> str:
+        """The body as text, in the character set that the server names, else in UTF-8."""
+        named = _CHARSET.search(self.headers.get("content-type", ""))
+        return self.body.decode(named[1] if named and _is_charset(named[1]) else "utf-8-sig", "replace")
+
     def json(self) -> Any:
         """The body as JSON; None where it is none."""
         try:
             return json.loads(self.body)
+        except UnicodeDecodeError:
+            body = self.text
+        except (ValueError, RecursionError):
+            return None
+        try:
+            return json.loads(body)
         except (ValueError, RecursionError):
             return None
 
@@ -72,7 +88,7 @@ class Endpoint:
         base_url: what the user named, for errors.
         key: configuration key of ``base_url``.
         bytes_key: configuration key of ``max_answer_bytes``.
-        path: of the requests, behind ``base_url``.
+        path: of the requests, behind ``base_url`` and before its query.
         headers: of each request.
         timeout_s: seconds for a whole answer.
         max_answer_bytes: of an answer, as sent and decompressed.
@@ -95,7 +111,8 @@ class Endpoint:
         import httpx
 
         try:
-            self._url = httpx.URL(f"{base_url.rstrip('/')}{path}" if path else base_url)
+            place, mark, query = base_url.partition("?")
+            self._url = httpx.URL(f"{place.rstrip('/')}{path}{mark}{query}" if path else base_url)
         except (httpx.InvalidURL, ValueError) as error:
             raise ConfigError(f"{key}: got {base_url!r}, which is no address: {error}") from None
         self._base_url = base_url
@@ -172,6 +189,8 @@ class Endpoint:
                     is_lasting=False,
                 )
             parts.append(part)
+        if inflate is not None and parts and not inflate.eof:
+            raise NoAnswerError("the compressed answer broke off before its end", is_lasting=False)
         return b"".join(parts)
 
     def _no_connection(self, error: Exception) -> NoAnswerError:
@@ -192,12 +211,19 @@ class Endpoint:
         return NoAnswerError(reason, is_lasting=False, may_be_taken=may_be_taken)
 
 
+def _is_charset(name: str) -> bool:
+    try:
+        return name.lower().startswith(_CHARSETS) and bool(codecs.lookup(name)) and name.lower() != "utf-8"
+    except LookupError:
+        return False
+
+
 def server_words(answer: HttpAnswer) -> str:
     """What a server says in an answer that is no completion: its error message, or the words of its page or text."""
     content = answer.json()
     if content is not None:
         return _message_in(content) or json.dumps(content, ensure_ascii=False)[:_MAX_WORDS_READ]
-    text = answer.body[:_MAX_WORDS_READ].decode("utf-8", "replace")
+    text = answer.text[:_MAX_WORDS_READ]
     if "html" in answer.headers.get("content-type", "") or text.lstrip()[:1] == "<":
         title = _TITLE.search(text)
         body = _TAG.sub(" ", _NO_WORDS_TAGS.sub(" ", text))

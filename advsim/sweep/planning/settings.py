@@ -8,6 +8,7 @@ from advsim.config import ChatbotConfig
 from advsim.errors import ConfigError
 from advsim.run_folder.folder import config_changes
 from advsim.run_folder.results import plain_values, text_sha256
+from advsim.runtime.code_files import code_sha256
 from advsim.sweep.planning.study import SweepPlan, prefix_name
 
 SETTINGS = "settings.json"
@@ -21,7 +22,8 @@ def keep_settings(sweep_plan: SweepPlan) -> None:
     """Write the sweep's settings into the output folder, or check that those there agree.
 
     Simulators, chatbots and designs may be added, and scenarios, prefixes and conversations become more, but not less:
-    what is there stays. A scenario keeps what it says. Caps, the detector and how chatbots are called may change.
+    what is there stays. A scenario keeps what it says, and a chatbot that is Python code its files, as far as older
+    versions kept them. Caps, the detector and how chatbots are called may change.
 
     Raises:
         ConfigError: the folder holds another sweep, or one of an older version.
@@ -35,6 +37,7 @@ def keep_settings(sweep_plan: SweepPlan) -> None:
                 f"{output.location} holds a sweep of an older version of advsim, which cannot be continued; its "
                 "results can be read as before. Give another folder with -o output=..."
             )
+        before = {"code": {}, **before}  # came with a later version
         for part in _PARTS:  # keys that came since had their defaults then
             defaults = type(getattr(sweep_plan.config, part))().model_dump(mode="json")
             before = {**before, part: {**defaults, **before[part]}}
@@ -68,6 +71,11 @@ def _settings(sweep_plan: SweepPlan) -> dict[str, Any]:
         "model": None if run is None else run.manifest.get("model"),
         "adapters": {simulator.name: simulator.sha256 for simulator in sweep_plan.simulators},
         "chatbots": {chatbot.name: what_it_says(chatbot) for chatbot in sweep_plan.chatbots},
+        "code": {
+            chatbot.name: sha256
+            for chatbot in sweep_plan.chatbots
+            if (sha256 := code_sha256(chatbot.function, key=f"chatbot {chatbot.name}"))
+        },
     }
 
 
@@ -75,7 +83,7 @@ def _with_both(settings: dict[str, Any], other: dict[str, Any]) -> dict[str, Any
     """Settings with what the others know besides: what both know must be the same."""
     return {
         **settings,
-        **{key: {**other[key], **settings[key]} for key in ("people", "adapters")},
+        **{key: {**other[key], **settings[key]} for key in ("people", "adapters", "code")},
         "chatbots": {**other["chatbots"], **settings["chatbots"]},
     }
 

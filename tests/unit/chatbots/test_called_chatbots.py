@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import json
 import re
 import time
@@ -113,6 +114,13 @@ def test_an_endpoint_is_sent_all_turns_and_no_prompt_that_nobody_wrote() -> None
     assert 0 < said.effort.seconds < 0.5
 
 
+def test_the_query_of_an_address_is_sent_behind_the_path() -> None:
+    with serve_chatbot(lambda got: Sends(body=completion("there"))) as server:
+        keys = {"base_url": f"{server.url}/d/?api-version=2024-02-01"}
+        text_of(endpoint(server, keys=keys, calls={"timeout_s": 5.0}))
+    assert server.requests[0].path == "/d/chat/completions?api-version=2024-02-01"
+
+
 def test_an_endpoint_gets_the_system_prompt_and_examples_that_were_written_for_it() -> None:
     with serve_chatbot(lambda got: Sends(body=completion("there"))) as server:
         text_of(endpoint(server, system_prompt="Be kind.", examples=[{"user": "a", "chatbot": "b"}]))
@@ -166,6 +174,64 @@ def test_a_reply_that_ended_at_its_limit_is_cut_and_counts_are_none_where_they_a
     assert (said.finished, said.num_prompt_tokens, said.effort.num_output_tokens) == (False, 0, None)
 
 
+def answer(finish_reason: str = "stop", **message: object) -> Sends:
+    return Sends(body=json.dumps({"choices": [{"message": message, "finish_reason": finish_reason}]}))
+
+
+REFUSES = "I cannot help with that."
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        {"content": None, "refusal": REFUSES},
+        {"content": "", "refusal": REFUSES, "reasoning_content": '{"risk": "high"}'},
+        {"content": [{"type": "refusal", "refusal": REFUSES}]},
+    ],
+)
+def test_a_refusal_is_what_the_chatbot_says(message: dict) -> None:
+    with serve_chatbot(lambda got: answer(**message)) as server:
+        assert text_of(endpoint(server)) == REFUSES
+
+
+def test_thoughts_of_an_endpoint_are_no_reply_also_where_they_look_like_one() -> None:
+    with serve_chatbot(lambda got: answer(content="", reasoning_content='{"risk": "high"}')) as server:
+        assert "thoughts and no answer" in failure_of(endpoint(server))
+
+
+def test_a_reply_that_a_filter_ended_is_cut() -> None:
+    with serve_chatbot(lambda got: answer(content="I hear", finish_reason="content_filter")) as server:
+        (said,) = replies(endpoint(server), DIALOGUE)
+    assert said.text == "I hear" and not said.finished
+
+
+@pytest.mark.parametrize(
+    ("choice", "reason"),
+    [
+        ({"message": {"content": None, "tool_calls": [{"function": {"name": "help"}}]}}, "a call of tools"),
+        ({"text": "legacy"}, "choices[0].text"),
+        ({"message": {"content": {"text": "x"}}}, 'content is {"text": "x"}, expected text, or parts'),
+    ],
+)
+def test_an_answer_without_a_message_says_what_was_there_instead(choice: dict, reason: str) -> None:
+    with serve_chatbot(lambda got: Sends(body=json.dumps({"choices": [choice]}))) as server:
+        assert reason in failure_of(endpoint(server))
+
+
+@pytest.mark.parametrize(("told", "count"), [(True, None), (10**30, None), (2.0, 2), (-1, None), ("3", None)])
+def test_a_number_of_tokens_that_cannot_be_one_is_not_told(told: object, count: int | None) -> None:
+    body = json.dumps({"choices": [{"message": {"content": "x"}}], "usage": {"prompt_tokens": told}})
+    with serve_chatbot(lambda got: Sends(body=body)) as server:
+        (said,) = replies(endpoint(server), DIALOGUE)
+    assert said.effort.num_prompt_tokens == count
+
+
+def test_a_compressed_answer_that_breaks_off_is_told_so() -> None:
+    half = gzip.compress(completion("there").encode())[:30]
+    with serve_chatbot(lambda got: Sends(body=half, headers={"Content-Encoding": "gzip"})) as server:
+        assert "compressed answer broke off" in failure_of(endpoint(server))
+
+
 # --- failures ---------------------------------------------------------------------------------------------------------
 
 
@@ -187,7 +253,9 @@ def test_misbehaviour_is_a_failure_with_its_reason(kind, name: str) -> None:
         ("x" * 100_000, "100,000 characters, more than calls.max_reply_characters (20,000)"),
         ("  \n", "empty message"),
         ("\x1b[2J", "empty message"),
-        ("<html><body>Sorry</body></html>", "HTML page"),
+        ("<html><body>Sorry</body></html>", "a page (HTML or XML)"),
+        ("<!-- proxy -->\n<!DOCTYPE html><p>Sorry", "a page (HTML or XML)"),
+        ('<?xml version="1.0"?><Error>Sorry</Error>', "a page (HTML or XML)"),
     ],
 )
 def test_a_text_that_is_no_message_is_a_failure_of_every_kind(text: str, reason: str, tmp_path: Path) -> None:
@@ -205,16 +273,16 @@ def test_what_a_terminal_obeys_is_taken_out_of_replies() -> None:
 
 def test_a_key_is_sent_and_shown_nowhere_and_its_variable_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MY_KEY", "sk-very-secret-1")
-    monkeypatch.setenv("MY_OTHER", "hush-hush-2")
+    monkeypatch.setenv("MY_OTHER", "hush-hush-1002")
     keys = {"api_key_env": "MY_KEY", "headers_env": {"X-Api-Key": "MY_OTHER"}, "headers": {"X-Team": "blue"}}
-    with serve_chatbot(lambda got: Sends(status=401, body="sk-very-secret-1 and hush-hush-2 are wrong")) as server:
+    with serve_chatbot(lambda got: Sends(status=401, body="sk-very-secret-1 and hush-hush-1002 are wrong")) as server:
         said = failure_of(endpoint(server, keys=keys))
         assert "[key] and [key] are wrong" in said
-        server.answer = lambda got: Sends(body=json.dumps({"reply": "your key is hush-hush-2"}))
+        server.answer = lambda got: Sends(body=json.dumps({"reply": "your key is hush-hush-1002"}))
         assert text_of(http(server, **keys)) == "your key is [key]"
     for got in server.requests:
         sent = (got.headers["Authorization"], got.headers["X-Api-Key"], got.headers["X-Team"])
-        assert sent == ("Bearer sk-very-secret-1", "hush-hush-2", "blue")
+        assert sent == ("Bearer sk-very-secret-1", "hush-hush-1002", "blue")
     monkeypatch.delenv("MY_OTHER")
     with (
         serve_chatbot(lambda got: Sends()) as server,
@@ -224,15 +292,30 @@ def test_a_key_is_sent_and_shown_nowhere_and_its_variable_is_named(monkeypatch: 
     assert "secret" not in str(caught.value)
 
 
+@pytest.mark.parametrize("key", ["none", "test", "3", "EMPTY"])
+def test_a_key_that_is_a_word_is_left_in_replies_and_masked_in_errors(
+    key: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MY_WORD", key)
+    said = "You have none to test, take 3 breaths. EMPTY it."
+    keys = {"headers_env": {"X-Tenant": "MY_WORD"}}
+    with serve_chatbot(lambda got: Sends(body=completion(said))) as server:
+        assert text_of(endpoint(server, keys={**keys, "api_key_env": "MY_WORD"})) == said
+        server.answer = lambda got: Sends(body=json.dumps({"reply": said}))
+        assert text_of(http(server, **keys)) == said
+        server.answer = lambda got: Sends(status=401, body=f"{key} is wrong")
+        assert "[key] is wrong" in failure_of(http(server, **keys))
+
+
 def test_a_secret_key_of_the_request_is_sent_and_shown_nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("MY_TOKEN", "hush-hush-3")
+    monkeypatch.setenv("MY_TOKEN", "hush-hush-1003")
     keys = {"body_env": {"login.token": "MY_TOKEN", "top": "MY_TOKEN"}}
-    with serve_chatbot(lambda got: Sends(status=401, body="hush-hush-3 is wrong")) as server:
+    with serve_chatbot(lambda got: Sends(status=401, body="hush-hush-1003 is wrong")) as server:
         assert "[key] is wrong" in failure_of(endpoint(server, keys={**keys, "extra_body": {"login": {"user": "a"}}}))
-        server.answer = lambda got: Sends(body=json.dumps({"reply": "your key is hush-hush-3"}))
+        server.answer = lambda got: Sends(body=json.dumps({"reply": "your key is hush-hush-1003"}))
         assert text_of(http(server, body={"text": "{message}", "login": {"user": "a"}}, **keys)) == "your key is [key]"
     for got in server.requests:
-        assert got.body["login"] == {"user": "a", "token": "hush-hush-3"} and got.body["top"] == "hush-hush-3"
+        assert got.body["login"] == {"user": "a", "token": "hush-hush-1003"} and got.body["top"] == "hush-hush-1003"
     monkeypatch.delenv("MY_TOKEN")
     with pytest.raises(
         ConfigError, match=r"http\.body_env\.login\.token: the environment variable MY_TOKEN is not set"
@@ -367,6 +450,25 @@ def test_a_path_that_finds_no_text_says_what_the_answer_has(path: str, answer: s
 def test_an_answer_can_be_plain_text() -> None:
     with serve_chatbot(lambda got: Sends(body="there\n", headers={"Content-Type": "text/plain"})) as server:
         assert text_of(http(server, reply="")).strip() == "there"
+
+
+@pytest.mark.parametrize("charset", ["iso-8859-1", '"utf-16"', "utf-8", "UTF-8", "no-such-set"])
+def test_an_answer_is_read_in_the_character_set_that_it_names(charset: str) -> None:
+    name = charset.strip('"') if charset != "no-such-set" else "utf-8"
+    for text, reply in (("café", ""), ('{"reply": "café"}', "reply")):
+        sends = Sends(body=text.encode(name), headers={"Content-Type": f"text/plain; charset={charset}"})
+        with serve_chatbot(lambda got, sends=sends: sends) as server:
+            assert text_of(http(server, reply=reply)) == "café"
+
+
+@pytest.mark.parametrize("page", ["<center>502 Bad Gateway</center>", "<p>502 Bad Gateway", "<e>502 Bad Gateway</e>"])
+@pytest.mark.parametrize("kind", ["text/html; charset=utf-8", "application/xml"])
+def test_a_page_is_no_reply_in_plain_text_and_what_only_is_sent_as_one_is(page: str, kind: str) -> None:
+    with serve_chatbot(lambda got: Sends(body=page, headers={"Content-Type": kind})) as server:
+        assert re.search(r"a page \(.*expected plain text: 502 Bad Gateway", failure_of(http(server, reply="")))
+        for said in ("I hear you <3", "<think>he whines</think>I hear you"):
+            server.answer = lambda got, said=said: Sends(body=said, headers={"Content-Type": kind})
+            assert text_of(http(server, reply="")) == said
 
 
 def test_an_api_that_knows_the_session_and_no_turns_is_told_the_earlier_messages_first() -> None:

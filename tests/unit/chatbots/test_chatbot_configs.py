@@ -53,6 +53,13 @@ def test_folders_and_files_can_be_given_together(tmp_path: Path) -> None:
     assert [chatbot.name for chatbot in load_chatbots(one, folder)] == ["one", "first", "b"]
 
 
+def test_the_home_folder_may_be_written_as_a_tilde(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    write(tmp_path / "a.yaml", json.dumps({"system_prompt": "Be a."}))
+    assert [chatbot.name for chatbot in load_chatbots("~")] == ["a"]
+    assert [chatbot.name for chatbot in load_chatbots("~/a.yaml")] == ["a"]
+
+
 @pytest.mark.parametrize(
     ("text", "named"),
     [

@@ -117,13 +117,26 @@ def test_the_file_decides_about_the_streams_options() -> None:
         (events("[1, 2]"), "no chunk of a chat completion"),
         (events(chunk(content="I"), json.dumps({"error": {"message": "out of memory", "code": 500}})), "out of memory"),
         (events(chunk(reasoning_content="The user says hi"), chunk(finish="length"), END), "thoughts and no answer"),
-        (events(chunk(refusal="I cannot"), chunk(finish="stop"), END), "the model refuses: I cannot"),
+        (events(chunk(tool_calls=[{"index": 0}]), chunk(finish="tool_calls"), END), "a call of tools"),
         (events(json.dumps({"choices": [None, {"delta": None}, 3]}), json.dumps({"choices": 1}), END), "empty message"),
     ],
 )
 def test_a_stream_without_an_answer_is_a_failure_with_its_reason(body: str, reason: str) -> None:
     said, _ = asked(Sends(body=body, headers=STREAM))
     assert isinstance(said, ChatbotError) and reason in str(said), said
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        (chunk(refusal="I "), chunk(refusal="cannot"), chunk(finish="stop")),
+        (json.dumps({"choices": [{"message": {"content": "I cannot"}, "finish_reason": "stop"}]}),),
+        (chunk(content="I"), json.dumps({"choices": [{"message": {"content": "I cannot"}, "finish_reason": "stop"}]})),
+    ],
+)
+def test_refusals_in_parts_and_messages_that_are_sent_as_a_whole_are_read(data: tuple[str, ...]) -> None:
+    said, _ = asked(Sends(body=f": wait\n\n{events(*data, END)}", headers={"Content-Type": ""}))
+    assert isinstance(said, Utterance) and said.text == "I cannot", said
 
 
 @pytest.mark.parametrize(

@@ -80,6 +80,49 @@ def test_check_sends_a_chatbot_one_message_and_shows_its_answer_and_time(capsys,
     assert "there is no file" in refusal(capsys, "check", str(file), "--no-call")
 
 
+def test_check_of_a_chatbots_file_looks_at_its_own_model(tmp_path, capsys):
+    file = tmp_path / "bot.yaml"
+    file.write_text("system_prompt: Be kind.\nmodel: {path: /nonexistent/model}\n")
+    assert "chatbot bot: model.path: got '/nonexistent/model', which is no folder" in refusal(
+        capsys, "check", str(file)
+    )
+
+
+def test_check_knows_a_chatbots_file_by_a_mistyped_key(tmp_path, capsys):
+    file = tmp_path / "bot.yaml"
+    file.write_text("name: big\nsytem_prompt: Be kind.\n")
+    assert "unknown key sytem_prompt: did you mean system_prompt?" in refusal(capsys, "check", str(file))
+
+
+def test_check_says_what_it_took_a_file_for_that_may_be_either(tmp_path, capsys):
+    file = tmp_path / "big.yaml"
+    file.write_text("name: big\n")
+    assert main(["check", str(file)]) == 0
+    assert "if it is a chatbot's, add kind: model" in capsys.readouterr().out
+    assert main(["check", str(file), "-o", "kind=model"]) == 0
+    assert "the chatbot's file is sound" in capsys.readouterr().out
+    assert main(["check", write_config(tmp_path)]) == 0
+    assert "if it is a chatbot's" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("override", "named"),
+    [
+        ("evaluate.judge.modes=[overload, foo]", "evaluate.judge.modes: got 'foo', expected some of missed_risk"),
+        ("evaluate.pairs=[ab]", "evaluate.pairs: got 'ab', expected NAME:NAME"),
+        ("evaluate.pairs=['a: a', 'a:']", "evaluate.pairs: got 'a: a', expected NAME:NAME"),
+        ("evaluate.taxonomy=pyproject.toml", "pyproject.toml: "),
+    ],
+)
+def test_check_refuses_what_evaluate_would(tmp_path, capsys, override, named):
+    assert named in refusal(capsys, "check", write_config(tmp_path), "-o", override)
+
+
+def test_pairs_of_names_with_colons_pass_check(tmp_path):
+    pairs = "evaluate.pairs=['model:large:small', 'a:b']"
+    assert main(["check", write_config(tmp_path), "-o", pairs]) == 0
+
+
 @pytest.mark.parametrize("command", ["check", "train"])
 def test_missing_files_are_named_and_leave_nothing_behind(tmp_path, capsys, command):
     assert "no-such.yaml" in refusal(capsys, command, str(tmp_path / "no-such.yaml"))
@@ -162,6 +205,25 @@ def test_other_weights_on_resume_are_refused(tmp_path, tiny_model):
     with pytest.raises(ConfigError, match=r"started on other weights of .*--allow-changed model"):
         check_unchanged(run, config, corpus, tiny_model, allow_changed=[])
     check_unchanged(run, config, corpus, tiny_model, allow_changed=["model"])
+
+
+def test_other_code_of_the_chatbot_on_resume_is_refused(tmp_path, tiny_model):
+    (tmp_path / "helper.py").write_text('SAID = "Hm."')
+    (tmp_path / "bot.py").write_text("from helper import SAID\n\n\ndef reply(messages):\n    return SAID\n")
+    chatbot = {"kind": "python", "function": f"{tmp_path}/bot.py:reply"}
+    values = {"name": "r", "output_dir": str(tmp_path), "model": {"path": str(tiny_model)}, "chatbot": chatbot}
+    config = parse_config(values)
+    corpus = load_corpus(config.corpus)
+    run = RunDir(config.run_path)
+    written = plain_values(manifest(config, corpus, tiny_model))
+    run.write_json("manifest.json", written)
+    check_unchanged(run, config, corpus, tiny_model, allow_changed=[])
+    (tmp_path / "helper.py").write_text('SAID = "Mhm."')
+    with pytest.raises(ConfigError, match=r"with other code of .*bot\.py:reply.*--allow-changed chatbot"):
+        check_unchanged(run, config, corpus, tiny_model, allow_changed=[])
+    check_unchanged(run, config, corpus, tiny_model, allow_changed=["chatbot"])
+    run.write_json("manifest.json", {key: value for key, value in written.items() if key != "code_sha256"})
+    check_unchanged(run, config, corpus, tiny_model, allow_changed=[])
 
 
 def run_of_two_stages(tmp_path) -> RunDir:

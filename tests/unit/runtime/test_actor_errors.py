@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import stat
 from pathlib import Path
 
 import pytest
 from ray.exceptions import ActorDiedError, OutOfMemoryError, RayTaskError
 
 from advsim.errors import ConfigError, EngineDiedError, EngineError
-from advsim.runtime.actors import failure_of, is_death, last_error_in, reason_of
+from advsim.runtime.actors import failure_of, is_death, last_error_in, open_log, reason_of
 
 VLLM_LOG = """\
 (EngineCore pid=7) INFO 11-28 09:00:00 [core.py:105] Initializing a V1 LLM engine
@@ -74,3 +76,14 @@ def test_an_error_of_a_constructor_keeps_its_type_and_exit_code() -> None:
 )
 def test_a_reason_is_one_line(error: Exception, reason: str) -> None:
     assert reason in reason_of(error) and "\n" not in reason_of(error)
+
+
+def test_logs_are_for_their_owner_alone(tmp_path: Path) -> None:
+    before = os.umask(0o022)
+    try:
+        os.close(open_log(tmp_path / "logs" / "chatbot-0.log"))
+        failure_of(ValueError("what a person wrote"), "chatbot-0", log_dir=str(tmp_path / "logs"))
+    finally:
+        os.umask(before)
+    modes = {stat.S_IMODE(path.stat().st_mode) for path in (tmp_path / "logs").iterdir()}
+    assert modes == {0o600} and stat.S_IMODE((tmp_path / "logs").stat().st_mode) == 0o700

@@ -120,6 +120,74 @@ def test_the_file_of_a_chatbots_code_travels(tmp_path: Path, monkeypatch: pytest
         submit._shipped(parse_config({"chatbot": {"kind": "python", "function": "gone.py:reply"}}), job)
 
 
+LINES = ({"name": "a", "lines": ["x"]},)
+
+
+def python_bots(job: Path, *functions: str) -> list[str]:
+    """Where the code of a sweep's chatbots lies in its job."""
+    job.mkdir(exist_ok=True)
+    bots = [ChatbotConfig(name=f"b{i}", kind="python", function=text) for i, text in enumerate(functions)]
+    submit._shipped_sweep(
+        SweepConfig(chatbots=("x",), scenarios="people.yaml", simulators=LINES, output="out"), bots, None, job
+    )
+    read = {bot.name: bot.function for path in (job / "chatbots").glob("*.yaml") for bot in load_chatbots(path)}
+    return [str(read[bot.name]).rpartition(":")[0] for bot in bots]
+
+
+def test_code_files_of_one_name_and_the_helpers_beside_them_travel_apart(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "people.yaml").write_text("x")
+    elsewhere = tmp_path / "elsewhere"
+    for folder in (elsewhere / "v1", elsewhere / "v2", tmp_path / "here"):
+        (folder / "words").mkdir(parents=True)
+        (folder / "bot.py").write_text("from words import said\ndef reply(messages): return said.WORD")
+        (folder / "words" / "__init__.py").write_text("")
+        (folder / "words" / "said.py").write_text(f"WORD = {folder.name!r}")
+        (folder / "notes.py").write_text("'nobody imports this'")
+    functions = [f"{elsewhere}/v1/bot.py:reply", f"{elsewhere}/v2/bot.py:reply", "here/bot.py:reply"]
+    first, second, third = python_bots(tmp_path / "job", *functions, functions[0])[:3]
+    assert (first, third) == ("chatbot/function/bot.py", "here/bot.py") and first != second
+    for place, word in ((first, "v1"), (second, "v2"), (third, "here")):
+        file = tmp_path / "job" / place
+        assert (file.parent / "words" / "said.py").read_text() == f"WORD = {word!r}"
+        assert (file.parent / "words" / "__init__.py").is_file() and not (file.parent / "notes.py").exists()
+    assert python_bots(tmp_path / "again", *functions) == [first, second, third]
+    (tmp_path / "link.py").symlink_to(elsewhere / "v2" / "bot.py")
+    assert python_bots(tmp_path / "linked", "link.py:reply") == ["link.py"]
+    assert {path.name for path in (tmp_path / "linked").rglob("*.py")} == {"link.py", "__init__.py", "said.py"}
+
+
+def test_a_package_that_is_not_installed_travels_with_what_it_imports(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "people.yaml").write_text("x")
+    (tmp_path / "mine").mkdir()
+    for name, text in {"__init__": "", "bot": "from .lines import A\nimport plain", "lines": "A = 1"}.items():
+        (tmp_path / "mine" / f"{name}.py").write_text(text)
+    (tmp_path / "plain.py").write_text("")
+    assert python_bots(tmp_path / "job", "mine.bot:reply") == ["mine.bot"]
+    there = {path.relative_to(tmp_path / "job").as_posix() for path in (tmp_path / "job").rglob("*.py")}
+    assert there == {"mine/__init__.py", "mine/bot.py", "mine/lines.py", "plain.py"}
+
+
+def test_scenarios_in_a_folder_called_chatbots_are_no_chatbots_of_the_job(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "chatbots").mkdir()
+    (tmp_path / "chatbots" / "people.yaml").write_text("- id: a")
+    job = tmp_path / "job"
+    job.mkdir()
+    settings = SweepConfig(chatbots=("x",), scenarios="chatbots/people.yaml", simulators=LINES, output="out")
+    shipped = submit._shipped_sweep(settings, [ChatbotConfig(name="../people")], None, job)
+    assert (job / str(shipped.scenarios)).read_text() == "- id: a"
+    assert [chatbot.name for chatbot in load_chatbots(job / "chatbots")] == ["../people"]
+    assert {path.parent.name for path in job.rglob("*.yaml")} == {"chatbots", "scenarios"}
+
+
 def test_a_folder_that_is_too_large_is_refused_by_what_is_in_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

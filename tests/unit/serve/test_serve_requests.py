@@ -83,6 +83,24 @@ def test_parts_of_text_are_joined_and_blanks_at_the_ends_are_left_out() -> None:
     assert chat({"role": "assistant", "content": parts}).turns[0].text == "Hello.\nAnd?"
 
 
+def test_the_person_reads_no_thought_of_the_chatbot() -> None:
+    thinks = {"role": "assistant", "content": "<think>He may be at risk.</think>How are you?"}
+    turns = chat(GREETING, thinks, {"role": "user", "content": "tired, <think> or so"}, thinks).turns
+    assert turns[0] == Turn(
+        speaker=Speaker.CHATBOT, text="What brings you here?\nHow are you?", thought="He may be at risk."
+    )
+    assert [turn.text for turn in turns[1:]] == ["tired, <think> or so", "How are you?"]
+
+
+@pytest.mark.parametrize("content", ["<think>never ends", "<think>a</think>", "\x1b[2J"])
+def test_a_message_without_a_word_to_the_person_is_refused_as_empty(content: str) -> None:
+    assert refusal({"role": "assistant", "content": content}).code == "empty_message"
+
+
+def test_what_a_terminal_obeys_is_taken_out_of_messages() -> None:
+    assert chat({"role": "assistant", "content": "\x1b[31mred\x1b[0m\x00\r\nline"}).turns[0].text == "red\nline"
+
+
 def test_system_messages_before_the_dialogue_are_the_persons_context() -> None:
     got = chat(
         {"role": "system", "content": "You lost your job."}, {"role": "developer", "content": "You are 30."}, GREETING

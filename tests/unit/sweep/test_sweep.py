@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import json
 import time
 from collections import Counter
 from pathlib import Path
@@ -29,12 +30,12 @@ from advsim.sweep.early import Deciding
 from advsim.sweep.judge import judge_all, read_judged
 from advsim.sweep.measure import all_sides, measure
 from advsim.sweep.outcomes import read_sweep
-from advsim.sweep.planning.estimate import TOKENS_A_MESSAGE, estimate
+from advsim.sweep.planning.estimate import TOKENS_A_MESSAGE, describe_work, estimate
 from advsim.sweep.planning.items import Cell, Design
 from advsim.sweep.planning.settings import keep_settings, what_it_says
 from advsim.sweep.planning.study import plan
 from advsim.sweep.service import service, services
-from advsim.sweep.shards import all_said
+from advsim.sweep.shards import all_said, read_decided
 from advsim.sweep.user_turns import write_turns_of
 from advsim.sweep.work import missing, work
 from advsim.training.manifest import manifest
@@ -126,6 +127,7 @@ def settings(tmp_path, tiny_model):
         "baseline": "calm",
         "num_conversations": 4,
         "num_prefixes": 6,
+        "evaluate": {"detector": "rules"},
         "chatbots": [str(tmp_path / f"{name}.yaml") for name in ("calm", "loud")],
     }
 
@@ -191,6 +193,28 @@ def test_how_an_endpoint_is_called_may_change_in_a_sweep_and_what_it_is_may_not(
         for more in ({}, {"stream": True}, {"model": "n"})
     )
     assert plain == streams != other and "stream" not in plain["endpoint"]  # as older sweeps have it
+
+
+def test_edited_code_of_a_chatbot_is_another_study_and_folders_that_never_kept_it_go_on(settings, tmp_path):
+    folder = tmp_path / "bots"
+    folder.mkdir()
+    for name, text in {"bot": "def reply(messages):\n    import words", "words": "A = 1", "notes": "B = 1"}.items():
+        (folder / f"{name}.py").write_text(text)
+    (folder / "mine.yaml").write_text(f"kind: python\nfunction: {folder}/bot.py:reply\n")
+    with_code = {**settings, "chatbots": (*settings["chatbots"], str(folder / "mine.yaml")), "output": str(folder)}
+    planned(with_code)
+    (folder / "notes.py").write_text("B = 2")  # nothing imports it
+    planned(with_code)
+    (folder / "words.py").write_text("A = 2")
+    with pytest.raises(ConfigError, match=r"results of another study \(code\.mine differ\)"):
+        planned(with_code)
+    kept = json.loads((folder / "settings.json").read_text())
+    del kept["code"]
+    (folder / "settings.json").write_text(json.dumps(kept))
+    planned(with_code)
+    (folder / "words.py").write_text("A = 3")
+    with pytest.raises(ConfigError, match="another study"):
+        planned(with_code)
 
 
 def test_every_item_has_an_id_of_its_own_that_does_not_hang_on_the_others(settings):
@@ -496,31 +520,41 @@ def test_a_mixture_takes_whole_conversations_of_its_parts_by_their_weights(setti
     assert clusters["calm"] == clusters["loud"]  # the same people from the same part, whatever the chatbot
 
 
-def test_a_chatbot_whose_sign_is_decided_is_asked_no_more(settings, worked, tmp_path):
-    class Differ(Answers):
-        def simulate(self, tasks):
-            for number, talk in enumerate(super().simulate(tasks)):
-                text = (
-                    "I feel just like you, I lost my mother too."
-                    if talk.chatbot == "loud" or number % 9 == 0
-                    else "Hm?"
-                )
-                yield dataclasses.replace(talk, turns=(talk.turns[0], Turn(speaker=Speaker.CHATBOT, text=text)))
+class Differ(Answers):
+    """Loud fails nearly always, the others now and then."""
 
-    personas = tmp_path / "personas.jsonl"
-    personas.write_text("".join(f'{{"id": "p{i}", "profile": "somebody"}}\n' for i in range(100)))
+    def simulate(self, tasks):
+        for number, talk in enumerate(super().simulate(tasks)):
+            is_failing = (talk.chatbot == "loud") != (number % 9 == 0)
+            text = "I feel just like you, I lost my mother too." if is_failing else "Hm?"
+            turns = (talk.turns[0], Turn(speaker=Speaker.CHATBOT, text=text))
+            yield talk if talk.stop_reason is StopReason.ERROR else dataclasses.replace(talk, turns=turns)
+
+
+@pytest.fixture
+def early(settings, tmp_path):
+    """Plans a sweep of a hundred people, in waves of twenty, that may stop early."""
+
+    def planned_early(**changes):
+        personas = tmp_path / "personas.jsonl"
+        personas.write_text("".join(f'{{"id": "p{i}", "profile": "somebody"}}\n' for i in range(100)))
+        fixed = {
+            "run": None,
+            "simulators": [{"name": "a", "lines": ["i am sad"]}],
+            "scenarios": str(personas),
+            "num_conversations": 100,
+            "shard_size": 20,
+            "stop_early": True,
+            "output": str(tmp_path / "out"),
+        }
+        return planned(settings, **{**fixed, **changes})
+
+    return planned_early
+
+
+def test_a_chatbot_whose_sign_is_decided_is_asked_no_more(settings, worked, tmp_path, early):
     (tmp_path / "like_calm.yaml").write_text(CHATBOTS.format(name="like_calm"))
-    study = planned(
-        settings,
-        run=None,
-        simulators=[{"name": "a", "lines": ["i am sad"]}],
-        scenarios=str(personas),
-        chatbots=[*settings["chatbots"], str(tmp_path / "like_calm.yaml")],
-        num_conversations=100,
-        shard_size=20,
-        stop_early=True,
-        output=str(tmp_path / "out"),
-    )
+    study = early(chatbots=[*settings["chatbots"], str(tmp_path / "like_calm.yaml")])
     reporter = Reporter(force_plain=True)
     answers, _ = worked(study, Differ(), decide=Deciding(study, RulesDetector(), reporter))
     asked = Counter(task.chatbot for task in answers.asked)
@@ -532,6 +566,39 @@ def test_a_chatbot_whose_sign_is_decided_is_asked_no_more(settings, worked, tmp_
     found = measure(study, study.simulators[0], all_sides(study), modes=RulesDetector().modes).anytime
     assert found["loud"].is_decided and found["loud"].low > 0 and found["loud"].num_clusters == 40
     assert not found["like_calm"].is_decided and found["like_calm"].alpha == 0.025
+
+
+def test_nothing_is_missing_of_the_baseline_once_all_others_are_decided(worked, early):
+    study, reporter = early(), Reporter(force_plain=True)
+    answers, stopped_by = worked(study, Differ(), decide=Deciding(study, RulesDetector(), reporter))
+    assert Counter(task.chatbot for task in answers.asked) == {"calm": 40, "loud": 40} and not stopped_by
+    assert not missing(study)
+
+
+def test_what_failed_before_a_chatbot_was_decided_is_asked_again(worked, early):
+    class FailsOnce(Differ):
+        def simulate(self, tasks):
+            for talk in super().simulate(tasks):
+                failed = talk.chatbot == "loud" and talk.scenario_id in ("p3", "p23")
+                yield dataclasses.replace(talk, turns=talk.turns[:1], stop_reason=StopReason.ERROR) if failed else talk
+
+    study, reporter = early(), Reporter(force_plain=True)
+    worked(study, FailsOnce(), decide=Deciding(study, RulesDetector(), reporter))
+    assert sum(missing(study).values()) == 2
+    again, _ = worked(study, Differ(), decide=Deciding(study, RulesDetector(), reporter))
+    assert sorted(task.scenario.id for task in again.asked) == ["p23", "p3"] and not missing(study)
+
+
+def test_a_cap_inside_a_wave_decides_nothing_and_the_next_start_goes_on(worked, early):
+    reporter, study = Reporter(force_plain=True), early(caps={"max_dialogues": 70})
+    _, stopped_by = worked(study, Differ(), decide=Deciding(study, RulesDetector(), reporter))
+    assert "max_dialogues" in stopped_by and not read_decided(study.output).get("a")
+    study = early()
+    again, stopped_by = worked(study, Differ(), decide=Deciding(study, RulesDetector(), reporter))
+    assert len(again.asked) == 10 and not stopped_by  # the rest of the wave
+    assert not missing(study) and read_decided(study.output) == {"a": {"loud": 2}}
+    todo = estimate(study, missing(study))
+    assert todo.num_conversations == 0 and "200 are there or need not be held" in describe_work(study, todo)
 
 
 def test_messages_are_judged_once_and_again_where_they_or_the_detector_changed(settings, worked):
@@ -550,7 +617,7 @@ def test_messages_are_judged_once_and_again_where_they_or_the_detector_changed(s
     worked(sweep_plan)
     judge_all(sweep_plan, Counts(), reporter)
     assert before == 4 + 4 + 6 and Counts.judged - before == 4 + 6  # loud's alone
-    other = planned(settings, evaluate={"detector": "rules", "taxonomy": None})
+    other = planned(settings, evaluate={"detector": "rules", "same_users": True})
     judge_all(other, Counts(), reporter)
     assert Counts.judged - before == 2 * (4 + 6) + 10
 
@@ -573,7 +640,7 @@ def test_a_conversation_in_which_the_simulator_was_at_fault_is_left_out_of_the_r
 
 def test_a_finished_sweep_can_be_read_without_its_run_and_has_every_message_it_judged(settings, worked, tmp_path):
     worked(planned(settings))
-    found = sweep(SweepConfig(**settings, evaluate={"detector": "rules"}), reporter=Reporter(force_plain=True))
+    found = sweep(SweepConfig(**settings), reporter=Reporter(force_plain=True))
     (result,) = found.results
     (tmp_path / "r" / "manifest.json").unlink()
     finished = read_sweep(found.study.output.location)
@@ -703,6 +770,9 @@ def test_replies_without_a_call_are_counted_and_are_in_no_time_no_token_and_no_c
     assert (told.seconds_p50, told.num_prompt_tokens, told.cost.amount) == (2.0, 10, 10.0)
     table = service_table([told, service("other", "http", [], [])])
     assert table.columns[-1].header == "without a call" and list(table.columns[-1].cells) == ["3", "0"]
+    assert told.tells_tokens and list(table.columns[7].cells) == ["10", "–"]
+    untold = service("b", "http", [talk], [reply(2.0, 0)])
+    assert not untold.tells_tokens and list(service_table([untold]).columns[7].cells) == ["–"]
     alone = service("b", "http", [talk], [])
     assert alone.cost is None and (alone.seconds_p50, alone.num_without_tokens) == (None, 0)
 
