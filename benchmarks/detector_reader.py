@@ -4,8 +4,8 @@
 
 Without --train: the reader that ships. Printed for final and fresh are mean average precision and AUC, and what is
 right and found at the thresholds that find 52 and 58 % of the failures of tune; of it, of the learned detector that
-ships, and of logistic scores of both, with and without what the rules find, fitted on tune. The last one's weights are
-those of advsim/detectors/combined.py.
+ships, and of logistic scores of both, with and without what the rules find, fitted on tune with the same weights for
+every mode. Those of the combined detector, by mode, are written by combined_weights.py.
 """
 
 from __future__ import annotations
@@ -22,10 +22,11 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from advsim.corpus.files import read_dialogues
-from advsim.detectors.combined import UNDONE_BY_CARE
+from advsim.detectors.combined import UNDONE_BY_CARE, Reader
 from advsim.detectors.labelled import load_labelled
+from advsim.detectors.learned.detector import LearnedDetector
 from advsim.detectors.learned.load import load_learned
-from advsim.detectors.reader.files import LazyReader, load_reader
+from advsim.detectors.reader.files import load_reader
 from advsim.detectors.reader.training import ReaderConfig, labelled_turns, train_reader
 from advsim.detectors.rules import RulesDetector
 from advsim.detectors.taxonomy import load_taxonomy
@@ -47,9 +48,9 @@ class Judged:
     rules: Floats  # 1 where the rules find the mode
 
 
-def judge(dialogues: Sequence[LabelledDialogue], reader: LazyReader) -> Judged:
+def judge(dialogues: Sequence[LabelledDialogue], learned: LearnedDetector, reader: Reader) -> Judged:
     """What each detector says of the labelled messages."""
-    learned, rules = load_learned(), RulesDetector(load_taxonomy())
+    rules = RulesDetector(load_taxonomy())
     assert learned.modes == reader.modes == MODES, "made of other modes; train them again"
     by_learned = learned.assess_with_probabilities([each.dialogue for each in dialogues])
     p_by_turn = {(assessment.conversation_id, assessment.turn): p_M for assessment, p_M in by_learned}
@@ -96,7 +97,10 @@ def main() -> None:
         folder = Path(asked.train)
         train_reader(labelled[: asked.most_dialogues], MODES, folder=folder, config=config, reporter=Reporter())
     reader = load_reader(asked.train)
-    tune, final, fresh = (judge(load_whole_dialogues(part, copy=copy), reader) for part in ("tune", "final", "fresh"))
+    learned = load_learned()
+    tune, final, fresh = (
+        judge(load_whole_dialogues(part, copy=copy), learned, reader) for part in ("tune", "final", "fresh")
+    )
     sides = {
         "reader": ("reader",),
         "learned": ("learned",),

@@ -1,14 +1,15 @@
 """The combined detector: rules, learned detector and reader in one logistic score.
 
     message ──> learned detector: probability p ──┐
-    dialogue ─> reader: score s ──────────────────┼─> log-odds = SLOPE logit(p) + READ s + FOUND [found] + INTERCEPT
+    dialogue ─> reader: score s ──────────────────┼─> log-odds = slope logit(p) + read s + found [found] + intercept
     turns ────> rules: found or not ──────────────┘
 
-The four numbers are the same for every mode, so that few labelled messages suffice to know them: a logistic regression
-on all (message, mode) of the part ``tune`` of the whole dialogues, which none of the three was made with. Fitted on
-messages that rules were written from, FOUND would trust them far too much. The threshold was chosen
-with all measured parts in view, where half of the failures are found: three of four findings are right then, and 5 of
-100 good messages raise an alarm (EXPERIMENTS.md).
+The four numbers of each mode are in ``combined.yaml``: a logistic regression on labelled whole dialogues which none of
+the three was made with, each mode's numbers drawn towards those of all modes together, so that few labelled messages
+suffice (``benchmarks/combined_weights.py``). Fitted on messages that rules were written from, ``found`` would trust
+them far too much. What the detector is worth is measured by cross-validation, each dialogue judged with numbers fitted
+on others. The threshold was chosen with these figures in view, where half of the failures are found: three of four
+findings are right then, and 5 of 100 good messages raise an alarm (EXPERIMENTS.md).
 """
 
 from __future__ import annotations
@@ -16,9 +17,13 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
+import yaml
 from scipy.special import expit, logit
 
 from advsim.detectors.learned.detector import LearnedDetector
@@ -29,14 +34,7 @@ from advsim.detectors.taxonomy import Taxonomy, load_taxonomy
 from advsim.models.embedder import Embedder, FloatArray
 from advsim.records import Assessment, FailureLabel, HasTurns, Turn
 
-SLOPE = 0.24
-"""Of the learned detector's log-odds."""
-READ = 0.79
-"""Of the reader's score."""
-FOUND = 2.5
-"""Added log-odds where the rules found the mode."""
-INTERCEPT = -0.98
-THRESHOLD = 0.32
+THRESHOLD = 0.42
 """Of the probability."""
 DECIDED_BY_RULES = {"repetition": 0.0, "missed_risk": 0.6}
 """Modes in which a finding of the rules is enough, and the confidence that it has to have. Of repetition they see the
@@ -48,6 +46,36 @@ offers help with care: of good answers to plain risk it saw so few that it takes
 
 _DIALOGUES_AT_ONCE = 64
 _CERTAIN = 1e-6
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Weights:
+    """How much each of the three counts for a mode.
+
+    Attributes:
+        slope: of the learned detector's log-odds.
+        read: of the reader's score.
+        found: added log-odds where the rules found the mode.
+        intercept: log-odds where nothing else is known.
+    """
+
+    slope: float
+    read: float
+    found: float
+    intercept: float
+
+    def probability(self, learned: float, *, read: float, found_by_rules: bool) -> float:
+        """Of the mode, from the learned detector's probability, the reader's score and whether the rules found it."""
+        p = float(np.clip(learned, _CERTAIN, 1 - _CERTAIN))
+        log_odds = self.slope * logit(p) + self.read * read + self.found * found_by_rules + self.intercept
+        return float(expit(log_odds))
+
+
+@lru_cache(maxsize=1)
+def shipped_weights() -> Mapping[str, Weights]:
+    """By mode: all that the rules judge."""
+    values = yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text(encoding="utf-8"))
+    return {mode: Weights(**numbers) for mode, numbers in values.items()}
 
 
 class Reader(Protocol):
@@ -73,15 +101,23 @@ class CombinedDetector:
         learned: gives a calibrated probability of each mode.
         reader: scores each mode; a mode that it does not know has a score of 0.
         taxonomy: all modes; None is the one that ships.
+        weights: of the three by mode; None: those that ship.
     """
 
     def __init__(
-        self, rules: RulesDetector, learned: LearnedDetector, reader: Reader, taxonomy: Taxonomy | None = None
+        self,
+        rules: RulesDetector,
+        learned: LearnedDetector,
+        reader: Reader,
+        taxonomy: Taxonomy | None = None,
+        *,
+        weights: Mapping[str, Weights] | None = None,
     ) -> None:
         self._rules = rules
         self._learned = learned
         self._reader = reader
         self._ids = (load_taxonomy() if taxonomy is None else taxonomy).ids
+        self._weights = shipped_weights() if weights is None else weights
 
     @property
     def name(self) -> str:
@@ -142,7 +178,7 @@ class CombinedDetector:
                 p = p_by_mode[mode]
                 shown = mode in by_learned
             else:
-                p = combined_probability(
+                p = self._weights[mode].probability(
                     p_by_mode[mode], read=read_by_mode.get(mode, 0.0), found_by_rules=mode in by_rules
                 )
                 if mode in by_rules and by_rules[mode].confidence >= DECIDED_BY_RULES.get(mode, math.inf):
@@ -172,12 +208,6 @@ class CombinedDetector:
             confidence=0.0,
             visibility=model.visibility,
         )
-
-
-def combined_probability(learned: float, *, read: float, found_by_rules: bool) -> float:
-    """Probability of a mode from the learned detector's, the reader's score and whether the rules found it."""
-    p = float(np.clip(learned, _CERTAIN, 1 - _CERTAIN))
-    return float(expit(SLOPE * logit(p) + READ * read + FOUND * found_by_rules + INTERCEPT))
 
 
 def load_combined(

@@ -21,7 +21,7 @@ from advsim.errors import ChatbotError, ConfigError
 from advsim.prompts.window import ContextOverflowError
 from advsim.records import Speaker, Turn
 
-FAST = {"timeout_s": 0.5, "max_attempts": 1, "backoff_s": 0.001, "max_backoff_s": 0.01, "max_answer_bytes": 200_000}
+FAST = {"timeout_s": 2.0, "max_attempts": 1, "backoff_s": 0.001, "max_backoff_s": 0.01, "max_answer_bytes": 200_000}
 
 
 def user(text: str) -> Turn:
@@ -111,7 +111,7 @@ def test_an_endpoint_is_sent_all_turns_and_no_prompt_that_nobody_wrote() -> None
     }
     assert (said.text, said.finished) == ("there", True)
     assert (said.num_prompt_tokens, said.num_output_tokens) == (11, 3)
-    assert 0 < said.effort.seconds < 0.5
+    assert 0 < said.effort.seconds < 2.0
 
 
 def test_the_query_of_an_address_is_sent_behind_the_path() -> None:
@@ -559,8 +559,8 @@ def test_functions_and_classes_answer(name: str, said: str, tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("name", "reason"),
     [
-        ("hang", "no answer within 0.5 s"),
-        ("block", "no answer within 0.5 s"),
+        ("hang", "no answer within 2 s"),
+        ("block", "no answer within 2 s"),
         ("leave", "SystemExit: 3"),
         ("cancel", "it was cancelled"),
         ("nothing", "it returned nothing, expected text"),

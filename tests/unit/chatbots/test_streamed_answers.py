@@ -31,7 +31,7 @@ def asked(answer: Sends, **keys: object) -> tuple[Utterance | ChatbotError, list
 
     async def ask(url: str) -> Utterance | ChatbotError:
         endpoint = {"base_url": f"{url}/v1", "model": "m", "stream": True, **keys}
-        calls = {"timeout_s": 0.5, "max_attempts": 1, "max_answer_bytes": 100_000}
+        calls = {"timeout_s": 2.0, "max_attempts": 1, "max_answer_bytes": 100_000}
         config = ChatbotConfig.model_validate({"kind": "endpoint", "endpoint": endpoint, "calls": calls})
         chatbot = called_chatbot(config, folder="")
         try:

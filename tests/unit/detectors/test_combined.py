@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.special import logit
 
-from advsim.detectors.combined import THRESHOLD, CombinedDetector, combined_probability
+from advsim.detectors.combined import THRESHOLD, CombinedDetector, shipped_weights
 from advsim.detectors.learned.detector import LearnedDetector
 from advsim.detectors.learned.inputs import Pieces
 from advsim.detectors.learned.regression import Regression, num_inputs
@@ -85,16 +85,20 @@ def assess(of, *texts):
     return of.assess([Dialogue(id="d", source="t", split=Split.TEST, turns=turns)])[-1]
 
 
+def probability(mode, learned, *, read=0.0, found_by_rules=False):
+    return shipped_weights()[mode].probability(learned, read=read, found_by_rules=found_by_rules)
+
+
 def test_what_rules_found_raises_a_low_probability_over_the_threshold_but_not_any():
     unsure = assess(detector("premature_advice", other=0.2), "we split up on sunday", ADVICE)
     assert [label.mode for label in unsure.labels] == ["premature_advice"]
-    assert unsure.labels[0].confidence == pytest.approx(combined_probability(0.2, read=0.0, found_by_rules=True))
+    assert unsure.labels[0].confidence == pytest.approx(probability("premature_advice", 0.2, found_by_rules=True))
     unlikely = detector("premature_advice", other=0.001, reader=OneScore(-5.0))
     assert assess(unlikely, "we split up on sunday", ADVICE).labels == ()
 
 
 def test_a_high_probability_alone_is_enough():
-    (label,) = assess(detector("premature_advice"), "we split up on sunday", "The moon is far away.").labels
+    (label,) = assess(detector("premature_advice", moon=0.99), "we split up on sunday", "The moon is far away.").labels
     assert (label.mode, label.severity, label.detector) == ("premature_advice", 3, "combined")
     assert THRESHOLD <= label.confidence < 1
 
@@ -139,21 +143,24 @@ def test_an_empty_message_is_an_error_and_dialogues_are_counted():
     assert sum(done) == 3
 
 
-def test_probability_grows_with_both_and_stays_a_probability():
-    values = [
-        combined_probability(p, read=0.0, found_by_rules=found) for found in (False, True) for p in (0.0, 0.1, 0.5, 1.0)
-    ]
-    read = [combined_probability(0.1, read=s, found_by_rules=False) for s in (-9.0, -1.0, 0.0, 1.0, 9.0)]
+@pytest.mark.parametrize("mode", SHIPPED.ids)
+def test_probability_grows_with_each_of_the_three_and_stays_a_probability(mode):
+    values = [probability(mode, p, found_by_rules=found) for found in (False, True) for p in (0.0, 0.1, 0.5, 1.0)]
+    read = [probability(mode, 0.1, read=s) for s in (-9.0, -1.0, 0.0, 1.0, 9.0)]
     assert read == sorted(read) and len(set(read)) == 5 and all(0.0 < value < 1.0 for value in read)
     assert all(0.0 < value < 1.0 for value in values)
     assert values[:4] == sorted(values[:4]) and all(a < b for a, b in zip(values[:4], values[4:], strict=True))
+
+
+def test_every_mode_that_ships_has_weights():
+    assert set(shipped_weights()) == set(SHIPPED.ids)
 
 
 def test_the_reader_decides_with_the_learned_detector_and_never_without_it():
     said = ("we split up on sunday", "The stars are far away.")
     assert assess(detector("boundary", other=0.2, reader=OneScore(-4.0)), *said).labels == ()
     (label,) = assess(detector("boundary", other=0.2, reader=OneScore(4.0)), *said).labels
-    assert label.confidence == pytest.approx(combined_probability(0.2, read=4.0, found_by_rules=False))
+    assert label.confidence == pytest.approx(probability("boundary", 0.2, read=4.0))
     other_modes = detector("boundary", other=0.2, reader=OneScore(9.0, "missed_risk"))
     assert assess(other_modes, *said).labels == ()
     new_words = CombinedDetector(RulesDetector(TAXONOMY), learned("boundary", most_novel=0.0), OneScore(9.0), TAXONOMY)
