@@ -76,7 +76,7 @@ class Turn:
         labels: of the corpus.
         token_ids: the sampled tokens of a simulated user turn, without end-of-turn token.
         thought: what a reasoning chatbot wrote before it spoke; nobody reads it and it is not judged.
-        is_cut: the text was cut at the speaker's token limit.
+        is_cut: the text was cut, at the speaker's token limit or by an endpoint's filter.
         effort: what it took; of chatbot turns that were made here. Turns that say the same are equal whatever it was.
     """
 

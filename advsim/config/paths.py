@@ -17,7 +17,7 @@ from advsim.errors import ConfigError
 
 STORAGE = ("file", "s3", "gs", "gcs", "hdfs", "abfs", "abfss")
 """Schemes of a run folder's storage."""
-_SIGNATURES = ("sig", "signature", "code", "hmac")
+_SIGNATURES = ("sig", "signature", "code", "hmac", "pw", "pwd", "pass")
 """Names of secrets in the query of an address."""
 
 
@@ -210,10 +210,15 @@ def check_web_address(address: str, *, key: str, form: str, allow_http: bool, al
         )
 
 
+def _has_long_word(text: str) -> bool:
+    return any(map(can_be_secret, re.findall(r"\w+", text)))
+
+
 def _secret_in(path: str, query: str) -> str:
     """What of a web address can be a secret, without the secret; empty: nothing."""
     for name, value in parse_qsl(query, keep_blank_values=True):
-        words = re.findall(r"\w+", value)
-        if names_secret(name) or name.lower() in _SIGNATURES or looks_secret(value) or any(map(can_be_secret, words)):
-            return f"in its query {name}, which can be a secret"
+        if looks_secret(name) or _has_long_word(name):
+            return "in its query a name that can be a secret"
+        if names_secret(name) or name.lower() in _SIGNATURES or looks_secret(value) or _has_long_word(value):
+            return f"in its query {name}, which can be a secret (by its name, or as its value has a long word)"
     return "in its path what looks like a key" if any(map(looks_secret, unquote(path).split("/"))) else ""

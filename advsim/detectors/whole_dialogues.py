@@ -22,8 +22,9 @@ from advsim.records import Dialogue, Split, Turn, chatbot_turns
 
 WholePart = Literal["train", "build", "tune", "final", "fresh", "pairs"]
 """``train``, ``build``: to make rules and train; ``tune``: to choose between them; ``final``: to measure, looked at
-seldom; ``fresh``: later dialogues that nothing was trained with; ``pairs``: short dialogues, two or three that end on
-the same reply, which fails by what was said before in one and not in another; nothing was trained with them either.
+seldom; ``fresh``: later dialogues that no rules, encoder or language model were made with; ``pairs``: short dialogues,
+two or three that end on the same reply, which fails by what was said before in one and not in another; nothing was made
+with them either. How much each member of ``combined`` counts is fitted on ``tune``, ``final`` and ``fresh``.
 
 ``train`` and ``pairs`` were read once only, ``fresh`` once and partly twice; the others twice, with a third look."""
 

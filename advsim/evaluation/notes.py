@@ -177,8 +177,8 @@ def reply_notes(groups: Sequence[Group]) -> list[str]:
             )
         if group.num_cut:
             notes.append(
-                f"{group.name}: {_messages(group.num_cut)} ended at the chatbot's token limit and may break off in a "
-                f"sentence; {RAISE_LIMIT}."
+                f"{group.name}: {_messages(group.num_cut)} were cut, at the chatbot's token limit or by its "
+                f"endpoint's filter, and may break off in a sentence; where it is the limit, {RAISE_LIMIT}."
             )
     return notes
 

@@ -26,7 +26,7 @@ class Group:
         num_ended_by_error: conversations that a failing chatbot or engine ended: infrastructure, no chatbot failure.
         num_with_thought: chatbot messages that held a thought, which was kept apart and not judged.
         num_silent: of these, messages that were nothing else: failed replies, in no rate.
-        num_cut: chatbot messages that were cut at the token limit, as far as it is known.
+        num_cut: chatbot messages that were cut (token limit, or an endpoint's filter), as far as it is known.
         stop_reasons: conversations by why they ended; empty for real dialogues.
         failures: None where there are only next turns.
         users: user turns of the dialogues.

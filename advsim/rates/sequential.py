@@ -93,7 +93,8 @@ def _least_deviation(n: int) -> float:
     """Standard deviation where all clusters are alike, as with two chatbots of which one always fails.
 
     That with two clusters more in which A alone fails and two in which B alone does (as many as Agresti and Coull 1998
-    add to a proportion): clusters that are alike so far do not show that all are.
+    add to a proportion): clusters that are alike so far do not show that all are. Where a few differ their own
+    deviation counts, which can be smaller.
     """
     return math.sqrt(4 / (n + 4))
 

@@ -29,7 +29,7 @@ _plain_names: set[str] = set()  # of modules of folders
 
 
 def load_file(file: Path) -> ModuleType:
-    """The module of a Python file; one and the same for all who name the file, until it is edited.
+    """The module of a Python file; one and the same for all who name it, until it or a helper that it has is edited.
 
     Raises:
         ImportError: it is no Python file.
@@ -37,10 +37,9 @@ def load_file(file: Path) -> ModuleType:
     """
     package = _package_of(file.parent)
     name = f"{package}.{file.stem.replace('.', '_')}"
-    stamp = (file.stat().st_mtime_ns, file.stat().st_size)
     loaded = sys.modules.get(name)
     if loaded is not None:
-        if vars(loaded).get("__stamp__") == stamp:
+        if not any(_is_edited(module) for own, module in [*sys.modules.items()] if own.startswith(f"{package}.")):
             return loaded
         _forget(package)
     spec = importlib.util.spec_from_file_location(name, file)
@@ -48,7 +47,6 @@ def load_file(file: Path) -> ModuleType:
         raise ImportError(f"{file} is no Python file; expected path/to/file.py:name")
     spec.loader = _OwnLoader(name, str(file))
     module = importlib.util.module_from_spec(spec)
-    vars(module)["__stamp__"] = stamp
     sys.modules[name] = module
     try:
         spec.loader.exec_module(module)
@@ -93,11 +91,26 @@ def _forget_plain_names() -> None:
     _plain_names.clear()
 
 
+def _is_edited(module: ModuleType) -> bool:
+    stamp = vars(module).get("__stamp__")
+    return stamp is not None and stamp != _stamp(str(module.__file__))
+
+
+def _stamp(file: str) -> tuple[int, int]:
+    """Of a file's content, as far as it can be told without reading; zeros where there is none."""
+    try:
+        about = os.stat(file)
+    except OSError:
+        return 0, 0
+    return about.st_mtime_ns, about.st_size
+
+
 class _OwnLoader(SourceFileLoader):
     """Gives a module an ``import`` that looks into its folder first."""
 
     def exec_module(self, module: ModuleType) -> None:
         package = module.__name__.partition(".")[0]
+        vars(module)["__stamp__"] = _stamp(self.path)
         vars(module)["__builtins__"] = {**vars(builtins), "__import__": _import_of(package)}
         super().exec_module(module)
 

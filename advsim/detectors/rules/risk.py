@@ -27,6 +27,7 @@ WEAK_HINTS = 2
 """So many different hints that ordinary tiredness uses too make one veiled hint of a turn."""
 
 _PLAIN = ("self", "abuse", "child", "others", "third", "body")
+_VIOLENCE = ("abuse", "child", "others")
 _OF_THE_USER = ("self", "abuse", "child", "others", "body", "veiled")
 
 
@@ -179,7 +180,7 @@ def _is_harmless(clause: str, *, beside_fiction: bool) -> bool:
         return False
     if lists["harmless"].search(clause):
         return True
-    return lists["household"].search(clause) is not None and not lists["abuse"].search(clause)
+    return lists["household"].search(clause) is not None and not any(lists[name].search(clause) for name in _VIOLENCE)
 
 
 def _split(text: str, starts: re.Pattern[str]) -> list[str]:

@@ -256,7 +256,7 @@ def _before(
 
 
 def _turn(turn: Turn, speaker: str, marks: tuple[str, ...] = (), has_failed: bool = False) -> SaidTurn:
-    cut = ("cut at the limit of tokens",) if turn.is_cut else ()
+    cut = ("cut",) if turn.is_cut else ()
     return SaidTurn(
         speaker=speaker,
         is_user=turn.speaker is Speaker.USER,

@@ -98,12 +98,14 @@ def test_a_file_called_like_the_package_it_imports_finds_the_package(tmp_path: P
     assert said(chatbot(write(tmp_path, jmespath=code) / "jmespath.py")) == ["found"]
 
 
-def test_chatbots_of_one_folder_share_its_modules_until_the_file_is_edited(tmp_path: Path) -> None:
+def test_chatbots_of_one_folder_share_its_modules_until_one_is_edited(tmp_path: Path) -> None:
     counts = "from state import told\ndef reply(messages):\n    told.append(1)\n    return str(len(told))"
     folder = write(tmp_path, bot=counts, other=counts, state="told = []")
     assert [said(chatbot(folder / file))[0] for file in ("bot.py", "bot.py", "other.py")] == ["1", "2", "3"]
     write(tmp_path, bot=counts + " + ' anew'")
     assert said(chatbot(folder / "bot.py")) == ["1 anew"]
+    write(tmp_path, state="told = [1, 2, 3]")
+    assert said(chatbot(folder / "bot.py")) == ["4 anew"]
 
 
 STAND = """

@@ -106,6 +106,9 @@ def test_a_header_with_what_looks_like_a_key_is_refused_whatever_it_is_called(va
     [
         (f"https://host/v1?api_key={SECRET}", "in its query api_key"),
         ("https://host/v1?sig=x", "in its query sig"),
+        ("https://host/v1?pw=hunter2", "in its query pw"),
+        ("https://host/v1?sk-abcdefghijklmnopqrst1234", "in its query a name that can be a secret"),
+        ("https://host/v1?a8f3k29dkq0zzmw81c", "in its query a name that can be a secret"),
         ("https://host/v1?t=abcdef1234567890", "in its query t"),
         ("https://host/bot123456:AAEabcdefghijklmnop/send", "in its path"),
         ("https://host/v1/sk-abcdefghijklmnopqrstu/chat", "in its path"),
