@@ -139,7 +139,7 @@ def check_limits(template: ChatTemplate) -> None:
         raise ConfigError(
             f"the chat template did not render a short dialogue within {TIME_LIMIT_S:g} s; {remedy}"
         ) from None
-    # What it printed is asked, not its exit code: in a Ray worker every exit code may read as 0 (runtime/local_ray).
+    # What it printed is asked, not its exit code: beside Ray every exit code may read as 0 (runtime/local_ray).
     verdict = done.stdout.strip()
     if not verdict:
         said = done.stderr.strip().rpartition("\n")[2][:200] or f"it ended with code {done.returncode}"

@@ -9,9 +9,7 @@ from __future__ import annotations
 import importlib
 import os
 import secrets
-import signal
 import sys
-import threading
 from typing import Any
 
 from advsim.errors import ConfigError, RunError, one_line
@@ -23,7 +21,7 @@ _ENVIRONMENT = {
     # Ray's own switch for a Ray of one machine: read when Ray is first imported, so that it listens to 127.0.0.1.
     "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
     # An engine's child process must not outlive a killed actor: it holds memory that the next one needs. Ray then has
-    # the system forget how children of its workers ended; ``keep_exit_codes`` is for the driver.
+    # the system reap children of its processes, the driver too: every exit code reads as 0 there.
     "RAY_kill_child_processes_on_worker_exit_with_raylet_subreaper": "true",
 }
 _SECRETS = ("RAY_AUTH_MODE", _TOKEN, "RAY_AUTH_TOKEN_PATH")
@@ -73,13 +71,6 @@ def _init(**options: Any) -> None:
             "too busy or short of memory: end other work, or wait until it is done, and give the same command again; "
             "Ray's own logs are in session_latest/logs of its folder in the temporary folder"
         ) from error
-    keep_exit_codes()
-
-
-def keep_exit_codes() -> None:
-    """Let this process know again how its children end: a Ray that reaps them makes every exit code read as 0."""
-    if threading.current_thread() is threading.main_thread():  # no other may say what happens on a signal
-        signal.signal(signal.SIGCHLD, signal.getsignal(signal.SIGCHLD) or signal.SIG_DFL)
 
 
 def stop_ray() -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 from advsim.config import Config
 from advsim.errors import ConfigError
-from advsim.runtime.local_ray import keep_exit_codes, ray_is_running, start_local_ray, stop_ray
+from advsim.runtime.local_ray import ray_is_running, start_local_ray, stop_ray
 from advsim.runtime.sigterm import sigterm_as_interrupt
 
 
@@ -122,7 +122,6 @@ def join_ray(*, num_cpus: float, object_store_mib: int) -> None:
                 f"RAY_ADDRESS is {address!r}, but the Ray there cannot be joined "
                 f"({' '.join(str(error).split())[:300]}); mend it, or unset RAY_ADDRESS to start a Ray on this machine"
             ) from error
-        keep_exit_codes()
         return
     start_local_ray(num_cpus=max(os.cpu_count() or 1, int(num_cpus) + 2), object_store_mib=object_store_mib, **quiet)
 
