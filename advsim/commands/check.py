@@ -36,6 +36,7 @@ from advsim.sweep.planning.study import plan
 from advsim.sweep.work import missing
 from advsim.training.check import check_inputs
 from advsim.training.estimate import RunEstimate, estimate_run
+from advsim.validity.by_chatbot import pair_readings
 
 
 def run(options: argparse.Namespace) -> None:
@@ -103,8 +104,7 @@ def _check_evaluate(config: EvaluateConfig) -> None:
         if mode not in taxonomy.ids:
             raise ConfigError(f"evaluate.judge.modes: got {mode!r}, expected some of {', '.join(taxonomy.ids)}")
     for pair in config.pairs:
-        sides = [(pair[:place].strip(), pair[place + 1 :].strip()) for place in range(len(pair)) if pair[place] == ":"]
-        if not any(a and b and a != b for a, b in sides):
+        if not any(a and b and a != b for a, b in pair_readings(pair)):
             raise ConfigError(f"evaluate.pairs: got {pair!r}, expected NAME:NAME, two different chatbots")
 
 

@@ -110,6 +110,12 @@ def pairs_with_baseline(names: Sequence[str], baseline: str | None = None) -> tu
     return tuple(AbPair(a=name, b=against) for name in ordered if name != against)
 
 
+def pair_readings(text: str) -> list[tuple[str, str]]:
+    """All ways to read ``a:b`` as two names, a way for each colon."""
+    colons = [place for place, letter in enumerate(text) if letter == ":"]
+    return [(text[:place].strip(), text[place + 1 :].strip()) for place in colons]
+
+
 def parse_pairs(texts: Sequence[str], names: Sequence[str]) -> tuple[AbPair, ...]:
     """Pairs written ``a:b``. Names may hold a colon themselves, as in ``model:large``.
 
@@ -119,9 +125,7 @@ def parse_pairs(texts: Sequence[str], names: Sequence[str]) -> tuple[AbPair, ...
     """
     pairs: list[AbPair] = []
     for text in texts:
-        colons = [place for place, letter in enumerate(text) if letter == ":"]
-        readings = [(text[:place].strip(), text[place + 1 :].strip()) for place in colons]
-        known = [(a, b) for a, b in readings if a in names and b in names and a != b]
+        known = [(a, b) for a, b in pair_readings(text) if a in names and b in names and a != b]
         if len(known) != 1:
             raise ValueError(
                 f"pair {text!r}: expected NAME:NAME, two different ones of {', '.join(sorted(names))}"

@@ -32,11 +32,13 @@ _OF_AN_I = frozenset({"human", "affection", "own_life"})
 def boundary(view: MessageView) -> list[Finding]:
     """A life, body or feelings of its own, love, constant presence, or itself against other people."""
     findings = []
+    lists = lexicon("boundary")
+    in_its_own_voice = _in_its_own_voice(view)
     for name, severity in _SEVERITY.items():
         text = view.statements if name == "own_life" else view.unquoted
-        for sentence in _in_its_own_voice(view) if name in _OF_AN_I else view.sentences:
-            match = lexicon("boundary")[name].search(text, sentence.start, sentence.start + len(sentence.text))
-            if match and not lexicon("boundary")["plain_program"].search(sentence.text):
+        for sentence in in_its_own_voice if name in _OF_AN_I else view.sentences:
+            match = lists[name].search(text, sentence.start, sentence.start + len(sentence.text))
+            if match and not lists["plain_program"].search(sentence.text):
                 findings.append(finding(f"boundary.{name}", severity, match))
                 break
     return findings
